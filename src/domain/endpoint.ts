@@ -1,0 +1,90 @@
+import { WherryError } from '../base/errors.js';
+
+export const ENDPOINT_TYPES = ['queue', 'load-balancer'] as const;
+export type EndpointType = (typeof ENDPOINT_TYPES)[number];
+export const SCALER_TYPES = ['queueDelay', 'requestCount'] as const;
+export type ScalerType = (typeof SCALER_TYPES)[number];
+
+/** Settings that change in place, without a release. Times in milliseconds. */
+export interface EndpointSettings {
+  readonly scale: {
+    readonly min: number;
+    readonly max: number;
+    readonly idleMs: number;
+    readonly type: ScalerType;
+    /** Seconds for queueDelay, jobs per worker for requestCount. */
+    readonly value: number;
+  };
+  readonly limits: {
+    readonly executionMs: number;
+    readonly ttlMs: number;
+    readonly retentionMs: number;
+    readonly retentionSyncMs: number;
+  };
+}
+
+/** RunPod's defaults (endpoint-settings §1). */
+export const DEFAULT_SETTINGS: EndpointSettings = {
+  scale: { min: 0, max: 3, idleMs: 5_000, type: 'queueDelay', value: 4 },
+  limits: { executionMs: 600_000, ttlMs: 86_400_000, retentionMs: 1_800_000, retentionSyncMs: 60_000 },
+};
+
+export interface Endpoint {
+  /** In every URL; never changes. */
+  readonly id: string;
+  /** Free text for people. */
+  readonly name: string;
+  readonly type: EndpointType;
+  readonly settings: EndpointSettings;
+  /** The number of the release that serves, or null before the first. */
+  readonly activeRelease: number | null;
+  /** Why the endpoint starts no workers (crash loop), or null. */
+  readonly pausedReason: string | null;
+  readonly createdAt: number;
+}
+
+const RESERVED = '_catalog serverless templates pods registries network-volumes catalog billing clusters account'.split(' ');
+
+/** Checks a chosen endpoint id. Throws NAME_INVALID. */
+export function checkEndpointId(id: string): void {
+  if (!/^[a-z0-9][a-z0-9-]{1,62}$/.test(id)) {
+    throw new WherryError('NAME_INVALID', `endpoint id '${id}' is not 2 to 63 characters of a-z, 0-9 and -`, {
+      hint: 'choose another `name` in wherry.yaml; the first character is a letter or digit',
+    });
+  }
+  if (RESERVED.includes(id))
+    throw new WherryError('NAME_INVALID', `endpoint id '${id}' is a reserved word`, { hint: 'choose another `name`' });
+}
+
+/** Second path components that make a `/v2/` path a job route (decision 12). Repository names may not have them there. */
+export const JOB_VERBS = [
+  'run',
+  'runsync',
+  'status',
+  'status-sync',
+  'stream',
+  'cancel',
+  'retry',
+  'purge-queue',
+  'health',
+  'metrics',
+  'requests',
+  'openai',
+  'batch',
+  'job-take',
+  'job-take-batch',
+  'job-stop',
+  'job-done',
+  'job-stream',
+  'ping',
+  'realtime',
+] as const;
+
+/** Counts over the endpoint's whole life; `/health` shows them. */
+export interface JobCounts {
+  readonly completed: number;
+  readonly failed: number;
+  readonly retried: number;
+  readonly inProgress: number;
+  readonly inQueue: number;
+}

@@ -1,0 +1,39 @@
+/** Worker states; the drawing is in docs/states.md. THROTTLED means wanted but nothing runs. */
+export const WORKER_STATES = ['THROTTLED', 'INITIALIZING', 'IDLE', 'RUNNING', 'FROZEN', 'DRAINING', 'UNHEALTHY', 'STOPPED'] as const;
+export type WorkerState = (typeof WORKER_STATES)[number];
+
+export const WORKER_EDGES: Readonly<Record<WorkerState, readonly WorkerState[]>> = {
+  THROTTLED: ['INITIALIZING', 'STOPPED'],
+  INITIALIZING: ['IDLE', 'DRAINING', 'UNHEALTHY', 'STOPPED'],
+  IDLE: ['RUNNING', 'FROZEN', 'DRAINING', 'UNHEALTHY', 'STOPPED'],
+  RUNNING: ['IDLE', 'DRAINING', 'UNHEALTHY', 'STOPPED'],
+  FROZEN: ['IDLE', 'DRAINING', 'UNHEALTHY', 'STOPPED'],
+  DRAINING: ['UNHEALTHY', 'STOPPED'],
+  UNHEALTHY: ['STOPPED'],
+  STOPPED: [],
+};
+
+/** One running instance of one release. */
+export interface Worker {
+  readonly id: string;
+  readonly endpointId: string;
+  readonly release: number;
+  readonly state: WorkerState;
+  /** SHA-256 hex of the worker's token; the token opens only this worker's routes. */
+  readonly tokenHash: string;
+  readonly runtime: string;
+  /** Runtime's handle as JSON text; null until it started. */
+  readonly handle: string | null;
+  /** Started to prove its release; above `max`, counted apart. */
+  readonly isCandidate: boolean;
+  readonly createdAt: number;
+  /** First take or ping. */
+  readonly readyAt: number | null;
+  readonly lastSeenAt: number | null;
+  /** Since when it has no job; null while it has one or starts. */
+  readonly idleSince: number | null;
+  readonly stoppedAt: number | null;
+  readonly exitCode: number | null;
+  /** Why it stopped or is unhealthy. */
+  readonly reason: string | null;
+}
