@@ -1,10 +1,8 @@
 import type { Clock } from '../base/clock.js';
 import type { Faults } from '../base/faults.js';
 import type { Log } from '../base/log.js';
-import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
-import type { Job } from '../domain/job.js';
+import type { JobCounts } from '../domain/endpoint.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
-import type { Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { Store } from '../store/store.js';
 

@@ -1,0 +1,62 @@
+/** The import table: folder → what of src it may import. Everything else is forbidden. See ARCHITECTURE.md. */
+const MAY_IMPORT = {
+  base: [],
+  oci: ['base'],
+  domain: ['base', 'oci'],
+  project: ['base', 'oci', 'domain'],
+  api: ['base', 'oci', 'domain'],
+  store: ['base', 'oci', 'domain'],
+  runtime: ['base', 'oci', 'domain'],
+  registry: ['base', 'oci'],
+  build: ['base', 'oci', 'project'],
+  engine: ['base', 'oci', 'domain', 'store/store\\.ts', 'runtime/runtime\\.ts'],
+  check: ['base', 'domain', 'project', 'api'],
+  server: ['base', 'oci', 'domain', 'api', 'engine', 'registry'],
+  cli: ['base', 'oci', 'domain', 'project', 'api', 'build', 'check', 'registry', 'compose\\.ts'],
+};
+
+/** Third-party packages and the only folders that may name them. */
+const PACKAGES = {
+  '@balena/dockerignore': ['build'],
+  '@fastify/': ['server'],
+  fastify: ['server'],
+  typebox: ['api', 'server'],
+  ajv: ['project'],
+  commander: ['cli'],
+  picocolors: ['cli'],
+  esbuild: ['build'],
+  kysely: ['store'],
+  '@photostructure/sqlite': ['store'],
+  pino: ['compose\\.ts'],
+  'tar-stream': ['oci'],
+  undici: ['registry', 'build'],
+  yaml: ['project', 'cli'],
+};
+
+const inside = (names) => names.map((name) => `^src/${name}${name.includes('.ts') ? '$' : '/'}`);
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycle', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    ...Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
+      name: `${folder}-imports`,
+      severity: 'error',
+      from: { path: `^src/${folder}/`, pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/', pathNot: inside([folder, ...allowed]) },
+    })),
+    { name: 'main-imports', severity: 'error', from: { path: '^src/main\\.ts$' }, to: { path: '^src/', pathNot: inside(['cli', 'base']) } },
+    ...Object.entries(PACKAGES).map(([name, folders]) => ({
+      name: `package-${name.replace(/[@/]/g, '')}`,
+      severity: 'error',
+      from: { path: '^src/', pathNot: [...inside(folders), '\\.test\\.ts$'] },
+      to: { path: `node_modules/${name}` },
+    })),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default', 'types'] },
+  },
+};

@@ -1,0 +1,33 @@
+// Bundles src to dist: `main.js` (with one chunk per lazily imported part) and `supervisor.js`, which stands alone.
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ensureInstalled, ROOT } from './setup.mjs';
+
+export async function build() {
+  const { build: bundle } = await import('esbuild');
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
+  const shared = {
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    packages: 'external',
+    outdir: join(ROOT, 'dist'),
+    logLevel: 'warning',
+  };
+  await bundle({
+    ...shared,
+    entryPoints: [join(ROOT, 'src/main.ts')],
+    splitting: true,
+    chunkNames: 'parts/[name]-[hash]',
+    define: { __WHERRY_VERSION__: JSON.stringify(version) },
+  });
+  await bundle({ ...shared, entryPoints: { supervisor: join(ROOT, 'src/runtime/process/supervisor.ts') } });
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  ensureInstalled({ development: false });
+  await build();
+}

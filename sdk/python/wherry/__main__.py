@@ -1,0 +1,27 @@
+"""The entry of images: ``python3 -m wherry /path/handler.py:function``. A file that only defines its function needs no SDK call."""
+
+import os
+import sys
+
+from wherry import serverless
+
+
+def main():
+    if len(sys.argv) < 2 or ":" not in sys.argv[1]:
+        sys.exit("usage: python3 -m wherry /path/to/handler.py:function")
+    path, name = sys.argv[1].rsplit(":", 1)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec")
+    # A module of its own name, so that pickling and `if __name__ == "__main__"` behave as on an import.
+    module = type(sys)("handler_main")
+    module.__file__ = path
+    sys.modules[module.__name__] = module
+    exec(code, module.__dict__)
+    handler = getattr(module, name, None)
+    if not callable(handler):
+        sys.exit(f"{path} has no function '{name}'")
+    serverless.start({"handler": handler})
+
+
+main()

@@ -1,0 +1,98 @@
+import type { Endpoint } from '../../domain/endpoint.js';
+import type { Job, JobState } from '../../domain/job.js';
+import type { Release, Rollout, RolloutState } from '../../domain/release.js';
+import type { Worker, WorkerState } from '../../domain/worker.js';
+import type { Row } from './driver.js';
+
+const text = (row: Row, column: string) => row[column] as string;
+const textOrNull = (row: Row, column: string) => (row[column] ?? null) as string | null;
+const int = (row: Row, column: string) => row[column] as number;
+const intOrNull = (row: Row, column: string) => (row[column] ?? null) as number | null;
+
+/** A row of `job` as the domain's Job. */
+export function readJob(row: Row): Job {
+  return {
+    id: text(row, 'id'),
+    endpointId: text(row, 'endpoint_id'),
+    state: text(row, 'state') as JobState,
+    input: text(row, 'input'),
+    extras: textOrNull(row, 'extras'),
+    isSync: row['is_sync'] === 1,
+    isLowPriority: row['is_low_priority'] === 1,
+    executionTimeoutMs: int(row, 'execution_timeout_ms'),
+    expiresAt: int(row, 'expires_at'),
+    submittedAt: int(row, 'submitted_at'),
+    claimedAt: intOrNull(row, 'claimed_at'),
+    finishedAt: intOrNull(row, 'finished_at'),
+    workerId: textOrNull(row, 'worker_id'),
+    release: intOrNull(row, 'release'),
+    attempt: int(row, 'attempt'),
+    isConfirmed: row['is_confirmed'] === 1,
+    leaseUntil: intOrNull(row, 'lease_until'),
+    output: textOrNull(row, 'output'),
+    error: textOrNull(row, 'error'),
+    retainUntil: intOrNull(row, 'retain_until'),
+  };
+}
+
+/** A row of `worker`. */
+export function readWorker(row: Row): Worker {
+  return {
+    id: text(row, 'id'),
+    endpointId: text(row, 'endpoint_id'),
+    release: int(row, 'release'),
+    state: text(row, 'state') as WorkerState,
+    tokenHash: text(row, 'token_hash'),
+    runtime: text(row, 'runtime'),
+    handle: textOrNull(row, 'handle'),
+    isCandidate: row['is_candidate'] === 1,
+    createdAt: int(row, 'created_at'),
+    readyAt: intOrNull(row, 'ready_at'),
+    lastSeenAt: intOrNull(row, 'last_seen_at'),
+    idleSince: intOrNull(row, 'idle_since'),
+    stoppedAt: intOrNull(row, 'stopped_at'),
+    exitCode: intOrNull(row, 'exit_code'),
+    reason: textOrNull(row, 'reason'),
+  };
+}
+
+/** A row of `endpoint`. */
+export function readEndpoint(row: Row): Endpoint {
+  return {
+    id: text(row, 'id'),
+    name: text(row, 'name'),
+    type: text(row, 'type') as Endpoint['type'],
+    settings: JSON.parse(text(row, 'settings')),
+    activeRelease: intOrNull(row, 'active_release'),
+    pausedReason: textOrNull(row, 'paused_reason'),
+    createdAt: int(row, 'created_at'),
+  };
+}
+
+/** A row of `release`. */
+export function readRelease(row: Row): Release {
+  return {
+    endpointId: text(row, 'endpoint_id'),
+    number: int(row, 'number'),
+    createdAt: int(row, 'created_at'),
+    author: text(row, 'author'),
+    source: text(row, 'source'),
+    sourceRevision: textOrNull(row, 'source_revision'),
+    image: JSON.parse(text(row, 'image')),
+    spec: JSON.parse(text(row, 'spec')),
+  };
+}
+
+/** A row of `rollout`. */
+export function readRollout(row: Row): Rollout {
+  return {
+    endpointId: text(row, 'endpoint_id'),
+    from: intOrNull(row, 'from_release'),
+    to: int(row, 'to_release'),
+    share: int(row, 'share'),
+    state: text(row, 'state') as RolloutState,
+    reason: textOrNull(row, 'reason'),
+    startedAt: int(row, 'started_at'),
+    endedAt: intOrNull(row, 'ended_at'),
+  };
+}

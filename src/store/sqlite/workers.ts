@@ -1,0 +1,61 @@
+import { WORKER_EDGES, type WorkerState } from '../../domain/worker.js';
+import type { Store, WorkerChange } from '../store.js';
+import type { CommitQueue } from './commit.js';
+import type { Database, SqlValue } from './driver.js';
+import { readWorker } from './rows.js';
+
+type WorkerVerbs = Pick<Store, 'addWorker' | 'changeWorker' | 'getWorker' | 'listWorkers'>;
+
+/** Worker rows on SQLite. Not flushed: a worker of a lost machine is gone anyway. */
+export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
+  const add = db.prepare(`INSERT INTO worker (id, endpoint_id, release, state, token_hash, runtime, handle, is_candidate, created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+  const get = db.prepare('SELECT * FROM worker WHERE id = ?');
+  const listLive = db.prepare(`SELECT * FROM worker WHERE state <> 'STOPPED' AND (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id`);
+  const listAll = db.prepare('SELECT * FROM worker WHERE (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id');
+  const change =
+    db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle), is_candidate = coalesce(?4, is_candidate),
+    ready_at = coalesce(ready_at, ?5), last_seen_at = coalesce(?6, last_seen_at), idle_since = CASE WHEN ?7 THEN ?8 ELSE idle_since END,
+    stopped_at = coalesce(?9, stopped_at), exit_code = coalesce(?10, exit_code), reason = coalesce(?11, reason)
+    WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?12))) RETURNING *`);
+
+  return {
+    addWorker: (worker) =>
+      commits.write(() => {
+        const { id, endpointId, release, state, tokenHash, runtime, handle, isCandidate, createdAt } = worker;
+        add.run(id, endpointId, release, state, tokenHash, runtime, handle, Number(isCandidate), createdAt);
+      }),
+    changeWorker: (wanted) =>
+      commits.write(() => {
+        const row = change.get(...valuesOf(wanted));
+        return row && readWorker(row);
+      }),
+    getWorker: async (id) => {
+      const row = get.get(id);
+      return row && readWorker(row);
+    },
+    listWorkers: async (endpointId, all = false) => (all ? listAll : listLive).all(endpointId ?? null).map(readWorker),
+  };
+}
+
+function valuesOf(change: WorkerChange): SqlValue[] {
+  return [
+    change.id,
+    change.state ?? null,
+    change.handle ?? null,
+    change.isCandidate === undefined ? null : Number(change.isCandidate),
+    change.readyAt ?? null,
+    change.lastSeenAt ?? null,
+    Number(change.idleSince !== undefined),
+    change.idleSince ?? null,
+    change.stoppedAt ?? null,
+    change.exitCode ?? null,
+    change.reason ?? null,
+    change.state === undefined ? '[]' : JSON.stringify(statesBefore(change.state)),
+  ];
+}
+
+/** The guard of the UPDATE: the states from which the edge to `state` is legal. */
+function statesBefore(state: WorkerState): string[] {
+  return Object.entries(WORKER_EDGES).flatMap(([from, to]) => (to.includes(state) ? [from] : []));
+}

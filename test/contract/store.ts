@@ -1,0 +1,207 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS, type Endpoint } from '../../src/domain/endpoint.js';
+import { DEFAULT_SPEC } from '../../src/domain/release.js';
+import type { Worker } from '../../src/domain/worker.js';
+import { digestOf } from '../../src/oci/digest.js';
+import type { NewJob, Store } from '../../src/store/store.js';
+
+export interface OpenedStore {
+  readonly store: Store;
+  /** Opens the same data again, after `store.close()`. */
+  reopen(): Promise<Store>;
+  remove(): void;
+}
+
+const NOW = 1_700_000_000_000;
+
+function endpointOf(id: string): Endpoint {
+  return { id, name: id, type: 'queue', settings: DEFAULT_SETTINGS, activeRelease: null, pausedReason: null, createdAt: NOW };
+}
+
+function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {
+  return {
+    id,
+    endpointId: 'e1',
+    input: '{"n":1}',
+    extras: null,
+    isSync: false,
+    isLowPriority: false,
+    executionTimeoutMs: 10_000,
+    expiresAt: NOW + 60_000,
+    ...more,
+  };
+}
+
+function workerOf(id: string, more: Partial<Worker> = {}): Worker {
+  return {
+    id,
+    endpointId: 'e1',
+    release: 1,
+    state: 'INITIALIZING',
+    tokenHash: 'x',
+    runtime: 'process',
+    handle: null,
+    isCandidate: false,
+    createdAt: NOW,
+    readyAt: null,
+    lastSeenAt: null,
+    idleSince: null,
+    stoppedAt: null,
+    exitCode: null,
+    reason: null,
+    ...more,
+  };
+}
+
+const claimOf = (workerId: string, limit = 1) => ({ endpointId: 'e1', workerId, release: 1, limit, leaseUntil: NOW + 35_000, now: NOW });
+const COMPLETED = { state: 'COMPLETED', output: '1', error: null } as const;
+const CANCELLED = { state: 'CANCELLED', output: null, error: null } as const;
+
+/** The contract of a Store, run over every driver. */
+export function describeStore(name: string, open: () => Promise<OpenedStore>): void {
+  describe(`store: ${name}`, () => {
+    let opened: OpenedStore;
+    let store: Store;
+
+    beforeEach(async () => {
+      opened = await open();
+      store = opened.store;
+      await store.addEndpoint(endpointOf('e1'));
+    });
+
+    afterEach(async () => {
+      await store.close();
+      opened.remove();
+    });
+
+    const settle = (jobId: string, workerId: string) =>
+      store.settle({ jobId, workerId, endpointId: 'e1', outcome: COMPLETED, retainUntil: NOW + 1000, now: NOW + 5 });
+
+    it('refuses a taken endpoint id', async () => {
+      await expect(store.addEndpoint(endpointOf('e1'))).rejects.toMatchObject({ code: 'NAME_TAKEN' });
+    });
+
+    it('hands out the oldest job first and low priority last', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('low', { isLowPriority: true }), NOW);
+      await store.enqueue(jobOf('a'), NOW);
+      await store.enqueue(jobOf('b'), NOW);
+      const jobs = await store.claim(claimOf('w1', 5));
+      expect(jobs.map(({ id }) => id)).toEqual(['a', 'b', 'low']);
+      expect(jobs[0]).toMatchObject({ state: 'IN_PROGRESS', attempt: 1, workerId: 'w1', release: 1 });
+      expect((await store.getWorker('w1'))?.state).toBe('RUNNING');
+    });
+
+    it('returns nothing when nothing is queued or the worker drains', async () => {
+      await store.addWorker(workerOf('w1'));
+      expect(await store.claim(claimOf('w1'))).toEqual([]);
+      await store.enqueue(jobOf('a'), NOW);
+      await store.changeWorker({ id: 'w1', state: 'DRAINING' });
+      expect(await store.claim(claimOf('w1'))).toEqual([]);
+    });
+
+    it('gives each job to exactly one of many workers', async () => {
+      const workers = Array.from({ length: 20 }, (_, n) => `w${n}`);
+      await Promise.all(workers.map((id) => store.addWorker(workerOf(id))));
+      await Promise.all(Array.from({ length: 10 }, (_, n) => store.enqueue(jobOf(`j${n}`), NOW)));
+      const claimed = (await Promise.all(workers.map((id) => store.claim(claimOf(id))))).flat();
+      expect(claimed.map(({ id }) => id).sort()).toEqual(Array.from({ length: 10 }, (_, n) => `j${n}`));
+    });
+
+    it('settles once, frees the worker and counts', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('a'), NOW);
+      await store.claim(claimOf('w1'));
+      expect(await settle('a', 'other')).toBeUndefined();
+      expect(await settle('a', 'w1')).toMatchObject({ state: 'COMPLETED', output: '1', finishedAt: NOW + 5 });
+      expect(await settle('a', 'w1')).toBeUndefined();
+      expect(await store.getWorker('w1')).toMatchObject({ state: 'IDLE', idleSince: NOW + 5 });
+      expect(await store.sampleQueue('e1')).toMatchObject({ completed: 1, failed: 0, inProgress: 0, inQueue: 0 });
+    });
+
+    it('reaches one terminal state when a cancel races a result', async () => {
+      await store.addWorker(workerOf('w1'));
+      for (let n = 0; n < 50; n++) {
+        await store.enqueue(jobOf(`j${n}`), NOW);
+        await store.claim(claimOf('w1'));
+        const end = { jobId: `j${n}`, outcome: CANCELLED, from: ['IN_QUEUE', 'IN_PROGRESS'] as const, retainUntil: NOW, now: NOW };
+        const both = await Promise.all(n % 2 ? [store.end(end), settle(`j${n}`, 'w1')] : [settle(`j${n}`, 'w1'), store.end(end)]);
+        expect(both.filter(Boolean)).toHaveLength(1);
+      }
+    });
+
+    it('requeues at the front and never to the same worker', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.addWorker(workerOf('w2'));
+      await store.enqueue(jobOf('a'), NOW);
+      await store.claim(claimOf('w1'));
+      await store.enqueue(jobOf('b'), NOW);
+      expect(await store.requeue('a', 'w2', NOW)).toBeUndefined();
+      expect(await store.requeue('a', 'w1', NOW)).toMatchObject({ state: 'IN_QUEUE' });
+      expect((await store.claim(claimOf('w1'))).map(({ id }) => id)).toEqual(['b']);
+      expect((await store.claim(claimOf('w2'))).map(({ id, attempt }) => [id, attempt])).toEqual([['a', 2]]);
+      expect((await store.sampleQueue('e1')).retried).toBe(1);
+    });
+
+    it('purges queued jobs and leaves running ones', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('a'), NOW);
+      await store.claim(claimOf('w1'));
+      await store.enqueue(jobOf('b'), NOW);
+      expect(await store.purge('e1', NOW, NOW)).toEqual(['b']);
+      expect((await store.getJob('a'))?.state).toBe('IN_PROGRESS');
+    });
+
+    it('lists jobs whose lease, execution time or ttl passed, and sweeps what retention left behind', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('a'), NOW);
+      await store.claim(claimOf('w1'));
+      await store.enqueue(jobOf('b', { expiresAt: NOW + 1 }), NOW);
+      expect(await store.listOverdue(NOW)).toEqual([]);
+      expect((await store.listOverdue(NOW + 2)).map(({ id }) => id)).toEqual(['b']);
+      expect((await store.listOverdue(NOW + 10_001)).map(({ id }) => id).sort()).toEqual(['a', 'b']);
+      await settle('a', 'w1');
+      expect(await store.sweep(NOW + 1000)).toBe(0);
+      expect(await store.sweep(NOW + 1001)).toBe(1);
+    });
+
+    it('numbers releases, keeps one rollout open, and activates on DONE', async () => {
+      const image = { reference: 'a:1', repository: 'a', tag: '1', digest: digestOf('a') };
+      const release = { endpointId: 'e1', createdAt: NOW, author: 'me', source: 'deploy', sourceRevision: null, image, spec: DEFAULT_SPEC };
+      const first = await store.addRelease(release, NOW);
+      expect(first).toMatchObject({ release: { number: 1 }, rollout: { from: null, to: 1, state: 'PROVING' } });
+      await expect(store.addRelease(release, NOW)).rejects.toMatchObject({ code: 'ROLLOUT_OPEN' });
+      expect(await store.endRollout({ endpointId: 'e1', to: 1, state: 'DONE', reason: null }, NOW)).toMatchObject({ state: 'DONE' });
+      expect(await store.endRollout({ endpointId: 'e1', to: 1, state: 'REVERTED', reason: 'x' }, NOW)).toBeUndefined();
+      expect((await store.getEndpoint('e1'))?.activeRelease).toBe(1);
+      expect(await store.addRelease(release, NOW)).toMatchObject({ release: { number: 2 }, rollout: { from: 1, to: 2 } });
+      expect(await store.listReleases('e1')).toHaveLength(2);
+    });
+
+    it('guards the edges of a worker', async () => {
+      await store.addWorker(workerOf('w1'));
+      expect(await store.changeWorker({ id: 'w1', state: 'FROZEN' })).toBeUndefined();
+      expect(await store.changeWorker({ id: 'w1', state: 'STOPPED', stoppedAt: NOW, exitCode: 3, reason: 'gone' })).toMatchObject({
+        exitCode: 3,
+      });
+      expect(await store.changeWorker({ id: 'w1', state: 'IDLE' })).toBeUndefined();
+      expect(await store.listWorkers('e1')).toEqual([]);
+      expect(await store.listWorkers('e1', true)).toHaveLength(1);
+    });
+
+    it('keeps everything over a restart', async () => {
+      await store.enqueue(jobOf('a', { input: '{"snow":"☃"}', extras: '{"s3Config":{}}' }), NOW);
+      await store.putRecord('setting', 'port', { value: '1' });
+      await store.close();
+      store = await opened.reopen();
+      expect(await store.getJob('a')).toMatchObject({ input: '{"snow":"☃"}', extras: '{"s3Config":{}}', state: 'IN_QUEUE' });
+      expect(await store.getRecord('setting', 'port')).toEqual({ value: '1' });
+      await store.removeRecord('setting', 'port');
+      expect(await store.listRecords('setting')).toEqual([]);
+    });
+
+    it('locks out a second server', async () => {
+      await expect(opened.reopen()).rejects.toMatchObject({ code: 'DATA_LOCKED' });
+    });
+  });
+}
