@@ -49,15 +49,18 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
 
 /** `temp_store` in memory: otherwise sub-selects make the heap grow and trim for each claim, which halves the speed. */
 function configure(db: Database): void {
-  // Exclusive only after the log was first read: otherwise SQLite cannot give the lock back before it leaves this mode.
-  db.exec('PRAGMA journal_mode=WAL; SELECT count(*) FROM sqlite_schema; PRAGMA locking_mode=EXCLUSIVE');
+  db.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL');
   db.exec('PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint=2000');
   db.exec('BEGIN IMMEDIATE; COMMIT');
 }
 
-/** Gives the lock back now: one package keeps a closed file open until its statements are collected. */
+/**
+ * Gives the lock back now: one package keeps a closed file open until its statements are collected. SQLite lets go of an
+ * exclusive lock only outside the log mode; the next open enters it again.
+ */
 function release(db: Database): void {
-  db.exec('PRAGMA wal_checkpoint(TRUNCATE); PRAGMA locking_mode=NORMAL; SELECT count(*) FROM migration');
+  db.exec('PRAGMA journal_mode=DELETE; PRAGMA locking_mode=NORMAL');
+  db.prepare('SELECT count(*) FROM migration').get();
 }
 
 function refused(file: string, cause: unknown): WherryError {
