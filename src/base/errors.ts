@@ -24,6 +24,7 @@ export const ERRORS = {
   DIGEST_INVALID: 'invalid',
   REFERENCE_INVALID: 'invalid',
   MANIFEST_INVALID: 'invalid',
+  MANIFEST_BLOB_UNKNOWN: 'invalid',
   NAME_INVALID: 'invalid',
   SIZE_INVALID: 'invalid',
   HANDLER_NOT_FOUND: 'invalid',

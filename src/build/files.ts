@@ -1,0 +1,91 @@
+import { existsSync } from 'node:fs';
+import { lstat, readdir, readlink } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { WherryError } from '../base/errors.js';
+import type { TarEntry } from '../oci/tar.js';
+import { judgeName, readDockerignore } from './ignore.js';
+
+/** A file that goes into a layer, with what tells whether it changed since it was last hashed. */
+export interface FoundFile {
+  /** Relative to where the walk began, with `/`. */
+  readonly path: string;
+  /** Absolute. */
+  readonly file: string;
+  readonly size: number;
+  readonly isExecutable: boolean;
+  /** Target of a symbolic link. */
+  readonly linkTarget?: string;
+  /** Size, times, inode: equal stamps mean equal bytes (decision 11). */
+  readonly stamp: string;
+}
+
+export interface FoundFiles {
+  readonly files: readonly FoundFile[];
+  /** Paths left out because they hold secrets. */
+  readonly secrets: readonly string[];
+}
+
+type Judge = (path: string, name: string) => 'keep' | 'leave out' | 'secret';
+
+/** The files of a project that belong in its image. Throws BUILD_FAILED for links that leave the project. */
+export async function findProjectFiles(dir: string): Promise<FoundFiles> {
+  const isIgnored = await readDockerignore(dir);
+  return walk(dir, (path, name) => {
+    const verdict = judgeName(name, path === name);
+    return verdict === 'keep' && isIgnored?.(path) ? 'leave out' : verdict;
+  });
+}
+
+/** Every file of an installed package but its own nested node_modules. */
+export async function findPackageFiles(dir: string): Promise<readonly FoundFile[]> {
+  return (await walk(dir, (_path, name) => (name === 'node_modules' || name === '.git' ? 'leave out' : 'keep'))).files;
+}
+
+async function walk(root: string, judge: Judge): Promise<FoundFiles> {
+  const files: FoundFile[] = [];
+  const secrets: string[] = [];
+  const visit = async (relative: string): Promise<void> => {
+    const entries = await readdir(join(root, relative), { withFileTypes: true });
+    await Promise.all(
+      entries.map(async (entry) => {
+        const path = relative === '' ? entry.name : `${relative}/${entry.name}`;
+        const verdict = judge(path, entry.name);
+        if (verdict === 'secret') secrets.push(path);
+        if (verdict !== 'keep') return;
+        if (entry.isDirectory()) {
+          if (!existsSync(join(root, path, 'pyvenv.cfg'))) await visit(path);
+        } else if (entry.isFile() || entry.isSymbolicLink()) files.push(await describeFile(root, path));
+      }),
+    );
+  };
+  await visit('');
+  return { files: files.sort((a, b) => (a.path < b.path ? -1 : 1)), secrets: secrets.sort() };
+}
+
+async function describeFile(root: string, path: string): Promise<FoundFile> {
+  const file = join(root, path);
+  const found = await lstat(file, { bigint: true });
+  const stamp = `${found.size}:${found.mtimeNs}:${found.ctimeNs}:${found.ino}`;
+  const base = { path, file, size: Number(found.size), isExecutable: (found.mode & 0o100n) !== 0n, stamp };
+  if (!found.isSymbolicLink()) return base;
+  const linkTarget = await readlink(file);
+  const landing = posix.normalize(posix.join(posix.dirname(path), linkTarget));
+  if (linkTarget.startsWith('/') || landing === '..' || landing.startsWith('../')) {
+    throw new WherryError('BUILD_FAILED', `link '${path}' points to '${linkTarget}', outside the project`, {
+      hint: 'copy the file into the project, or name the link in .dockerignore',
+    });
+  }
+  return { ...base, linkTarget };
+}
+
+/** The layer entry of a found file, below `prefix`. */
+export function toEntry(found: FoundFile, prefix: string): TarEntry {
+  const path = `${prefix}/${found.path}`;
+  if (found.linkTarget !== undefined) return { path, type: 'symlink', target: found.linkTarget };
+  return { path, type: 'file', isExecutable: found.isExecutable, content: { file: found.file, size: found.size } };
+}
+
+/** Changes when any of the files may have changed. */
+export function stampOf(files: readonly FoundFile[]): string {
+  return files.map(({ file, path, isExecutable, stamp }) => `${path}\0${file}\0${Number(isExecutable)}\0${stamp}`).join('\n');
+}

@@ -1,0 +1,44 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import dockerignore from '@balena/dockerignore';
+import { systemCodeOf } from '../base/errors.js';
+
+/** Never in an image, whatever .dockerignore says: version control, installed packages, caches. */
+const NEVER = new Set(
+  '.git .hg .svn node_modules __pycache__ .venv .tox .nox .cache .pytest_cache .mypy_cache .ruff_cache .wherry .DS_Store'.split(' '),
+);
+
+/** Never in an image because they hold secrets: environment files, private keys, credentials of tools. */
+const SECRETS = [
+  /^\.env(\..+)?$/,
+  /\.(pem|key|p12|pfx|jks|keystore|kdbx)$/i,
+  /^id_(rsa|dsa|ecdsa|ed25519)(\..+)?$/,
+  /^\.(netrc|npmrc|pypirc|git-credentials|htpasswd)$/,
+  /^(aws|gcp|google)?[-_.]?credentials(\.json)?$/i,
+  /^service[-_]?account.*\.json$/i,
+];
+const SECRET_DIRECTORIES = new Set(['.ssh', '.aws', '.gnupg', '.docker', '.kube', '.azure']);
+
+/** Files that say what to do with the project; changing them must not change the image. */
+const PROJECT_FILES = new Set(['wherry.yaml', 'Dockerfile', '.dockerignore', '.gitignore', '.gitattributes', '.github']);
+
+export type Verdict = 'keep' | 'leave out' | 'secret';
+
+/** Decides by name alone; `isTop` for entries directly in the project's directory. */
+export function judgeName(name: string, isTop: boolean): Verdict {
+  if (NEVER.has(name) || name.endsWith('.pyc') || (isTop && PROJECT_FILES.has(name))) return 'leave out';
+  if (/^\.env\.(example|sample|template)$/.test(name)) return 'keep';
+  if (SECRET_DIRECTORIES.has(name) || SECRETS.some((pattern) => pattern.test(name))) return 'secret';
+  return 'keep';
+}
+
+/** The project's `.dockerignore` (Docker's semantics), or undefined: true for paths that it leaves out. */
+export async function readDockerignore(dir: string): Promise<((path: string) => boolean) | undefined> {
+  try {
+    const rules = dockerignore({ ignorecase: false }).add(await readFile(join(dir, '.dockerignore'), 'utf8'));
+    return (path) => rules.ignores(path);
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  }
+}

@@ -1,0 +1,71 @@
+import { readFile, realpath } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { WherryError } from '../base/errors.js';
+import { type FoundFile, findPackageFiles } from './files.js';
+import { type Bundle, findPackage, packageName } from './node.js';
+
+/** An installed package and where it goes below /wherry/node_modules. */
+export interface PlacedPackage {
+  readonly name: string;
+  /** Real directory. */
+  readonly dir: string;
+  /** Below /wherry, for instance `node_modules/a/node_modules/b`. */
+  readonly target: string;
+  readonly files: readonly FoundFile[];
+}
+
+interface Manifest {
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+}
+
+/**
+ * The packages that the bundle imports and, transitively, those they depend on, placed so that Node finds each from where
+ * it is needed: at the top, or below its dependent when another version of the name is at the top already. Throws
+ * BUILD_FAILED when an imported package is not installed.
+ */
+export async function placePackages(imports: Bundle['imports']): Promise<readonly PlacedPackage[]> {
+  const placed = new Map<string, { name: string; dir: string }>();
+  const queue: { name: string; importer: string; parent: string; isRequired: boolean }[] = [];
+  const seen = [...imports].sort((a, b) => (a.specifier < b.specifier ? -1 : 1));
+  for (const { specifier, importer } of seen) queue.push({ name: packageName(specifier), importer, parent: '', isRequired: true });
+  for (let next = queue.shift(); next; next = queue.shift()) {
+    const found = findPackage(next.name, next.importer);
+    if (!found && next.isRequired && next.parent === '') throw notInstalled(next.name, next.importer);
+    if (!found) continue;
+    const dir = await realpath(found);
+    const target = chooseTarget(next, dir, placed);
+    if (target === undefined) continue;
+    placed.set(target, { name: next.name, dir });
+    for (const [name, isRequired] of await readDependencies(dir)) queue.push({ name, importer: posix.join(dir, 'package.json'), parent: target, isRequired });
+  }
+  return Promise.all([...placed].map(async ([target, { name, dir }]) => ({ name, dir, target, files: await findPackageFiles(dir) })));
+}
+
+/** Where the package must go to be found from its dependent; undefined when that finds the same package already. */
+function chooseTarget(
+  wanted: { readonly name: string; readonly parent: string },
+  dir: string,
+  placed: ReadonlyMap<string, { readonly dir: string }>,
+): string | undefined {
+  for (let scope = wanted.parent; ; scope = scope.slice(0, Math.max(0, scope.lastIndexOf('/node_modules/')))) {
+    const visible = placed.get(posix.join(scope, 'node_modules', wanted.name));
+    if (visible) return visible.dir === dir ? undefined : posix.join(wanted.parent, 'node_modules', wanted.name);
+    if (scope === '') return `node_modules/${wanted.name}`;
+  }
+}
+
+async function readDependencies(dir: string): Promise<readonly (readonly [string, boolean])[]> {
+  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(await readFile(posix.join(dir, 'package.json'), 'utf8')) as Manifest;
+  const wanted = { ...peerDependencies, ...optionalDependencies, ...dependencies };
+  return Object.keys(wanted)
+    .sort()
+    .map((name) => [name, dependencies?.[name] !== undefined && optionalDependencies?.[name] === undefined] as const);
+}
+
+function notInstalled(name: string, importer: string): WherryError {
+  return new WherryError('BUILD_FAILED', `package '${name}', imported by '${importer}', is not installed`, {
+    hint: `run npm install ${name} in the project`,
+  });
+}

@@ -1,0 +1,79 @@
+import type { Job } from '../domain/job.js';
+import type { Rollout } from '../domain/release.js';
+import type { EngineOptions } from './engine.js';
+import type { Logs } from './logs.js';
+import type { Polls } from './polls.js';
+import type { Waiters } from './waiters.js';
+
+/** What the use-cases share. */
+export interface Core extends EngineOptions {
+  readonly logs: Logs;
+  /** Workers that wait for jobs. */
+  readonly polls: Polls;
+  /** Workers that wait to be told which jobs to stop; the value is the jobs' ids. */
+  readonly stopPolls: Waiters<readonly string[]>;
+  readonly jobWaiters: Waiters<Job>;
+  /** By `endpointId/to`. */
+  readonly rolloutWaiters: Waiters<Rollout>;
+  readonly fleet: Fleet;
+  /** Which job each worker had when, to put its output to the right job. */
+  readonly occupations: Occupations;
+  /** Something changed that may need workers started or stopped. */
+  readonly wake: (endpointId: string) => void;
+}
+
+/** Starting and stopping of workers, which every use-case may ask for. */
+export interface Fleet {
+  start(endpointId: string, release: number, options: { readonly isCandidate: boolean }): Promise<void>;
+  /** No more jobs; SIGTERM, `graceMs`, SIGKILL. Resolves when nothing of it runs. Idempotent. */
+  drain(workerId: string, options: { readonly reason: string; readonly graceMs: number }): Promise<void>;
+  /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. */
+  markReady(workerId: string): Promise<void>;
+  /** The runtime says it is gone. */
+  recordExit(workerId: string, exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string }): Promise<void>;
+  /** A job was settled: the endpoint's workers do work. */
+  recordSuccess(endpointId: string): void;
+}
+
+export interface Occupations {
+  begin(workerId: string, jobId: string, at: number): void;
+  end(workerId: string, jobId: string, at: number): void;
+  /** The job whose line this is: exact for one job at a time. */
+  jobAt(workerId: string, at: number): string | null;
+  forget(workerId: string): void;
+}
+
+interface Span {
+  readonly jobId: string;
+  readonly from: number;
+  to: number;
+}
+
+/** Spans kept a worker: output arrives a moment after the job ended. */
+const SPANS_KEPT = 32;
+
+export function createOccupations(): Occupations {
+  const spans = new Map<string, Span[]>();
+  return {
+    begin: (workerId, jobId, from) => {
+      const list = spans.get(workerId) ?? [];
+      spans.set(workerId, [...list.slice(-SPANS_KEPT), { jobId, from, to: Number.POSITIVE_INFINITY }]);
+    },
+    end: (workerId, jobId, at) => {
+      const span = spans.get(workerId)?.findLast((candidate) => candidate.jobId === jobId);
+      if (span) span.to = at;
+    },
+    jobAt: (workerId, at) => spans.get(workerId)?.findLast(({ from, to }) => at >= from && at <= to)?.jobId ?? null,
+    forget: (workerId) => {
+      spans.delete(workerId);
+    },
+  };
+}
+
+/** Three missed pings and slack (decision 17). */
+export const PING_INTERVAL_MS = 10_000;
+export const LEASE_MS = 3 * PING_INTERVAL_MS + 5_000;
+/** How long polls are held: the oldest SDKs give up after 30 s. */
+export const HOLD_MS = 25_000;
+/** A job runs at most so often before it fails. */
+export const ATTEMPTS = 3;

@@ -1,0 +1,166 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.js';
+import { systemCodeOf } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import type { LogFilter, LogLine } from './engine.js';
+import { type OrderedLine, openSegments, readSegments, type Segments } from './log-segments.js';
+
+export interface NewLine {
+  readonly at: number;
+  readonly source: LogLine['source'];
+  readonly jobId: string | null;
+  readonly text: string;
+}
+
+type Place = { readonly endpointId: string; readonly workerId: string };
+
+/** What workers print, and what happens to them, kept beyond their death and followed live. */
+export interface Logs {
+  /** Resolves when the lines are written. Lines of one worker keep their order. */
+  append(place: Place, lines: readonly NewLine[]): Promise<void>;
+  /** Last lines of the workers, oldest first. */
+  read(filter: LogFilter, workerIds: readonly string[]): Promise<readonly LogLine[]>;
+  /** Lines after `afterId` and then live until the signal aborts; a reader that is too slow gets a mark in place of what it missed. */
+  follow(filter: LogFilter & { readonly afterId?: string }, workerIds: () => Promise<readonly string[]>, signal: AbortSignal): AsyncIterable<LogLine>;
+  removeEndpoint(endpointId: string): Promise<void>;
+  removeWorkersExcept(endpointId: string, workerIds: ReadonlySet<string>): Promise<void>;
+}
+
+interface Follower {
+  readonly isWanted: (line: LogLine, endpointId: string) => boolean;
+  readonly push: (line: OrderedLine) => void;
+}
+
+const FOLLOWER_LINES = 10_000;
+
+export function createLogs({ dir, clock, log }: { readonly dir: string; readonly clock: Clock; readonly log: Log }): Logs {
+  const writers = new Map<string, Promise<Segments>>();
+  const queues = new Map<string, Promise<void>>();
+  const followers = new Set<Follower>();
+  let order = clock.now() * 1_000;
+  const dirOf = ({ endpointId, workerId }: Place) => join(dir, endpointId, workerId);
+  const writerOf = (place: Place): Promise<Segments> => {
+    const known = writers.get(place.workerId) ?? openSegments(dirOf(place), place.workerId);
+    writers.set(place.workerId, known);
+    return known;
+  };
+
+  const write = async (place: Place, lines: readonly NewLine[]): Promise<void> => {
+    const stored = lines.map((line) => ({ order: ++order, ...line }));
+    const placed = await (await writerOf(place)).append(stored);
+    placed.forEach((line, index) => {
+      const ordered = { ...line, order: stored[index]?.order ?? 0 };
+      for (const follower of followers) if (follower.isWanted(line, place.endpointId)) follower.push(ordered);
+    });
+  };
+
+  const read = async (filter: LogFilter, workerIds: readonly string[], after = -1): Promise<readonly OrderedLine[]> => {
+    const isWanted = (line: OrderedLine) => line.order > after && (filter.jobId === undefined || line.jobId === filter.jobId);
+    const chosen = filter.workerId === undefined ? workerIds : workerIds.filter((id) => id === filter.workerId);
+    const parts = await Promise.all(
+      chosen.map((workerId) => readSegments(dirOf({ endpointId: filter.endpointId, workerId }), workerId, { limit: filter.limit, isWanted })),
+    );
+    return parts
+      .flat()
+      .sort((a, b) => a.order - b.order)
+      .slice(-filter.limit);
+  };
+
+  return {
+    append: (place, lines) => {
+      const before = queues.get(place.workerId) ?? Promise.resolve();
+      const next = before.then(() => write(place, lines));
+      const settled = next
+        .catch((cause: unknown) => log.error({ err: cause, ...place }, 'worker output could not be stored'))
+        .then(() => {
+          if (queues.get(place.workerId) === settled) queues.delete(place.workerId);
+        });
+      queues.set(place.workerId, settled);
+      return settled;
+    },
+    read: async (filter, workerIds) => (await read(filter, workerIds)).map(withoutOrder),
+    follow: (filter, workerIds, signal) =>
+      followLines({ filter, followers, signal }, async () => {
+        const ids = await workerIds();
+        const after = filter.afterId === undefined ? undefined : await orderOf(filter.afterId, filter.endpointId, dirOf);
+        return after === undefined ? read(filter, ids) : read({ ...filter, limit: FOLLOWER_LINES }, ids, after);
+      }),
+    removeEndpoint: (endpointId) => rm(join(dir, endpointId), { recursive: true, force: true }),
+    removeWorkersExcept: async (endpointId, workerIds) => {
+      for (const name of await list(join(dir, endpointId))) {
+        if (workerIds.has(name)) continue;
+        writers.delete(name);
+        await rm(join(dir, endpointId, name), { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+async function orderOf(id: string, endpointId: string, dirOf: (place: Place) => string): Promise<number | undefined> {
+  const workerId = id.split('/')[0] ?? '';
+  if (!/^[a-z0-9-]+$/.test(workerId)) return undefined;
+  const [line] = await readSegments(dirOf({ endpointId, workerId }), workerId, { limit: 1, isWanted: (candidate) => candidate.id === id });
+  return line?.order;
+}
+
+interface Following {
+  readonly filter: LogFilter;
+  readonly followers: Set<Follower>;
+  readonly signal: AbortSignal;
+}
+
+async function* followLines({ filter, followers, signal }: Following, readPast: () => Promise<readonly OrderedLine[]>): AsyncIterable<LogLine> {
+  const pending: OrderedLine[] = [];
+  let dropped = 0;
+  let wake = () => {};
+  const follower: Follower = {
+    isWanted: (line, endpointId) =>
+      endpointId === filter.endpointId &&
+      (filter.workerId === undefined || line.workerId === filter.workerId) &&
+      (filter.jobId === undefined || line.jobId === filter.jobId),
+    push: (line) => {
+      if (pending.length < FOLLOWER_LINES) pending.push(line);
+      else dropped++;
+      wake();
+    },
+  };
+  followers.add(follower);
+  const abort = () => wake();
+  signal.addEventListener('abort', abort);
+  try {
+    let last = -1;
+    for (const line of await readPast()) {
+      last = line.order;
+      yield withoutOrder(line);
+    }
+    while (!signal.aborted) {
+      for (let line = pending.shift(); line; line = pending.shift()) if (line.order > last) yield withoutOrder(line);
+      if (dropped > 0) {
+        yield { id: '', at: 0, source: 'system', workerId: '', jobId: null, text: `dropped ${dropped} lines: the reader is too slow` };
+        dropped = 0;
+      }
+      if (pending.length === 0 && !signal.aborted) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    }
+  } finally {
+    followers.delete(follower);
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+function withoutOrder({ order: _order, ...line }: OrderedLine): LogLine {
+  return line;
+}
+
+async function list(dir: string): Promise<readonly string[]> {
+  try {
+    return await readdir(dir);
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return [];
+    throw thrown;
+  }
+}

@@ -1,0 +1,125 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCodeOf, WherryError } from '../base/errors.js';
+import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
+import { type Digest, digestOf } from './digest.js';
+
+/** A directory in the OCI image layout (image-spec, image-layout.md). */
+export interface Layout {
+  readonly dir: string;
+  has(digest: Digest): Promise<boolean>;
+  /** Streams a blob to disk, hashing on the way. With `expected` throws DIGEST_MISMATCH when the bytes are others. */
+  writeBlob(source: AsyncIterable<Uint8Array>, expected?: Digest): Promise<{ readonly digest: Digest; readonly size: number }>;
+  putBytes(bytes: Uint8Array | string): Promise<{ readonly digest: Digest; readonly size: number }>;
+  openBlob(digest: Digest): AsyncIterable<Uint8Array>;
+  /** Throws BLOB_UNKNOWN, DIGEST_MISMATCH. */
+  readBytes(digest: Digest): Promise<Uint8Array>;
+  /** Names a manifest; a name has one. */
+  putRef(name: string, manifest: Descriptor): Promise<void>;
+  getRef(name: string): Promise<Descriptor | undefined>;
+}
+
+interface IndexFile {
+  readonly schemaVersion: 2;
+  readonly mediaType: string;
+  readonly manifests: readonly Descriptor[];
+}
+
+const REF_NAME = 'org.opencontainers.image.ref.name';
+
+/** Opens a layout, made when missing. */
+export async function openLayout(dir: string): Promise<Layout> {
+  const blobsDir = join(dir, 'blobs', 'sha256');
+  await mkdir(blobsDir, { recursive: true });
+  await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  const fileOf = (digest: Digest) => join(blobsDir, digest.slice('sha256:'.length));
+  const writeBlob: Layout['writeBlob'] = (source, expected) => writeHashed(source, { dir, fileOf, expected });
+  return {
+    dir,
+    has: (digest) => isFile(fileOf(digest)),
+    writeBlob,
+    putBytes: (bytes) => writeBlob(once(typeof bytes === 'string' ? Buffer.from(bytes) : bytes)),
+    openBlob: (digest) => createReadStream(fileOf(digest), { highWaterMark: 256 * 1024 }),
+    readBytes: (digest) => readVerified(fileOf(digest), digest),
+    async putRef(name, manifest) {
+      const index = await readIndex(dir);
+      const others = index.manifests.filter(({ annotations }) => annotations?.[REF_NAME] !== name);
+      const named = { ...manifest, annotations: { ...manifest.annotations, [REF_NAME]: name } };
+      await replaceFile(join(dir, 'index.json'), JSON.stringify({ ...index, manifests: [...others, named] }));
+    },
+    async getRef(name) {
+      return (await readIndex(dir)).manifests.find(({ annotations }) => annotations?.[REF_NAME] === name);
+    },
+  };
+}
+
+type Place = { readonly dir: string; readonly fileOf: (digest: Digest) => string; readonly expected: Digest | undefined };
+
+async function writeHashed(source: AsyncIterable<Uint8Array>, { dir, fileOf, expected }: Place) {
+  const temporary = join(dir, `blob-${randomUUID()}.part`);
+  const hash = createHash('sha256');
+  let size = 0;
+  try {
+    const handle = await open(temporary, 'wx', 0o644);
+    try {
+      for await (const part of source) {
+        hash.update(part);
+        size += part.length;
+        await handle.write(part);
+      }
+    } finally {
+      await handle.close();
+    }
+    const digest = `sha256:${hash.digest('hex')}` as Digest;
+    if (expected && digest !== expected) throw mismatch(expected, digest);
+    await rename(temporary, fileOf(digest));
+    return { digest, size };
+  } catch (thrown) {
+    await rm(temporary, { force: true });
+    throw thrown;
+  }
+}
+
+async function readVerified(file: string, digest: Digest): Promise<Uint8Array> {
+  const bytes = await readFile(file).catch((cause: unknown) => {
+    throw new WherryError('BLOB_UNKNOWN', `blob ${digest} is not in the image layout`, { hint: 'build the image again', cause });
+  });
+  if (digestOf(bytes) !== digest) throw mismatch(digest, digestOf(bytes));
+  return bytes;
+}
+
+async function readIndex(dir: string): Promise<IndexFile> {
+  try {
+    return JSON.parse(await readFile(join(dir, 'index.json'), 'utf8')) as IndexFile;
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return { schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests: [] };
+    throw thrown;
+  }
+}
+
+async function replaceFile(file: string, text: string): Promise<void> {
+  const temporary = `${file}.${randomUUID()}`;
+  await writeFile(temporary, text);
+  await rename(temporary, file);
+}
+
+async function isFile(file: string): Promise<boolean> {
+  try {
+    return (await stat(file)).isFile();
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return false;
+    throw thrown;
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}
+
+function mismatch(expected: Digest, actual: Digest): WherryError {
+  return new WherryError('DIGEST_MISMATCH', `blob ${expected} has other bytes: they hash to ${actual}`, {
+    hint: 'fetch or build the image again',
+  });
+}

@@ -1,0 +1,234 @@
+import { chmod, link, mkdir, open, readdir, readlink, realpath, rm, symlink } from 'node:fs/promises';
+import { dirname, join, posix, resolve, sep } from 'node:path';
+import { Readable, type Writable } from 'node:stream';
+import { extract, type Header, pack } from 'tar-stream';
+import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+
+/** One entry of a layer. `path` is relative, with `/`, without a final slash. */
+export type TarEntry =
+  | { readonly path: string; readonly type: 'file'; readonly isExecutable: boolean; readonly content: TarContent }
+  | { readonly path: string; readonly type: 'symlink'; readonly target: string };
+
+/** Bytes in memory, or a file of a known size that is read when its turn comes. */
+export type TarContent = { readonly bytes: Uint8Array } | { readonly file: string; readonly size: number };
+
+/** Files up to this size are read in one piece, which is faster than a stream each. */
+const WHOLE_FILE_BYTES = 1024 * 1024;
+
+/**
+ * A tar stream that depends on nothing but the entries: sorted by path, parents before children, owner 0, time 0, modes
+ * 0755 and 0644. Ends with BUILD_FAILED when a file cannot be read or changes its size meanwhile.
+ */
+export function packTar(entries: readonly TarEntry[]): Readable {
+  const packer = pack();
+  // Errors reach the reader of the stream; here they only end the writer.
+  writeEntries(packer, entries).then(
+    () => packer.finalize(),
+    (thrown: unknown) => packer.destroy(thrown instanceof Error ? thrown : new Error(String(thrown))),
+  );
+  return packer as unknown as Readable;
+}
+
+async function writeEntries(packer: ReturnType<typeof pack>, entries: readonly TarEntry[]): Promise<void> {
+  const written = new Set<string>();
+  for (const entry of [...entries].sort((a, b) => (a.path < b.path ? -1 : 1))) {
+    for (const parent of parentsOf(entry.path)) {
+      if (written.has(parent)) continue;
+      written.add(parent);
+      await writeWhole(packer, { ...FIXED, name: `${parent}/`, type: 'directory', mode: 0o755 });
+    }
+    if (entry.type === 'symlink')
+      await writeWhole(packer, { ...FIXED, name: entry.path, type: 'symlink', mode: 0o777, linkname: entry.target });
+    else await writeFile(packer, entry);
+  }
+}
+
+const FIXED = { uid: 0, gid: 0, uname: '', gname: '', mtime: new Date(0), size: 0, linkname: '', devmajor: 0, devminor: 0 } as const;
+
+function parentsOf(path: string): string[] {
+  const parts = path.split('/').slice(0, -1);
+  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
+}
+
+async function writeFile(packer: ReturnType<typeof pack>, entry: Extract<TarEntry, { type: 'file' }>): Promise<void> {
+  const { path: name, content } = entry;
+  const header = { ...FIXED, name, type: 'file', mode: entry.isExecutable ? 0o755 : 0o644 } as const;
+  if ('bytes' in content) return writeWhole(packer, { ...header, size: content.bytes.length }, content.bytes);
+  if (content.size <= WHOLE_FILE_BYTES) {
+    const bytes = await readExactly(content);
+    return writeWhole(packer, { ...header, size: bytes.length }, bytes);
+  }
+  return writeStreamed(packer, { ...header, size: content.size }, content.file);
+}
+
+async function readExactly({ file, size }: { file: string; size: number }): Promise<Uint8Array> {
+  const handle = await open(file, 'r').catch((cause: unknown) => {
+    throw unreadable(file, cause);
+  });
+  try {
+    const bytes = await handle.readFile();
+    if (bytes.length !== size) throw changed(file);
+    return bytes;
+  } finally {
+    await handle.close();
+  }
+}
+
+function writeWhole(packer: ReturnType<typeof pack>, header: Header, bytes: Uint8Array = new Uint8Array()): Promise<void> {
+  return new Promise((done, fail) => {
+    packer.entry(header, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), (error) => (error ? fail(error) : done()));
+  });
+}
+
+/** The size is checked before the packer sees the end: it could only answer with an error nobody can catch. */
+async function writeStreamed(packer: ReturnType<typeof pack>, header: Header, file: string): Promise<void> {
+  const ended = new Promise<void>((done, fail) => {
+    const sink = packer.entry(header, (error) => (error ? fail(error) : done()));
+    sink.on('error', fail);
+    feed(sink as unknown as Writable, file, header.size).catch(fail);
+  });
+  await ended;
+}
+
+async function feed(sink: Writable, file: string, size: number): Promise<void> {
+  const handle = await open(file, 'r').catch((cause: unknown) => {
+    throw unreadable(file, cause);
+  });
+  try {
+    let left = size;
+    for await (const part of handle.createReadStream({ highWaterMark: 256 * 1024, autoClose: false })) {
+      left -= (part as Uint8Array).length;
+      if (left < 0) break;
+      if (!sink.write(part)) await new Promise((ready) => sink.once('drain', ready).once('close', ready));
+      if (sink.destroyed) return;
+    }
+    if (left !== 0) throw changed(file);
+    sink.end();
+  } finally {
+    await handle.close();
+  }
+}
+
+function changed(file: string): WherryError {
+  return new WherryError('BUILD_FAILED', `file '${file}' changed while it was packed`, {
+    hint: 'build again when nothing writes to the project',
+  });
+}
+
+function unreadable(file: string, cause: unknown): WherryError {
+  return new WherryError('BUILD_FAILED', `file '${file}' cannot be read: ${messageOf(cause)}`, { hint: 'check its permissions', cause });
+}
+
+const WHITEOUT = '.wh.';
+const OPAQUE = '.wh..wh..opq';
+
+/**
+ * Unpacks a layer's tar over `dir` (OCI image-spec, layer.md "Applying Changesets"): whiteouts remove, later entries
+ * replace. Nothing is ever written outside `dir`: absolute paths are taken below it, `..`, links that leave it and special
+ * files are refused. Owners are not restored. Throws LAYER_INVALID.
+ */
+export async function unpackTar(source: AsyncIterable<Uint8Array>, dir: string): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const root = await realpath(dir);
+  const extractor = extract();
+  const input = Readable.from(source);
+  input.on('error', (error) => extractor.destroy(error));
+  input.pipe(extractor);
+  try {
+    for await (const entry of extractor) await unpackEntry(root, entry.header, entry as unknown as Readable);
+  } catch (thrown) {
+    if (thrown instanceof WherryError) throw thrown;
+    throw new WherryError('LAYER_INVALID', `a layer could not be unpacked: ${messageOf(thrown)}`, {
+      hint: 'build and push the image again',
+      cause: thrown,
+    });
+  } finally {
+    input.destroy();
+  }
+}
+
+async function unpackEntry(root: string, header: Header, content: Readable): Promise<void> {
+  const path = relativePath(header.name);
+  const name = posix.basename(path);
+  if (path === '' || path === '.') return skip(content);
+  const parent = await openParent(root, posix.dirname(path));
+  if (name === OPAQUE) {
+    for (const child of await readdir(parent)) await rm(join(parent, child), { recursive: true, force: true });
+    return skip(content);
+  }
+  if (name.startsWith(WHITEOUT)) {
+    await rm(join(parent, name.slice(WHITEOUT.length)), { recursive: true, force: true });
+    return skip(content);
+  }
+  const target = join(parent, name);
+  if (header.type === 'directory') return makeDirectory(target, header, content);
+  await rm(target, { recursive: true, force: true });
+  if (header.type === 'file' || header.type === 'contiguous-file') return writeContent(target, header, content);
+  if (header.type === 'symlink') await makeSymlink(root, target, header.linkname ?? '');
+  else if (header.type === 'link') await link(await linkSource(root, header.linkname ?? ''), target);
+  else throw refused(header.name, `entries of type '${header.type}' are not allowed`);
+  return skip(content);
+}
+
+async function linkSource(root: string, linkname: string): Promise<string> {
+  const path = relativePath(linkname);
+  return join(await openParent(root, posix.dirname(path)), posix.basename(path));
+}
+
+async function makeDirectory(target: string, header: Header, content: Readable): Promise<void> {
+  await mkdir(target).catch(async (thrown: unknown) => {
+    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
+    const isLink = await readlink(target).then(
+      () => true,
+      () => false,
+    );
+    if (!isLink) return;
+    await rm(target, { force: true });
+    await mkdir(target);
+  });
+  await chmod(target, (header.mode ?? 0o755) & 0o777);
+  return skip(content);
+}
+
+async function writeContent(target: string, header: Header, content: Readable): Promise<void> {
+  const handle = await open(target, 'wx', (header.mode ?? 0o644) & 0o777);
+  try {
+    for await (const part of content) await handle.write(part as Uint8Array);
+    await handle.chmod((header.mode ?? 0o644) & 0o777);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function makeSymlink(root: string, target: string, linkname: string): Promise<void> {
+  const isInside = !linkname.startsWith('/') && isBelow(root, resolve(dirname(target), linkname));
+  if (!isInside) throw refused(target.slice(root.length + 1), `its link target '${linkname}' leaves the image`);
+  await symlink(linkname, target);
+}
+
+/** The real directory of `path` below the root; made when missing. A link on the way that leaves the root is refused. */
+async function openParent(root: string, path: string): Promise<string> {
+  const wanted = join(root, path);
+  await mkdir(wanted, { recursive: true });
+  const actual = await realpath(wanted);
+  if (!isBelow(root, actual)) throw refused(path, 'a link on its way leaves the image');
+  return actual;
+}
+
+function relativePath(name: string): string {
+  if (name.includes('\0')) throw refused(name, 'it holds a zero byte');
+  if (name.split('/').includes('..')) throw refused(name, "it holds '..'");
+  return posix.normalize(name).replace(/^\/+/, '').replace(/\/+$/, '');
+}
+
+function isBelow(root: string, path: string): boolean {
+  return path === root || path.startsWith(root + sep);
+}
+
+function skip(content: Readable): void {
+  content.resume();
+}
+
+function refused(name: string, why: string): WherryError {
+  return new WherryError('LAYER_INVALID', `layer entry '${name}' refused: ${why}`, { hint: 'build the image again with a tool you trust' });
+}

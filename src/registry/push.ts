@@ -1,0 +1,60 @@
+import { WherryError } from '../base/errors.js';
+import type { Digest } from '../oci/digest.js';
+import type { BlobSize, PulledManifest, RegistryClient } from './client.js';
+import { forEachOf } from './parallel.js';
+
+/** A blob to push; `open` may be called more than once. */
+export interface SourceBlob extends BlobSize {
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/** One blob is in the registry. */
+export interface PushProgress extends BlobSize {
+  /** True when the registry had it before. */
+  readonly isSkipped: boolean;
+}
+
+export interface PushOptions {
+  readonly client: RegistryClient;
+  readonly repository: string;
+  /** Tags that shall name the manifest; may be empty. */
+  readonly tags: readonly string[];
+  readonly manifest: PulledManifest;
+  /** Config and layers. */
+  readonly blobs: readonly SourceBlob[];
+  readonly onProgress?: ((progress: PushProgress) => void) | undefined;
+}
+
+export interface PushResult {
+  readonly digest: Digest;
+  /** Blobs sent, and blobs that were there. */
+  readonly uploaded: number;
+  readonly skipped: number;
+}
+
+const PARALLEL = 4;
+
+/**
+ * Pushes an image: blobs, then the manifest by digest, then its tags; at the end everything is asked for again, so that
+ * success means the registry has it. Idempotent. Throws what the client throws, and REGISTRY_UNAVAILABLE when a part is missing afterwards.
+ */
+export async function pushImage({ client, repository, tags, manifest, blobs, onProgress }: PushOptions): Promise<PushResult> {
+  const parts = [...new Map(blobs.map((blob) => [blob.digest, blob])).values()];
+  let uploaded = 0;
+  await forEachOf(parts, PARALLEL, async (blob) => {
+    const { digest, size } = blob;
+    const isSent = await client.putBlob(repository, blob, () => blob.open());
+    if (isSent) uploaded += 1;
+    onProgress?.({ digest, size, isSkipped: !isSent });
+  });
+  for (const reference of [manifest.digest, ...tags]) await client.putManifest(repository, reference, manifest.bytes, manifest.mediaType);
+  await client.getManifest(repository, manifest.digest);
+  await forEachOf(parts, PARALLEL, async ({ digest }) => {
+    if (!(await client.hasBlob(repository, digest))) throw lost(repository, digest);
+  });
+  return { digest: manifest.digest, uploaded, skipped: parts.length - uploaded };
+}
+
+function lost(repository: string, digest: Digest): WherryError {
+  return new WherryError('REGISTRY_UNAVAILABLE', `blob '${digest}' is not in '${repository}' after it was pushed`, { hint: 'push again' });
+}

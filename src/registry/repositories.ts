@@ -1,0 +1,170 @@
+import { WherryError } from '../base/errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { type Digest, isDigest, parseDigest } from '../oci/digest.js';
+import { type Index, isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
+import { isTag } from '../oci/reference.js';
+import { type OwnedBlobFiles, writeDurable } from './blob-files.js';
+import { hasEntry, listEntries, openRepositoryTree, type RepositoryTree, readEntry, removeEntry } from './repository-tree.js';
+
+/** The largest manifest that is stored or read, in bytes (distribution-spec, "Pushing Manifests"). */
+export const MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024;
+
+export interface StoredManifest {
+  readonly bytes: Buffer;
+  readonly digest: Digest;
+  readonly mediaType: string;
+}
+
+/** Names over blobs: which repository shows which blob, manifest and tag. Every change is durable when its promise resolves. */
+export interface Repositories {
+  /** Makes a blob visible in a repository; idempotent. */
+  linkBlob(repository: string, digest: Digest): Promise<void>;
+  isLinked(repository: string, digest: Digest): Promise<boolean>;
+  /** Stores a manifest, its referrer entry, and points the tag at it last. Throws MANIFEST_INVALID, DIGEST_MISMATCH, NAME_INVALID. */
+  putManifest(repository: string, digest: Digest, bytes: Uint8Array, named: ManifestName): Promise<void>;
+  /** By tag or digest; undefined when the repository has none. The bytes are hashed. Throws DIGEST_MISMATCH. */
+  getManifest(repository: string, reference: string): Promise<StoredManifest | undefined>;
+  /** Removes a manifest and the tags that point at it. Throws MANIFEST_UNKNOWN, BLOB_IN_USE. */
+  deleteManifest(repository: string, digest: Digest): Promise<void>;
+  /** Throws MANIFEST_UNKNOWN. */
+  deleteTag(repository: string, tag: string): Promise<void>;
+  /** Sorted by bytes; undefined when there is no such repository. */
+  listTags(repository: string): Promise<readonly string[] | undefined>;
+  /** Sorted by bytes. */
+  listRepositories(): Promise<readonly string[]>;
+  /** Manifests whose `subject` is `digest`, sorted by digest (distribution-spec, "Listing Referrers"). */
+  listReferrers(repository: string, digest: Digest): Promise<readonly Descriptor[]>;
+}
+
+export interface ManifestName {
+  readonly mediaType: string;
+  readonly tag?: string | undefined;
+}
+
+/** Repositories with the raw steps that {@link Repositories} guards. */
+export interface OwnedRepositories extends Repositories {
+  unlinkBlob(repository: string, digest: Digest): Promise<void>;
+  /** Whether any repository shows the bytes as blob or manifest. */
+  isUsed(digest: Digest): Promise<boolean>;
+}
+
+/**
+ * Repositories as directories of `root`, one file an entry. Folder names begin with `_`, which no component of a
+ * repository name does, so that `a` and `a/b` live in one tree.
+ */
+export function openRepositories(root: string, files: OwnedBlobFiles): OwnedRepositories {
+  const tree = openRepositoryTree(root);
+  const context: Context = { tree, files };
+  return {
+    async linkBlob(repository, digest) {
+      const file = tree.blob(repository, digest);
+      if ((await readEntry(file)) === undefined) await writeDurable(file, '');
+    },
+    isLinked: (repository, digest) => hasEntry(tree.blob(repository, digest)),
+    unlinkBlob: (repository, digest) => removeEntry(tree.blob(repository, digest)),
+    putManifest: (repository, digest, bytes, named) => putManifest(context, { repository, digest, bytes, ...named }),
+    async getManifest(repository, reference) {
+      const digest = await digestAt(tree, repository, reference);
+      const mediaType = digest && (await readEntry(tree.manifest(repository, digest)));
+      if (!digest || mediaType === undefined) return undefined;
+      return { bytes: await files.read(digest, MANIFEST_LIMIT_BYTES), digest, mediaType };
+    },
+    deleteManifest: (repository, digest) => deleteManifest(context, repository, digest),
+    async deleteTag(repository, tag) {
+      const file = tree.tag(repository, tag);
+      if (!(await hasEntry(file))) throw unknownManifest(repository, tag);
+      await removeEntry(file);
+    },
+    listTags: (repository) => listTags(tree, repository),
+    listRepositories: () => tree.listRepositories(),
+    listReferrers: (repository, digest) => listReferrers(tree, repository, digest),
+    async isUsed(digest) {
+      for (const repository of await tree.listRepositories()) {
+        if ((await hasEntry(tree.blob(repository, digest))) || (await hasEntry(tree.manifest(repository, digest)))) return true;
+      }
+      return false;
+    },
+  };
+}
+
+interface Context {
+  readonly tree: RepositoryTree;
+  readonly files: OwnedBlobFiles;
+}
+
+interface NewManifest extends ManifestName {
+  readonly repository: string;
+  readonly digest: Digest;
+  readonly bytes: Uint8Array;
+}
+
+async function putManifest({ tree, files }: Context, { repository, digest, bytes, mediaType, tag }: NewManifest): Promise<void> {
+  const manifest = parseManifest(bytes);
+  await files.put(digest, once(bytes));
+  const subject = subjectOf(manifest);
+  const referrer = describeReferrer(manifest, { mediaType, digest, size: bytes.length });
+  if (subject) await writeDurable(tree.referrer({ repository, subject, digest }), JSON.stringify(referrer));
+  await writeDurable(tree.manifest(repository, digest), mediaType);
+  if (tag !== undefined) await writeDurable(tree.tag(repository, tag), digest);
+}
+
+async function deleteManifest({ tree, files }: Context, repository: string, digest: Digest): Promise<void> {
+  const entry = tree.manifest(repository, digest);
+  if (!(await hasEntry(entry))) throw unknownManifest(repository, digest);
+  for (const tag of (await listTags(tree, repository)) ?? []) {
+    if ((await readEntry(tree.tag(repository, tag))) === digest) await removeEntry(tree.tag(repository, tag));
+  }
+  const subject = await files.read(digest, MANIFEST_LIMIT_BYTES).then(
+    (bytes) => subjectOf(parseManifest(bytes)),
+    // A damaged manifest can still be deleted; its entry under the subject then stays and is skipped when listed.
+    () => undefined,
+  );
+  if (subject) await removeEntry(tree.referrer({ repository, subject, digest }));
+  await removeEntry(entry);
+}
+
+async function digestAt(tree: RepositoryTree, repository: string, reference: string): Promise<Digest | undefined> {
+  if (isDigest(reference)) return reference;
+  const text = await readEntry(tree.tag(repository, reference));
+  return text === undefined ? undefined : parseDigest(text);
+}
+
+async function listTags(tree: RepositoryTree, repository: string): Promise<readonly string[] | undefined> {
+  const tags = await listEntries(tree.tags(repository));
+  if (tags) return tags.filter(isTag);
+  return (await listEntries(tree.manifests(repository))) && [];
+}
+
+async function listReferrers(tree: RepositoryTree, repository: string, subject: Digest): Promise<readonly Descriptor[]> {
+  const names = (await listEntries(tree.referrers(repository, subject))) ?? [];
+  const digests = names.map((name) => `sha256:${name}`).filter(isDigest);
+  const texts = await Promise.all(
+    digests.map(async (digest) => {
+      const isKept = await hasEntry(tree.manifest(repository, digest));
+      return isKept ? readEntry(tree.referrer({ repository, subject, digest })) : undefined;
+    }),
+  );
+  return texts.filter((text) => text !== undefined).map((text) => JSON.parse(text) as Descriptor);
+}
+
+function subjectOf(manifest: Manifest | Index): Digest | undefined {
+  const digest = manifest.subject?.digest;
+  return digest !== undefined && isDigest(digest) ? digest : undefined;
+}
+
+/** The descriptor under which a manifest is listed; without an artifact type of its own, the config's media type stands in. */
+function describeReferrer(manifest: Manifest | Index, base: Descriptor): Descriptor {
+  const artifactType = manifest.artifactType ?? (isIndex(manifest) ? undefined : manifest.config.mediaType);
+  return { ...base, ...(artifactType && { artifactType }), ...(manifest.annotations && { annotations: manifest.annotations }) };
+}
+
+/** MANIFEST_UNKNOWN for a tag or digest. */
+export function unknownManifest(repository: string, reference: string): WherryError {
+  return new WherryError('MANIFEST_UNKNOWN', `repository '${repository}' has no manifest '${reference}'`, {
+    detail: { repository, reference },
+  });
+}
+
+async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}

@@ -1,0 +1,194 @@
+import { WherryError } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { formatReference, parseReference, type Reference } from '../oci/reference.js';
+import type { Blobs } from './blobs.js';
+import type { PulledManifest, RegistryClient } from './client.js';
+import { decompressLayer } from './layer-content.js';
+import { forEachOf } from './parallel.js';
+
+/** An image whose every blob is in the embedded registry, named by the digest of its platform's manifest. */
+export interface PinnedImage {
+  /** As the author wrote it; without a host when it was one of this server's own. */
+  readonly reference: string;
+  /** Repository in the embedded registry that holds every blob. */
+  readonly repository: string;
+  readonly tag: string | null;
+  readonly digest: Digest;
+}
+
+/** One layer's content as a tar stream; the blob is verified before, the stream against `diffId` while it is read. */
+export interface PinnedLayer {
+  readonly diffId: string;
+  /** Ends with LAYER_INVALID when the content is not that of `diffId`; throws BLOB_UNKNOWN, DIGEST_MISMATCH. */
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/** Images for deploys and workers, all read from the embedded registry. */
+export interface PinnedImages {
+  /** Pins a reference; a remote image is copied. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
+  resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
+  /** Hashes manifest, config and layers again where their files changed. Throws BLOB_UNKNOWN, IMAGE_UNKNOWN, DIGEST_MISMATCH. */
+  verify(image: PinnedImage): Promise<void>;
+  /** Throws IMAGE_UNKNOWN, BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
+  config(image: PinnedImage): Promise<ImageConfig>;
+  /** From the bottom up. Throws as `config` does. */
+  layers(image: PinnedImage): Promise<readonly PinnedLayer[]>;
+  /** Every blob the image needs: manifest, config, layers. */
+  usedDigests(image: PinnedImage): Promise<readonly Digest[]>;
+}
+
+export interface ImagesOptions {
+  readonly blobs: Blobs;
+  readonly log: Log;
+  /** Hosts, with port, under which this server's own registry is reached. */
+  readonly ownHosts: () => readonly string[];
+  /** A new client for a remote registry; it is closed after use. */
+  readonly clientFor: (registry: string) => Promise<RegistryClient>;
+  /** OCI name of the architecture to choose from an index; `amd64` by default. */
+  readonly architecture?: string;
+}
+
+const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
+const PARALLEL = 3;
+
+/** Images over the embedded registry. */
+export function createImages({ blobs, log, ownHosts, clientFor, architecture = 'amd64' }: ImagesOptions): PinnedImages {
+  const context: Context = { blobs, log, architecture };
+  const readConfig = async ({ config }: Manifest) => parseImageConfig(await blobs.read(config.digest, CONFIG_LIMIT_BYTES));
+  return {
+    async resolve(text, { endpointId }) {
+      const { registry, ...named } = parseReference(text);
+      if (registry === undefined || ownHosts().includes(registry)) return resolveOwn(context, named);
+      const client = await clientFor(registry);
+      try {
+        return await retain(context, { client, text, reference: { registry, ...named }, repository: `retained/${endpointId}` });
+      } finally {
+        await client.close();
+      }
+    },
+    async verify(image) {
+      await blobs.verify(image.digest);
+      for (const digest of blobsOf(await readManifest(context, image))) await blobs.verify(digest);
+    },
+    config: async (image) => readConfig(await readManifest(context, image)),
+    async layers(image) {
+      const manifest = await readManifest(context, image);
+      return pairLayers(blobs, manifest, await readConfig(manifest));
+    },
+    async usedDigests(image) {
+      return [image.digest, ...blobsOf(await readManifest(context, image))];
+    },
+  };
+}
+
+interface Context {
+  readonly blobs: Blobs;
+  readonly log: Log;
+  readonly architecture: string;
+}
+
+/** An image of this server: nothing is copied, its repository already holds every blob. */
+async function resolveOwn(context: Context, reference: Reference): Promise<PinnedImage> {
+  const { repository, tag, digest } = reference;
+  const text = formatReference(reference);
+  const found = await context.blobs.getManifest(repository, digest ?? tag ?? 'latest');
+  if (!found)
+    throw unknownImage(text, digest ? 'push it first, or leave the digest out' : 'push it first, or put the host of its registry in front');
+  const manifest = parseManifest(found.bytes);
+  const pinned = isIndex(manifest) ? choosePlatform(manifest, text, context.architecture).digest : found.digest;
+  return { reference: text, repository, tag: tag ?? (digest ? null : 'latest'), digest: pinned };
+}
+
+interface Retained {
+  readonly client: RegistryClient;
+  readonly text: string;
+  readonly reference: Reference;
+  readonly repository: string;
+}
+
+/** Copies what is missing of a remote image; the manifest comes last, so that a manifest here means all of it is here. */
+async function retain(context: Context, { client, text, reference, repository }: Retained): Promise<PinnedImage> {
+  const { blobs, log } = context;
+  const tag = reference.tag ?? (reference.digest ? undefined : 'latest');
+  const pulled = await pullPlatform(context, client, { text, repository: reference.repository, name: reference.digest ?? tag ?? 'latest' });
+  const manifest = parseManifest(pulled.bytes);
+  if (isIndex(manifest))
+    throw new WherryError('MANIFEST_INVALID', `image '${text}' is an index of indexes`, { hint: 'name one image by its digest' });
+  const parts = blobsOf(manifest);
+  await forEachOf(parts, PARALLEL, async (digest) => {
+    if (!(await isSound(blobs, digest))) await blobs.put(digest, client.getBlob(reference.repository, digest));
+    await blobs.linkBlob(repository, digest);
+  });
+  await blobs.putManifest(repository, pulled.digest, pulled.bytes, { mediaType: pulled.mediaType });
+  log.info({ reference: text, digest: pulled.digest, blobs: parts.length }, 'retained a remote image');
+  return { reference: text, repository, tag: tag ?? null, digest: pulled.digest };
+}
+
+/** Whether the blob is here with the right bytes; a damaged one is pulled again. */
+async function isSound(blobs: Blobs, digest: Digest): Promise<boolean> {
+  if (!(await blobs.has(digest))) return false;
+  return blobs.verify(digest).then(
+    () => true,
+    () => false,
+  );
+}
+
+interface PullName {
+  readonly text: string;
+  readonly repository: string;
+  readonly name: string;
+}
+
+async function pullPlatform(context: Context, client: RegistryClient, { text, repository, name }: PullName): Promise<PulledManifest> {
+  const pulled = await client.getManifest(repository, name);
+  const manifest = parseManifest(pulled.bytes);
+  if (!isIndex(manifest)) return pulled;
+  return client.getManifest(repository, choosePlatform(manifest, text, context.architecture).digest);
+}
+
+function choosePlatform({ manifests }: Index, text: string, architecture: string): Descriptor {
+  const found = manifests.find(({ platform }) => platform?.os === 'linux' && platform.architecture === architecture);
+  if (found) return found;
+  const offered = manifests.map(({ platform }) => (platform ? `${platform.os}/${platform.architecture}` : 'unknown')).join(', ');
+  throw new WherryError('IMAGE_UNKNOWN', `image '${text}' has nothing for linux/${architecture}`, {
+    hint: `it offers: ${offered || 'nothing'}`,
+  });
+}
+
+async function readManifest({ blobs }: Context, image: PinnedImage): Promise<Manifest> {
+  const found = await blobs.getManifest(image.repository, image.digest);
+  if (!found) throw unknownImage(`${image.repository}@${image.digest}`, 'push or deploy it again');
+  const manifest = parseManifest(found.bytes);
+  if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `'${image.digest}' is an index, not an image`);
+  return manifest;
+}
+
+/** Config and layers, each once: an image may hold the same layer twice. */
+function blobsOf({ config, layers }: Manifest): readonly Digest[] {
+  return [...new Set([config, ...layers].map(({ digest }) => digest))];
+}
+
+function pairLayers(blobs: Blobs, { layers }: Manifest, { rootfs }: ImageConfig): readonly PinnedLayer[] {
+  if (layers.length !== rootfs.diff_ids.length) {
+    throw new WherryError('MANIFEST_INVALID', `the manifest has ${layers.length} layers, its config ${rootfs.diff_ids.length}`, {
+      hint: 'build the image again',
+    });
+  }
+  return layers.map(({ digest, mediaType }, index) => {
+    const diffId = rootfs.diff_ids[index] ?? '';
+    return { diffId, open: () => readLayer(blobs, { digest, mediaType, diffId }) };
+  });
+}
+
+async function* readLayer(blobs: Blobs, { digest, mediaType, diffId }: { digest: Digest; mediaType: string; diffId: string }) {
+  await blobs.verify(digest);
+  const { stream } = await blobs.open(digest);
+  yield* decompressLayer(stream, { mediaType, diffId });
+}
+
+function unknownImage(text: string, hint: string): WherryError {
+  return new WherryError('IMAGE_UNKNOWN', `image '${text}' is not in the registry`, { hint, detail: { reference: text } });
+}

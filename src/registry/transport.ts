@@ -1,0 +1,180 @@
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, type Dispatcher, request } from 'undici';
+import { messageOf, WherryError } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
+
+/** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
+export interface Call {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  readonly path: string;
+  readonly scopes: readonly string[];
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Opened anew for each try. */
+  readonly body?: () => AsyncIterable<Uint8Array>;
+  /** Statuses that the caller understands; others throw. */
+  readonly accept: readonly number[];
+  /** How often it is tried in all; {@link TRIES} by default. */
+  readonly tries?: number;
+}
+
+export type Answer = Dispatcher.ResponseData;
+
+export interface Transport {
+  /** Sends with authorization, redirects and retries. Throws UNAUTHORIZED, DENIED, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
+  send(call: Call): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface TransportOptions {
+  readonly origin: URL;
+  readonly credentials: AuthorizerOptions['credentials'];
+  readonly log: Log;
+  /** First pause before trying again, in milliseconds; each further one is twice as long. */
+  readonly retryDelayMs: number;
+}
+
+/** How often something is tried in all. */
+export const TRIES = 5;
+const MAX_REDIRECTS = 5;
+const MAX_PAUSE_MS = 60_000;
+const ANSWER_LIMIT_BYTES = 1024 * 1024;
+const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+const TRANSIENT: readonly number[] = [429, 500, 502, 503, 504];
+
+/** HTTP towards one registry. */
+export function openTransport({ origin, credentials, log, retryDelayMs }: TransportOptions): Transport {
+  const agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 60_000, bodyTimeout: 60_000 });
+  const fetchToken = (call: TokenRequest) => requestToken(agent, call);
+  const authorizer = createAuthorizer({ origin, credentials, fetchToken });
+
+  /** One try: redirects are followed; the Authorization header stays with the registry's own origin. */
+  async function sendOnce(call: Call, authorization: string | undefined): Promise<Answer> {
+    let url = new URL(call.path, origin);
+    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+      const isHome = url.origin === origin.origin;
+      const headers = { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) };
+      const body = call.body && Readable.from(call.body(), { objectMode: false });
+      const answer = await request(url, { dispatcher: agent, method: call.method, headers, ...(body && { body }) });
+      const location = answer.headers['location'];
+      if (!REDIRECTS.includes(answer.statusCode) || typeof location !== 'string') return answer;
+      await answer.body.dump();
+      url = checkedRedirect(new URL(location, url), url);
+    }
+    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${origin.host}' redirects in a circle`);
+  }
+
+  async function sendAuthorized(call: Call): Promise<Answer> {
+    const answer = await sendOnce(call, authorizer.known(call.scopes));
+    const challenge = answer.headers['www-authenticate'];
+    if (answer.statusCode !== 401 || challenge === undefined) return answer;
+    const header = await authorizer.answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes);
+    if (header === undefined) return answer;
+    await answer.body.dump();
+    return sendOnce(call, header);
+  }
+
+  async function send(call: Call): Promise<Answer> {
+    const tries = call.tries ?? TRIES;
+    for (let tried = 1; ; tried += 1) {
+      let pauseMs = backOffMs(tried, retryDelayMs);
+      try {
+        const answer = await sendAuthorized(call);
+        if (call.accept.includes(answer.statusCode)) return answer;
+        if (!TRANSIENT.includes(answer.statusCode) || tried === tries) throw await refusal(answer, call, origin.host);
+        pauseMs = retryAfterMs(answer) ?? pauseMs;
+        await answer.body.dump();
+      } catch (thrown) {
+        if (thrown instanceof WherryError) throw thrown;
+        if (tried === tries) throw unreachable(origin.host, thrown);
+        log.debug({ registry: origin.host, tried, cause: thrown }, 'a registry did not answer; trying again');
+      }
+      await delay(pauseMs);
+    }
+  }
+
+  return { send, close: () => agent.close() };
+}
+
+/** The pause after the `tried`-th try: doubling, with up to half of it left to chance so that clients spread. */
+export function backOffMs(tried: number, firstMs: number): number {
+  return Math.min(MAX_PAUSE_MS, firstMs * 2 ** (tried - 1)) * (0.5 + Math.random() / 2);
+}
+
+/** REGISTRY_UNAVAILABLE for a connection that failed. */
+export function unreachable(host: string, cause: unknown): WherryError {
+  return new WherryError('REGISTRY_UNAVAILABLE', `registry '${host}' cannot be reached: ${messageOf(cause)}`, {
+    hint: "check the registry's name and that it is up",
+    cause,
+  });
+}
+
+function checkedRedirect(to: URL, from: URL): URL {
+  const isDowngrade = from.protocol === 'https:' && to.protocol !== 'https:' && !isLoopback(to.hostname);
+  if (!isDowngrade && (to.protocol === 'https:' || to.protocol === 'http:')) return to;
+  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' redirects to '${to.origin}', which is not safe`);
+}
+
+/** Retry-After in seconds or as a date, which is measured against the answer's own date. */
+function retryAfterMs({ headers }: Answer): number | undefined {
+  const header = headers['retry-after'];
+  if (typeof header !== 'string') return undefined;
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.parse(String(headers['date']));
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_PAUSE_MS) : undefined;
+}
+
+async function requestToken(agent: Agent, { method, url, headers, body }: TokenRequest): Promise<unknown> {
+  const place = `${url.origin}${url.pathname}`;
+  try {
+    const answer = await request(url, { dispatcher: agent, method, headers, ...(body !== undefined && { body }) });
+    const text = await readText(answer);
+    if (answer.statusCode === 200) return JSON.parse(text);
+    const code = answer.statusCode >= 500 ? 'REGISTRY_UNAVAILABLE' : 'UNAUTHORIZED';
+    throw new WherryError(code, `the token service '${place}' answered ${answer.statusCode}`, {
+      hint: 'check the credentials for this registry',
+    });
+  } catch (thrown) {
+    if (thrown instanceof WherryError) throw thrown;
+    throw new WherryError('REGISTRY_UNAVAILABLE', `the token service '${place}' gave no usable answer: ${messageOf(thrown)}`, {
+      cause: thrown,
+    });
+  }
+}
+
+/** A status that the caller did not expect, with the registry's own words. */
+async function refusal(answer: Answer, { method, path }: Call, host: string): Promise<WherryError> {
+  const { statusCode: status } = answer;
+  const words = ociMessage(await readText(answer).catch(() => ''));
+  const what = `registry '${host}' refused ${method} ${path.split('?')[0]} with ${status}${words ? `: ${words}` : ''}`;
+  if (status === 401)
+    return new WherryError('UNAUTHORIZED', what, { hint: `log in with \`docker login ${host}\`, or store credentials for it` });
+  if (status === 403) return new WherryError('DENIED', what, { hint: 'use credentials that may read or write this repository' });
+  if (status === 429) return new WherryError('TOOMANYREQUESTS', what, { hint: 'log in for a higher limit, or try again later' });
+  return new WherryError('REGISTRY_UNAVAILABLE', what, { detail: { status } });
+}
+
+function ociMessage(text: string): string {
+  try {
+    const { errors } = JSON.parse(text) as { errors?: readonly { readonly code?: string; readonly message?: string }[] };
+    return (errors ?? []).map(({ code, message }) => `${code ?? ''} ${message ?? ''}`.trim()).join('; ');
+  } catch {
+    return '';
+  }
+}
+
+async function readText(answer: Answer): Promise<string> {
+  return (await readLimited(answer, ANSWER_LIMIT_BYTES)).toString('utf8');
+}
+
+/** The whole body. Throws SIZE_INVALID above the limit. */
+export async function readLimited({ body }: Answer, limitBytes: number): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of body) {
+    size += (part as Uint8Array).length;
+    if (size > limitBytes) throw new WherryError('SIZE_INVALID', `the registry sent more than ${limitBytes} bytes`);
+    parts.push(part as Uint8Array);
+  }
+  return Buffer.concat(parts);
+}

@@ -1,0 +1,68 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import { killGroups, membersOf, removeGroups, workerDirs } from './cgroup.js';
+import { BOUNDS, MARKER } from './protocol.js';
+
+/** Process ids whose environment holds a marker that begins with `owner`; none where there is no /proc. */
+export function markedPids(owner: string): readonly number[] {
+  const entry = Buffer.from(`${MARKER}=${owner}`);
+  return namesIn('/proc')
+    .filter((name) => {
+      const environment = /^\d+$/.test(name) ? readQuietly(`/proc/${name}/environ`) : undefined;
+      return environment !== undefined && holdsEntry(environment, entry);
+    })
+    .map(Number);
+}
+
+function holdsEntry(environment: Buffer, entry: Buffer): boolean {
+  for (let at = environment.indexOf(entry); at !== -1; at = environment.indexOf(entry, at + 1)) {
+    if (at === 0 || environment[at - 1] === 0) return true;
+  }
+  return false;
+}
+
+/** Kills what `find` finds until nothing is left or the hunt's time is over. Gives the pids that remain. */
+export async function endMembers(find: () => readonly number[], kill: () => void = () => {}): Promise<readonly number[]> {
+  for (let waitedMs = 0, stepMs = 1; ; waitedMs += stepMs, stepMs = Math.min(50, stepMs * 2)) {
+    const pids = find();
+    if (pids.length === 0 || waitedMs > BOUNDS.huntMs) return pids;
+    kill();
+    for (const pid of pids) signal(pid, 'SIGKILL');
+    await wait(stepMs);
+  }
+}
+
+/** Ends every process of an instance that no supervisor knows, by its groups and by its marker. */
+export async function endLeftovers(instanceId: string, cgroupBases: readonly string[]): Promise<void> {
+  const dirs = workerDirs(cgroupBases);
+  await endMembers(
+    () => [...membersOf(dirs), ...markedPids(`${instanceId}/`)],
+    () => killGroups(dirs),
+  );
+  removeGroups(dirs);
+}
+
+/** Sends a signal to a process, or with a negative id to a process group; nothing happens when it is gone. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // Gone already, or its number belongs to somebody else now.
+  }
+}
+
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
+  }
+}
+
+function readQuietly(file: string): Buffer | undefined {
+  try {
+    return readFileSync(file);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,4 @@
+import { describeRegistry } from './registry.js';
+import { openRegistryServer } from './registry-server.js';
+
+describeRegistry('embedded', openRegistryServer);

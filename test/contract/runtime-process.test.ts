@@ -1,0 +1,316 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { openClock } from '../../src/base/clock.js';
+import { silentLog } from '../../src/base/log.js';
+import { digestOf } from '../../src/oci/digest.js';
+import { type ImageConfig, LABELS } from '../../src/oci/manifest.js';
+import { packTar } from '../../src/oci/tar.js';
+import { endMembers, markedPids } from '../../src/runtime/process/members.js';
+import { createProcessRuntime } from '../../src/runtime/process.js';
+import type { ImageSource, Runtime, WorkerSpec } from '../../src/runtime/runtime.js';
+import { describeRuntime, fakeDigest, listen, type OpenedRuntime, specOf, type Told, within } from './runtime.js';
+
+const FOREVER = 'setInterval(() => {}, 1000);';
+let buildDir: string;
+let supervisorEntry: string;
+
+beforeAll(async () => {
+  buildDir = mkdtempSync(join(tmpdir(), 'wherry-supervisor-'));
+  supervisorEntry = join(buildDir, 'supervisor.mjs');
+  await build({
+    entryPoints: ['src/runtime/process/supervisor.ts'],
+    outfile: supervisorEntry,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    logLevel: 'error',
+  });
+});
+afterAll(() => rmSync(buildDir, { recursive: true, force: true }));
+
+interface Source extends ImageSource {
+  image(script: string, more?: { readonly labels?: Record<string, string>; readonly env?: readonly string[] }): WorkerSpec['image'];
+  readonly opened: string[];
+}
+
+/** Images made in memory: one application layer with the script. */
+function createSource(): Source {
+  const configs = new Map<string, ImageConfig>();
+  const scripts = new Map<string, string>();
+  const opened: string[] = [];
+  return {
+    opened,
+    image(script, { labels, env = [] } = {}) {
+      const layer = digestOf(`layer ${script}`);
+      const digest = digestOf(JSON.stringify([script, labels, env]));
+      scripts.set(digest, script);
+      configs.set(digest, {
+        architecture: 'amd64',
+        os: 'linux',
+        rootfs: { type: 'layers', diff_ids: [layer] },
+        config: {
+          Entrypoint: ['node', '/wherry/app/handler.mjs'],
+          Env: ['PATH=/image/bin', ...env],
+          Labels: labels ?? {
+            [LABELS.interpreter]: `node@${process.versions.node.split('.')[0]}`,
+            [LABELS.handler]: 'handler.mjs:handler',
+            [LABELS.layers]: JSON.stringify([layer]),
+          },
+        },
+      });
+      return { repository: 'test/image', digest };
+    },
+    async config({ digest }) {
+      const config = configs.get(digest);
+      if (config === undefined) throw new Error(`no image ${digest}`);
+      return config;
+    },
+    async layers({ digest }) {
+      const script = scripts.get(digest) ?? '';
+      const open = () => {
+        opened.push(digest);
+        return packTar([
+          { type: 'file', path: 'wherry/app/handler.mjs', isExecutable: false, content: { bytes: Buffer.from(script) } },
+          { type: 'file', path: 'elsewhere', isExecutable: false, content: { bytes: Buffer.from('x') } },
+        ]);
+      };
+      return [{ diffId: digestOf(`layer ${script}`), open }];
+    },
+  };
+}
+
+interface Opened extends OpenedRuntime {
+  readonly dataDir: string;
+  readonly instanceId: string;
+  readonly source: Source;
+}
+
+async function open({ orphanMs = 20_000 } = {}): Promise<Opened> {
+  const dataDir = realpathSync(mkdtempSync(join(tmpdir(), 'wherry-runtime-')));
+  const instanceId = `test-${process.pid}-${dataDir.slice(-6)}`;
+  const source = createSource();
+  const runtimes: Runtime[] = [];
+  const reopen = (): Runtime => {
+    const searchPath = process.env['PATH'] ?? '';
+    const runtime = createProcessRuntime({
+      dataDir,
+      instanceId,
+      images: source,
+      log: silentLog,
+      clock: openClock(),
+      supervisorEntry,
+      searchPath,
+      orphanMs,
+    });
+    runtimes.push(runtime);
+    return runtime;
+  };
+  return {
+    runtime: reopen(),
+    reopen,
+    dataDir,
+    instanceId,
+    source,
+    image: (script) => source.image(script),
+    foreign: source.image('', { labels: { [LABELS.interpreter]: 'node@20' } }),
+    isAlive,
+    async close() {
+      for (const runtime of runtimes) await runtime.stop();
+      for (const pid of supervisorsOf(dataDir)) process.kill(pid, 'SIGTERM');
+      await vi.waitFor(() => expect([...supervisorsOf(dataDir), ...markedPids(`${instanceId}/`)]).toEqual([]), within);
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    // A zombie still takes signals; its command line is empty.
+    return existsSync('/proc/self') ? readFileSync(`/proc/${pid}/cmdline`).length > 0 : process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+function supervisorsOf(dataDir: string): readonly number[] {
+  const names = existsSync('/proc/self') ? readdirSync('/proc').filter((name) => /^\d+$/.test(name)) : [];
+  return names.map(Number).filter((pid) => {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      return line.includes(supervisorEntry) && line.includes(dataDir);
+    } catch {
+      return false;
+    }
+  });
+}
+
+describeRuntime('process', open);
+
+describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /proc', () => {
+  let opened: Opened;
+  let runtime: Runtime;
+  let told: Told;
+
+  async function begin(options?: { orphanMs: number }): Promise<void> {
+    opened = await open(options);
+    runtime = opened.runtime;
+    told = listen();
+    await runtime.start(told.events);
+  }
+  beforeEach(() => begin());
+  afterEach(() => opened.close());
+
+  async function startAndRead(workerId: string, script: string, more: Partial<WorkerSpec> = {}): Promise<string> {
+    await runtime.startWorker(specOf(workerId, opened.image(script), more));
+    await vi.waitFor(() => expect(told.lines(workerId).length).toBeGreaterThan(0), within);
+    return told.lines(workerId)[0] ?? '';
+  }
+
+  it('gives a worker only its base variables, those of the image and those of the spec', async () => {
+    const image = opened.source.image('console.log(JSON.stringify(process.env));', { env: ['FROM_IMAGE=/wherry/app:/x', 'BOTH=image'] });
+    await runtime.startWorker(specOf('w-1', image, { env: { BOTH: 'spec' } }));
+    await vi.waitFor(() => expect(told.lines('w-1')).toHaveLength(1), within);
+    const env = JSON.parse(told.lines('w-1')[0] ?? '{}') as Record<string, string>;
+    const dir = join(opened.dataDir, 'workers', 'w-1');
+    const root = join(opened.dataDir, 'roots', image.digest.slice(7));
+    // A shell that joins the cgroups may set these three.
+    const { PWD: _pwd, SHLVL: _shlvl, _: __, ...rest } = env;
+    expect(rest).toEqual({
+      PATH: process.env['PATH'],
+      HOME: join(dir, 'home'),
+      TMPDIR: join(dir, 'tmp'),
+      LANG: 'C.UTF-8',
+      FROM_IMAGE: `${root}/wherry/app:/x`,
+      BOTH: 'spec',
+      WHERRY_WORKER: `${opened.instanceId}/w-1`,
+    });
+  });
+
+  it('gives a worker a private working directory that shows the application and goes with it', async () => {
+    const script =
+      "import fs from 'node:fs'; fs.writeFileSync('out.txt', 'x'); console.log(fs.readdirSync('.').join()); console.log(process.cwd());";
+    const image = opened.image(script);
+    await runtime.startWorker(specOf('w-1', image));
+    await vi.waitFor(() => expect(told.exit('w-1')?.exitCode).toBe(0), within);
+    expect(told.lines('w-1')).toEqual(['handler.mjs,out.txt', join(opened.dataDir, 'workers', 'w-1', 'work')]);
+    expect(existsSync(join(opened.dataDir, 'workers', 'w-1'))).toBe(false);
+    const root = join(opened.dataDir, 'roots', image.digest.slice(7));
+    expect(readdirSync(root)).toEqual(['wherry']);
+    expect(readdirSync(join(root, 'wherry', 'app'))).toEqual(['handler.mjs']);
+  });
+
+  it('unpacks an image once for concurrent prepares and starts', async () => {
+    const image = opened.image('');
+    await Promise.all([runtime.prepare(image), runtime.prepare(image), runtime.startWorker(specOf('w-1', image))]);
+    const next = opened.reopen();
+    await next.prepare(image);
+    expect(opened.source.opened).toEqual([image.digest]);
+  });
+
+  const DAEMON = `import { spawn } from 'node:child_process';
+    const child = spawn(process.execPath, ['-e', '${FOREVER}'], { detached: true, stdio: 'ignore' });
+    console.log(child.pid); child.unref();`;
+
+  it('leaves no process behind that changed its session, when the worker is stopped', async () => {
+    const pid = Number(await startAndRead('w-1', `${DAEMON} ${FOREVER}`));
+    expect(isAlive(pid)).toBe(true);
+    await runtime.stopWorker('w-1', 1_000);
+    expect(isAlive(pid)).toBe(false);
+  });
+
+  it('leaves no process behind that changed its session, when the worker ends by itself', async () => {
+    const pid = Number(await startAndRead('w-1', DAEMON));
+    await vi.waitFor(() => expect(told.exit('w-1')).toEqual({ exitCode: 0, signal: null }), within);
+    expect(isAlive(pid)).toBe(false);
+  });
+
+  it('tells the exits, leaves no process and starts anew when the supervisor is killed', async () => {
+    const pid = Number(await startAndRead('w-1', `${DAEMON} ${FOREVER}`));
+    const worker = await runtime.startWorker(specOf('w-2', opened.image(FOREVER)));
+    const [supervisor = 0] = supervisorsOf(opened.dataDir);
+    process.kill(supervisor, 'SIGKILL');
+    await vi.waitFor(
+      () => expect([told.exit('w-1'), told.exit('w-2')]).toEqual(Array(2).fill({ exitCode: null, signal: 'SIGKILL' })),
+      within,
+    );
+    expect([isAlive(pid), isAlive(Number(worker['pid']))]).toEqual([false, false]);
+    expect(await runtime.list()).toEqual([]);
+    expect(await startAndRead('w-3', "console.log('again');")).toBe('again');
+  });
+
+  it('ends leftovers before the first start when supervisor and server died together', async () => {
+    const handle = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
+    await runtime.stop();
+    const [supervisor = 0] = supervisorsOf(opened.dataDir);
+    process.kill(supervisor, 'SIGKILL');
+    const next = opened.reopen();
+    await vi.waitFor(() => expect(isAlive(supervisor)).toBe(false), within);
+    await next.start(listen().events);
+    expect(isAlive(Number(handle['pid']))).toBe(false);
+    expect(await next.list()).toEqual([]);
+  });
+
+  it('lets a newer server take the supervisor over without harm to its workers', async () => {
+    await startAndRead('w-1', `console.log('up'); ${FOREVER}`);
+    const next = opened.reopen();
+    await next.start(listen().events);
+    expect(await next.list()).toEqual(['w-1']);
+    await vi.waitFor(() => expect(runtime.list()).rejects.toMatchObject({ code: 'RUNTIME_UNAVAILABLE' }), within);
+    expect(told.exit('w-1')).toBeUndefined();
+  });
+
+  it('ends workers and supervisor when no server comes back', async () => {
+    await opened.close();
+    await begin({ orphanMs: 100 });
+    const handle = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
+    await runtime.stop();
+    await vi.waitFor(() => expect([isAlive(Number(handle['pid'])), supervisorsOf(opened.dataDir)]).toEqual([false, []]), within);
+  });
+
+  it('refuses an image whose interpreter is not here', async () => {
+    const labels = { [LABELS.interpreter]: 'node@999', [LABELS.handler]: 'h', [LABELS.layers]: JSON.stringify([fakeDigest('ab')]) };
+    const hint = expect.stringContaining('install node 999');
+    await expect(runtime.prepare(opened.source.image('', { labels }))).rejects.toMatchObject({ code: 'RUNTIME_REFUSED', hint });
+  });
+
+  it('refuses a second worker of the same id', async () => {
+    const image = opened.image(FOREVER);
+    await runtime.startWorker(specOf('w-1', image));
+    await expect(runtime.startWorker(specOf('w-1', image))).rejects.toMatchObject({ code: 'RUNTIME_UNAVAILABLE' });
+    expect(await runtime.list()).toEqual(['w-1']);
+  });
+
+  it('names the pid of the worker itself, not that of a shell in between', async () => {
+    const handle = await runtime.startWorker(specOf('w-1', opened.image('console.log(process.pid);')));
+    await vi.waitFor(() => expect(told.lines('w-1')).toEqual([String(handle['pid'])]), within);
+  });
+
+  it('finds a marked process by its environment, and only by the whole name of its owner', async () => {
+    const owner = `${opened.instanceId}-x/w-1`;
+    const child = spawn(process.execPath, ['-e', FOREVER], { env: { WHERRY_WORKER: owner }, stdio: 'ignore' });
+    await vi.waitFor(() => expect(markedPids(`${owner}\0`)).toEqual([child.pid]), within);
+    expect(markedPids(`${opened.instanceId}/`)).toEqual([]);
+    expect(await endMembers(() => markedPids(`${opened.instanceId}-x/`))).toEqual([]);
+  });
+
+  it('holds the memory limit', async (context) => {
+    if (runtime.capabilities.limits.memory !== 'cgroup') return context.skip('no writable memory cgroup on this host');
+    const script = 'const kept = []; for (let n = 0; n < 600; n += 1) kept.push(Buffer.alloc(1024 * 1024, 1)); console.log(kept.length);';
+    await runtime.startWorker(specOf('w-1', opened.image(script), { resources: { memoryBytes: 128 * 1024 * 1024 } }));
+    await vi.waitFor(() => expect(told.exit('w-1')).toEqual({ exitCode: null, signal: 'SIGKILL' }), within);
+    expect(told.lines('w-1')).toEqual([]);
+  });
+
+  it('puts a worker into a group of its own that counts its processes', async (context) => {
+    if (runtime.capabilities.limits.processes !== 'cgroup') return context.skip('no writable pids cgroup on this host');
+    const script = `import { execSync } from 'node:child_process';
+      const own = /^(?:\\d+:pids|0:):(.*)$/m.exec((await import('node:fs')).readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
+      console.log(own);`;
+    expect(await startAndRead('w-1', script)).toContain(`wherry-${opened.instanceId}/w-1`);
+  });
+});
