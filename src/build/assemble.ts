@@ -38,7 +38,9 @@ export interface LayerStore {
 
 /** Makes a layer, or finds the one its key gave before. */
 export async function buildLayer(plan: LayerPlan, { layout, cacheDir, zlibVersion }: LayerStore): Promise<BuiltLayer> {
-  const key = createHash('sha256').update(`${encoderName(zlibVersion)}\0${plan.role}\0${plan.key}`).digest('hex');
+  const key = createHash('sha256')
+    .update(`${encoderName(zlibVersion)}\0${plan.role}\0${plan.key}`)
+    .digest('hex');
   const file = join(cacheDir, 'layers', key);
   const known = await readCached(file);
   if (known && (await layout.has(known.digest))) return { ...known, role: plan.role, isCached: true };

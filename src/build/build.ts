@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { type Descriptor, MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
 import { type Digest, digestOf } from '../oci/digest.js';
@@ -16,8 +15,8 @@ export interface BuildRequest {
   /** OCI layout that receives the image. */
   readonly layoutDir: string;
   readonly cacheDir: string;
-  /** Directory with the SDK sources of both kinds: `node/*.mjs`, `python/wherry/*.py`. */
-  readonly sdkDir: string;
+  /** Directories with the worker SDKs' sources: `*.mjs`, and the package `wherry` of `*.py`. */
+  readonly sdk: { readonly node: string; readonly python: string };
   readonly sourceDateEpoch: string | undefined;
   readonly zlibVersion: string;
   /** Fetches a base image; called only when the base is not `scratch`. */
@@ -48,7 +47,8 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
     project.handler.kind === 'node' ? planNode(request) : planPython(request),
     project.base === 'scratch' ? undefined : request.pullBase(project.base, platform),
   ]);
-  if (base) for (const { digest } of base.manifest.layers) if (!(await layout.has(digest))) await layout.writeBlob(base.openBlob(digest), digest);
+  if (base)
+    for (const { digest } of base.manifest.layers) if (!(await layout.has(digest))) await layout.writeBlob(base.openBlob(digest), digest);
   const layers: BuiltLayer[] = [];
   for (const plan of planned.layers) layers.push(await buildLayer(plan, store));
   const { descriptor, manifest, config } = await writeImage(
@@ -76,12 +76,12 @@ interface Plan {
   readonly warnings: readonly string[];
 }
 
-async function planNode({ project, sdkDir }: BuildRequest): Promise<Plan> {
+async function planNode({ project, sdk: { node: sdkDir } }: BuildRequest): Promise<Plan> {
   const { dir, handler } = project;
   const [bundled, found, sdk] = await Promise.all([
     bundleHandler({ dir, entry: handler.path, sdkSpecifier: sdkSpecifierFor(handler.path) }),
     findProjectFiles(dir),
-    findPackageFiles(join(sdkDir, 'node')),
+    findPackageFiles(sdkDir),
   ]);
   const packages = await placePackages(bundled.imports);
   const inputs = new Set(bundled.inputs);
@@ -112,19 +112,23 @@ async function planNode({ project, sdkDir }: BuildRequest): Promise<Plan> {
   };
 }
 
-async function planPython({ project, sdkDir }: BuildRequest): Promise<Plan> {
+async function planPython({ project, sdk: { python: sdkDir } }: BuildRequest): Promise<Plan> {
   const { dir, handler } = project;
-  const [found, sdk] = await Promise.all([findProjectFiles(dir), findProjectFiles(join(sdkDir, 'python'))]);
+  const [found, sdk] = await Promise.all([findProjectFiles(dir), findProjectFiles(sdkDir)]);
   if (!found.files.some(({ path }) => path === handler.path)) {
-    throw new WherryError('BUILD_FAILED', `handler file '${handler.path}' is left out of the image`, { hint: 'remove it from .dockerignore' });
+    throw new WherryError('BUILD_FAILED', `handler file '${handler.path}' is left out of the image`, {
+      hint: 'remove it from .dockerignore',
+    });
   }
   const requirements = found.files.filter(({ path }) => /^(builder\/)?requirements\.txt$/.test(path)).map(({ path }) => path);
   return {
-    layers: [EMPTY_DEPENDENCIES, planFiles('sdk', sdk.files, 'wherry/sdk/python'), planFiles('code', found.files, 'wherry/app')],
+    layers: [EMPTY_DEPENDENCIES, planFiles('sdk', sdk.files, 'wherry/sdk/python/wherry'), planFiles('code', found.files, 'wherry/app')],
     entrypoint: ['python3', '-u', '-m', 'wherry', `/wherry/app/${handler.path}:${handler.function}`],
     env: [DEFAULT_PATH, 'PYTHONPATH=/wherry/sdk/python:/wherry/python:/wherry/app'],
     warnings: [
-      ...requirements.map((path) => `${path} is not installed into the image in this version: the base image or the host must have its packages`),
+      ...requirements.map(
+        (path) => `${path} is not installed into the image in this version: the base image or the host must have its packages`,
+      ),
       ...secretWarnings(found.secrets),
     ],
   };

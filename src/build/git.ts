@@ -40,4 +40,9 @@ function git(dir: string, args: readonly string[]): Promise<string | undefined> 
 }
 
 /** Asks nobody for passwords and takes no lock. */
-const gitEnvironment = { GIT_TERMINAL_PROMPT: '0', GIT_OPTIONAL_LOCKS: '0', LC_ALL: 'C', PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin' };
+const gitEnvironment = {
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_OPTIONAL_LOCKS: '0',
+  LC_ALL: 'C',
+  PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin',
+};

@@ -1,7 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import dockerignore from '@balena/dockerignore';
+import dockerignoreModule, { type Ignore } from '@balena/dockerignore';
 import { systemCodeOf } from '../base/errors.js';
+
+/** The package is one function; its types describe an ES module. */
+const dockerignore = dockerignoreModule as unknown as (options: { readonly ignorecase: boolean }) => Ignore;
 
 /** Never in an image, whatever .dockerignore says: version control, installed packages, caches. */
 const NEVER = new Set(

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, posix, resolve, sep } from 'node:path';
-import { build as bundle, type BuildFailure, type Metafile } from 'esbuild';
+import { type BuildFailure, build as bundle, type Metafile } from 'esbuild';
 import { messageOf, WherryError } from '../base/errors.js';
 
 export interface Bundle {

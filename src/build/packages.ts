@@ -38,7 +38,8 @@ export async function placePackages(imports: Bundle['imports']): Promise<readonl
     const target = chooseTarget(next, dir, placed);
     if (target === undefined) continue;
     placed.set(target, { name: next.name, dir });
-    for (const [name, isRequired] of await readDependencies(dir)) queue.push({ name, importer: posix.join(dir, 'package.json'), parent: target, isRequired });
+    for (const [name, isRequired] of await readDependencies(dir))
+      queue.push({ name, importer: posix.join(dir, 'package.json'), parent: target, isRequired });
   }
   return Promise.all([...placed].map(async ([target, { name, dir }]) => ({ name, dir, target, files: await findPackageFiles(dir) })));
 }
@@ -57,7 +58,9 @@ function chooseTarget(
 }
 
 async function readDependencies(dir: string): Promise<readonly (readonly [string, boolean])[]> {
-  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(await readFile(posix.join(dir, 'package.json'), 'utf8')) as Manifest;
+  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
+    await readFile(posix.join(dir, 'package.json'), 'utf8'),
+  ) as Manifest;
   const wanted = { ...peerDependencies, ...optionalDependencies, ...dependencies };
   return Object.keys(wanted)
     .sort()

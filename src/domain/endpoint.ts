@@ -20,6 +20,8 @@ export interface EndpointSettings {
     readonly ttlMs: number;
     readonly retentionMs: number;
     readonly retentionSyncMs: number;
+    /** Most jobs that may wait; 0 is no limit. Absent: RunPod's rule, more than 50 and more than 500 for each worker of `max`. */
+    readonly queueJobs?: number;
   };
 }
 

@@ -65,7 +65,9 @@ export interface IdleView {
 
 /** Ids of workers to stop: above max first the starting, then the longest idle; else those idle longer than the idle time-out, down to min. */
 export function decideStops(workers: readonly IdleView[], policy: Policy, now: number): readonly string[] {
-  const idle = workers.filter((worker) => !worker.isStarting && worker.idleSince !== null).sort((a, b) => (a.idleSince ?? 0) - (b.idleSince ?? 0));
+  const idle = workers
+    .filter((worker) => !worker.isStarting && worker.idleSince !== null)
+    .sort((a, b) => (a.idleSince ?? 0) - (b.idleSince ?? 0));
   const excess = Math.max(0, workers.length - policy.max);
   const surplus = [...workers.filter(({ isStarting }) => isStarting), ...idle].slice(0, excess).map(({ id }) => id);
   const room = Math.max(0, workers.length - surplus.length - policy.min);

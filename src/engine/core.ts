@@ -18,6 +18,8 @@ export interface Core extends EngineOptions {
   readonly fleet: Fleet;
   /** Which job each worker had when, to put its output to the right job. */
   readonly occupations: Occupations;
+  /** Recent queue lengths by endpoint. */
+  readonly depths: Map<string, { at: number; count: number }>;
   /** Something changed that may need workers started or stopped. */
   readonly wake: (endpointId: string) => void;
 }
@@ -30,7 +32,10 @@ export interface Fleet {
   /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. */
   markReady(workerId: string): Promise<void>;
   /** The runtime says it is gone. */
-  recordExit(workerId: string, exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string }): Promise<void>;
+  recordExit(
+    workerId: string,
+    exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string },
+  ): Promise<void>;
   /** A job was settled: the endpoint's workers do work. */
   recordSuccess(endpointId: string): void;
 }

@@ -1,5 +1,4 @@
 import type { Clock } from '../base/clock.js';
-import type { Faults } from '../base/faults.js';
 import type { Log } from '../base/log.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job } from '../domain/job.js';
@@ -22,7 +21,6 @@ export interface EngineOptions {
   readonly images: Images;
   readonly clock: Clock;
   readonly log: Log;
-  readonly faults: Faults;
   /** Directory of the log segments. */
   readonly logsDir: string;
   /** Base URL that workers reach, without a final slash; known once the server listens. */
@@ -62,7 +60,7 @@ export interface DeployResult {
 export type JobDoneBody = Readonly<Record<string, unknown>> | undefined;
 
 export interface LogLine {
-  /** `segment:offset`. */
+  /** `worker/segment:offset`. */
   readonly id: string;
   readonly at: number;
   readonly source: 'system' | 'container';
@@ -119,8 +117,8 @@ export interface Engine {
   /** Ids of jobs the worker should stop; held up to 25 s. */
   stops(workerId: string, signal: AbortSignal): Promise<readonly string[]>;
   ping(workerId: string, report: { readonly jobIds: readonly string[]; readonly unhealthy?: string }): Promise<void>;
-  /** Settles, or records progress. Late and foreign posts are ignored. Durable once resolved. */
-  done(workerId: string, jobId: string, body: JobDoneBody): Promise<void>;
+  /** Settles, or records progress. Late and foreign posts are ignored. `rawOutput` is the text of `body.output` as it was sent. Durable once resolved. */
+  done(workerId: string, jobId: string, body: JobDoneBody, rawOutput?: string): Promise<void>;
 
   /** Throws NAME_TAKEN, NAME_INVALID. */
   createEndpoint(request: { readonly id: string; readonly name?: string; readonly settings: EndpointSettings }): Promise<Endpoint>;

@@ -1,7 +1,7 @@
 import { WherryError } from '../base/errors.js';
 import { createUuid } from '../base/ids.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import { isTerminal, JOB_LIMITS, type Job, type Outcome, type TerminalState } from '../domain/job.js';
+import { isTerminal, type Job, type Outcome, type TerminalState } from '../domain/job.js';
 import type { Core } from './core.js';
 import type { Submission } from './engine.js';
 
@@ -30,8 +30,8 @@ function unknownJob(jobId: string, why: string): WherryError {
 export async function submit(core: Core, submission: Submission): Promise<Job> {
   const { store, clock } = core;
   const endpoint = await requireEndpoint(core, submission.endpointId);
-  const { limits, scale } = endpoint.settings;
-  await refuseFlood(core, endpoint.id, scale.max);
+  const { limits } = endpoint.settings;
+  await refuseFlood(core, endpoint);
   const now = clock.now();
   const { endpointId, input, extras, isSync, isLowPriority } = submission;
   const id = isSync ? `sync-${createUuid(now)}` : createUuid(now);
@@ -43,14 +43,22 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   return job;
 }
 
-/** RunPod's queue limit: more than 50 and more than 500 for each worker that max allows. */
-async function refuseFlood({ store }: Core, endpointId: string, max: number): Promise<void> {
-  const limit = Math.max(50, max * 500);
-  if (limit === 50 && max === 0) return;
-  const { inQueue } = await store.sampleQueue(endpointId);
-  if (inQueue <= limit) return;
-  throw new WherryError('TOOMANYREQUESTS', `${inQueue} jobs wait at endpoint '${endpointId}' already`, {
-    hint: `wait until the queue is shorter than ${limit}, or raise scale.max`,
+/** How old a count of the queue may be: counting at every submission would cost more than the submission. */
+const COUNT_AGE_MS = 250;
+
+/** The queue limit of the endpoint. Throws TOOMANYREQUESTS. */
+async function refuseFlood(core: Core, { id, settings }: Endpoint): Promise<void> {
+  const limit = settings.limits.queueJobs ?? Math.max(50, settings.scale.max * 500);
+  if (limit === 0) return;
+  const now = core.clock.now();
+  let depth = core.depths.get(id);
+  if (!depth || now - depth.at > COUNT_AGE_MS) {
+    depth = { at: now, count: (await core.store.sampleQueue(id)).inQueue };
+    core.depths.set(id, depth);
+  }
+  if (++depth.count <= limit) return;
+  throw new WherryError('TOOMANYREQUESTS', `${limit} jobs wait at endpoint '${id}' already`, {
+    hint: 'try again when some are done, or raise scale.max',
   });
 }
 
@@ -127,9 +135,4 @@ export async function purge(core: Core, endpointId: string): Promise<number> {
   }
   core.wake(endpointId);
   return ids.length;
-}
-
-/** Bounds a wait asked for by a client. */
-export function clampWait(waitMs: number): number {
-  return Math.min(JOB_LIMITS.waitMs.max, Math.max(0, waitMs));
 }

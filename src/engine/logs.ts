@@ -22,7 +22,11 @@ export interface Logs {
   /** Last lines of the workers, oldest first. */
   read(filter: LogFilter, workerIds: readonly string[]): Promise<readonly LogLine[]>;
   /** Lines after `afterId` and then live until the signal aborts; a reader that is too slow gets a mark in place of what it missed. */
-  follow(filter: LogFilter & { readonly afterId?: string }, workerIds: () => Promise<readonly string[]>, signal: AbortSignal): AsyncIterable<LogLine>;
+  follow(
+    filter: LogFilter & { readonly afterId?: string },
+    workerIds: () => Promise<readonly string[]>,
+    signal: AbortSignal,
+  ): AsyncIterable<LogLine>;
   removeEndpoint(endpointId: string): Promise<void>;
   removeWorkersExcept(endpointId: string, workerIds: ReadonlySet<string>): Promise<void>;
 }
@@ -59,7 +63,9 @@ export function createLogs({ dir, clock, log }: { readonly dir: string; readonly
     const isWanted = (line: OrderedLine) => line.order > after && (filter.jobId === undefined || line.jobId === filter.jobId);
     const chosen = filter.workerId === undefined ? workerIds : workerIds.filter((id) => id === filter.workerId);
     const parts = await Promise.all(
-      chosen.map((workerId) => readSegments(dirOf({ endpointId: filter.endpointId, workerId }), workerId, { limit: filter.limit, isWanted })),
+      chosen.map((workerId) =>
+        readSegments(dirOf({ endpointId: filter.endpointId, workerId }), workerId, { limit: filter.limit, isWanted }),
+      ),
     );
     return parts
       .flat()
@@ -110,7 +116,10 @@ interface Following {
   readonly signal: AbortSignal;
 }
 
-async function* followLines({ filter, followers, signal }: Following, readPast: () => Promise<readonly OrderedLine[]>): AsyncIterable<LogLine> {
+async function* followLines(
+  { filter, followers, signal }: Following,
+  readPast: () => Promise<readonly OrderedLine[]>,
+): AsyncIterable<LogLine> {
   const pending: OrderedLine[] = [];
   let dropped = 0;
   let wake = () => {};

@@ -1,9 +1,12 @@
 /** Workers that wait for a job, first come first served, by endpoint. */
 export interface Polls {
   /** Waits to be woken; resolves with the workers that were woken for the same job before, undefined when time is over. */
-  wait(poll: { readonly endpointId: string; readonly workerId: string; readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<
-    ReadonlySet<string> | undefined
-  >;
+  wait(poll: {
+    readonly endpointId: string;
+    readonly workerId: string;
+    readonly timeoutMs: number;
+    readonly signal: AbortSignal;
+  }): Promise<ReadonlySet<string> | undefined>;
   /** Wakes the worker that waits longest and was not tried for this job. */
   wake(endpointId: string, tried?: ReadonlySet<string>): void;
   /** Ends the wait of one worker. */

@@ -131,6 +131,8 @@ export interface Store {
   end(request: EndRequest): Promise<Job | undefined>;
   /** Durable. IN_PROGRESS → IN_QUEUE at the front, counted as retried; undefined when it is not held by that worker. */
   requeue(jobId: string, workerId: string, now: number): Promise<Job | undefined>;
+  /** Takes a claim back whose answer was never sent: as if it had not happened. Undefined when it is not held by that worker. */
+  unclaim(jobId: string, workerId: string, now: number): Promise<Job | undefined>;
   /** Durable. Ends every queued job of the endpoint as CANCELLED and gives their number and ids. */
   purge(endpointId: string, retainUntil: number, now: number): Promise<readonly string[]>;
   getJob(id: string): Promise<Job | undefined>;

@@ -1,5 +1,5 @@
 // The entry of images: `node main.mjs /path/handler.mjs:function`. A handler file that only defines its function needs no SDK call.
-import { start } from './worker.mjs';
+import { hasStarted, start } from './worker.mjs';
 
 const target = process.argv[2] ?? '';
 const colon = target.lastIndexOf(':');
@@ -10,9 +10,11 @@ if (colon < 1) {
   process.exit(2);
 }
 const loaded = await import(file);
-const handler = loaded[name] ?? loaded.default?.[name] ?? (typeof loaded.default === 'function' ? loaded.default : undefined);
-if (typeof handler !== 'function') {
-  process.stderr.write(`${file} has no function '${name}'; it exports ${Object.keys(loaded).join(', ') || 'nothing'}\n`);
-  process.exit(1);
+if (!hasStarted()) {
+  const handler = loaded[name] ?? loaded.default?.[name] ?? (typeof loaded.default === 'function' ? loaded.default : undefined);
+  if (typeof handler !== 'function') {
+    process.stderr.write(`${file} has no function '${name}'; it exports ${Object.keys(loaded).join(', ') || 'nothing'}\n`);
+    process.exit(1);
+  }
+  await start({ handler });
 }
-await start({ handler });

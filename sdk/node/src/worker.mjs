@@ -5,12 +5,20 @@ const POLL_LIMIT_MS = 90_000;
 const POST_LIMIT_MS = 60_000;
 const GIVE_UP_MS = 300_000;
 
+let isStarted = false;
+
+/** True once {@link start} was called: a handler file may do that itself. */
+export function hasStarted() {
+  return isStarted;
+}
+
 /**
  * Serves jobs until SIGTERM or a refresh. `handler(job)` gets `{ id, input, … }`; what it returns (or resolves to) is the output.
  * Without RUNPOD_WEBHOOK_GET_JOB it runs one job from `--test_input` or `test_input.json` instead.
  */
 export async function start({ handler }) {
   if (typeof handler !== 'function') throw new TypeError('start({ handler }): handler is not a function');
+  isStarted = true;
   const env = process.env;
   if (!env.RUNPOD_WEBHOOK_GET_JOB || process.argv.includes('--test_input')) return (await import('./local.mjs')).runOnce(handler);
   const worker = env.RUNPOD_POD_ID ?? '';

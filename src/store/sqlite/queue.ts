@@ -13,6 +13,7 @@ type QueueVerbs = Pick<
   | 'settle'
   | 'end'
   | 'requeue'
+  | 'unclaim'
   | 'purge'
   | 'getJob'
   | 'listJobs'
@@ -130,6 +131,15 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         { isDurable: true },
       ),
 
+    unclaim: (jobId, workerId, now) =>
+      commits.write(() => {
+        const row = sql.unclaim.get(jobId, workerId);
+        if (!row) return undefined;
+        sql.dropAttempt.run(jobId, workerId);
+        free(workerId, now);
+        return readJob(row);
+      }),
+
     purge: (endpointId, retainUntil, now) =>
       commits.write(() => sql.purge.all(now, retainUntil, endpointId).map(({ id }) => String(id)), { isDurable: true }),
 
@@ -193,6 +203,10 @@ function prepare(db: Database) {
     requeue: db.prepare(
       `UPDATE job SET state = 'IN_QUEUE', lease_until = NULL, output = NULL WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS' RETURNING *`,
     ),
+    unclaim: db.prepare(
+      `UPDATE job SET state = 'IN_QUEUE', lease_until = NULL, attempt = attempt - 1 WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS' RETURNING *`,
+    ),
+    dropAttempt: db.prepare('DELETE FROM attempt WHERE job_id = ? AND worker_id = ?'),
     purge: db.prepare(
       `UPDATE job SET state = 'CANCELLED', finished_at = ?, retain_until = ? WHERE endpoint_id = ? AND state = 'IN_QUEUE' RETURNING id`,
     ),

@@ -1,0 +1,90 @@
+// What every benchmark needs: a fresh server process, the CLI, statistics, pinning to a core.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const MAIN = join(ROOT, 'dist/main.js');
+
+/** Command prefix that pins to a core where taskset is there; said in the output. */
+export function pin(core) {
+  return spawnSync('taskset', ['-V']).status === 0 ? ['taskset', '-c', String(core)] : [];
+}
+
+/** Starts `wherry serve` on a fresh data directory; `close` ends it and its workers and removes the directory. */
+export async function openServer() {
+  const dataDir = mkdtempSync(join(tmpdir(), 'wherry-bench-'));
+  const [command, ...args] = [...pin(1), process.execPath, MAIN, 'serve', '--data', dataDir, '--port', '0'];
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  await until(() => existsSync(join(dataDir, 'server.json')));
+  const { url } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8'));
+  const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim();
+  const cli = (...words) =>
+    execFileSync(process.execPath, [MAIN, ...words, '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const close = async () => {
+    for (const { id } of (await call(`${url}/api/v1/endpoints`, { key })).items) {
+      await call(`${url}/api/v1/endpoints/${id}`, { key, method: 'DELETE' });
+    }
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGTERM');
+    await ended;
+    rmSync(dataDir, { recursive: true, force: true });
+  };
+  return { url, key, dataDir, cli, pid: child.pid, close };
+}
+
+/** One HTTP request; the answer's JSON, or undefined without a body. Throws above 299. */
+export function call(url, { key, method = 'GET', body, agent } = {}) {
+  return new Promise((resolve, reject) => {
+    const headers = {
+      ...(key && { authorization: key }),
+      ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+    };
+    const outgoing = request(url, { method, headers, agent }, (answer) => {
+      const parts = [];
+      answer.on('data', (part) => parts.push(part));
+      answer.on('end', () => {
+        const text = Buffer.concat(parts).toString();
+        if (answer.statusCode > 299) reject(new Error(`${method} ${url}: ${answer.statusCode} ${text}`));
+        else resolve(text ? JSON.parse(text) : undefined);
+      });
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+export async function until(condition, limitMs = 30_000) {
+  const end = performance.now() + limitMs;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error('bench: waited too long');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+export function median(values) {
+  return quantile(values, 0.5);
+}
+
+export function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+}
+
+/** `12.3 ms (11.9–13.0)`: median and spread. */
+export function spread(values, unit = 'ms') {
+  return `${median(values).toFixed(2)} ${unit} (${Math.min(...values).toFixed(2)}–${Math.max(...values).toFixed(2)})`;
+}
+
+/** CPU milliseconds a process has used, from /proc; undefined elsewhere. */
+export function cpuMs(pid) {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,156 @@
+import { messageOf, WherryError } from '../base/errors.js';
+import type { EndpointSettings } from '../domain/endpoint.js';
+import type { ReleaseSpec } from '../domain/release.js';
+import { parseError } from './envelope.js';
+import { readEvents } from './events.js';
+import type {
+  DeployView,
+  EndpointView,
+  HealthView,
+  JobQuery,
+  JobRecordView,
+  JobView,
+  KeyView,
+  LogLineView,
+  LogQuery,
+  ReleaseView,
+  RolloutView,
+  StatusView,
+  WorkerView,
+} from './resources.js';
+
+/** Settings of which only some are given; the others stay. */
+export type SettingsChange = { readonly [K in keyof EndpointSettings]?: Partial<EndpointSettings[K]> };
+
+/** The server's API as functions. Every one rejects with the server's own error, or SERVER_UNAVAILABLE. */
+export interface ApiClient {
+  status(): Promise<StatusView>;
+  listEndpoints(): Promise<readonly EndpointView[]>;
+  createEndpoint(body: { readonly id: string; readonly name?: string; readonly settings?: SettingsChange }): Promise<EndpointView>;
+  getEndpoint(id: string): Promise<EndpointView>;
+  updateEndpoint(
+    id: string,
+    change: { readonly name?: string; readonly settings?: SettingsChange; readonly isPaused?: boolean },
+  ): Promise<EndpointView>;
+  removeEndpoint(id: string): Promise<void>;
+  deploy(
+    id: string,
+    body: { readonly reference: string; readonly spec?: Partial<ReleaseSpec>; readonly sourceRevision?: string | null },
+  ): Promise<DeployView>;
+  rollback(id: string, body: { readonly release?: number }): Promise<DeployView>;
+  listReleases(id: string): Promise<readonly ReleaseView[]>;
+  listRollouts(id: string): Promise<readonly RolloutView[]>;
+  /** Waits until the rollout has ended, `waitMs` at most. */
+  waitRollout(id: string, to: number, waitMs: number): Promise<RolloutView>;
+  listWorkers(id: string, options?: { readonly all?: boolean }): Promise<readonly WorkerView[]>;
+  listJobs(id: string, query?: JobQuery): Promise<readonly JobRecordView[]>;
+  getJob(id: string, jobId: string): Promise<JobRecordView>;
+  health(id: string): Promise<HealthView>;
+  readLogs(id: string, query?: LogQuery): Promise<readonly LogLineView[]>;
+  /** Past lines, then live ones until the signal aborts; goes on by itself after a broken connection. */
+  followLogs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLineView>;
+  listKeys(): Promise<readonly KeyView[]>;
+  /** `key` is shown only here. */
+  createKey(body: {
+    readonly name: string;
+    readonly scope: 'admin' | 'endpoint';
+    readonly endpointId?: string;
+  }): Promise<KeyView & { readonly key: string }>;
+  updateKey(id: string, change: { readonly isEnabled: boolean }): Promise<KeyView>;
+  removeKey(id: string): Promise<void>;
+  /** Sends a job; with `waitMs` through /runsync. */
+  submit(id: string, body: { readonly input: unknown; readonly policy?: object }, options?: { readonly waitMs?: number }): Promise<JobView>;
+  jobStatus(id: string, jobId: string, waitMs?: number): Promise<JobView>;
+  cancel(id: string, jobId: string): Promise<JobView>;
+  purge(id: string): Promise<{ readonly removed: number }>;
+}
+
+type Items<T> = { readonly items: readonly T[] };
+
+/** Longest single wait of a request for a rollout. */
+const HOLD_MS = 30_000;
+
+/** A client for the server at `url`; runs wherever `fetch` does. */
+export function createApiClient({ url, key }: { readonly url: string; readonly key: string }): ApiClient {
+  const open = (path: string, init: RequestInit = {}) =>
+    fetch(`${url}${path}`, { ...init, headers: { authorization: `Bearer ${key}`, ...init.headers } }).catch((cause: unknown) => {
+      throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf(causeOf(cause))}`, {
+        hint: 'start it with `wherry serve`, or name another with --api-url',
+        cause,
+      });
+    });
+  const call = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
+    const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+    const answer = await open(path, { method, ...sent });
+    const text = await answer.text();
+    const value = parseJson(text);
+    if (!answer.ok) throw parseError(answer.status, value);
+    return value as T;
+  };
+  const list = async <T>(path: string): Promise<readonly T[]> => (await call<Items<T>>('GET', path)).items;
+  const at = (id: string, rest = '') => `/api/v1/endpoints/${encodeURIComponent(id)}${rest}`;
+  const job = (id: string, rest: string) => `/v2/${encodeURIComponent(id)}/${rest}`;
+
+  return {
+    status: () => call('GET', '/api/v1/status'),
+    listEndpoints: () => list('/api/v1/endpoints'),
+    createEndpoint: (body) => call('POST', '/api/v1/endpoints', body),
+    getEndpoint: (id) => call('GET', at(id)),
+    updateEndpoint: (id, change) => call('PATCH', at(id), change),
+    removeEndpoint: (id) => call('DELETE', at(id)),
+    deploy: (id, body) => call('POST', at(id, '/releases'), body),
+    rollback: (id, body) => call('POST', at(id, '/rollback'), body),
+    listReleases: (id) => list(at(id, '/releases')),
+    listRollouts: (id) => list(at(id, '/rollouts')),
+    async waitRollout(id, to, waitMs) {
+      const end = performance.now() + waitMs;
+      for (;;) {
+        const hold = Math.max(0, Math.min(HOLD_MS, Math.round(end - performance.now())));
+        const rollout = await call<RolloutView>('GET', at(id, `/rollouts/${to}?waitMs=${hold}`));
+        if (rollout.state === 'DONE' || rollout.state === 'REVERTED' || performance.now() >= end) return rollout;
+      }
+    },
+    listWorkers: (id, { all = false } = {}) => list(at(id, `/workers?all=${all}`)),
+    listJobs: (id, query = {}) => list(at(id, `/jobs${formatQuery(query)}`)),
+    getJob: (id, jobId) => call('GET', at(id, `/jobs/${encodeURIComponent(jobId)}`)),
+    health: (id) => call('GET', at(id, '/health')),
+    readLogs: (id, query = {}) => list(at(id, `/logs${formatQuery(query)}`)),
+    followLogs: (id, query, signal) =>
+      readEvents<LogLineView>(async (lastId) => {
+        const headers = { accept: 'text/event-stream', ...(lastId !== undefined && { 'last-event-id': lastId }) };
+        const answer = await open(at(id, `/logs${formatQuery({ ...query, follow: true })}`), { headers, signal });
+        if (!answer.ok) throw parseError(answer.status, parseJson(await answer.text()));
+        return answer;
+      }, signal),
+    listKeys: () => list('/api/v1/keys'),
+    createKey: (body) => call('POST', '/api/v1/keys', body),
+    updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),
+    removeKey: (id) => call('DELETE', `/api/v1/keys/${encodeURIComponent(id)}`),
+    submit: (id, body, { waitMs } = {}) => call('POST', job(id, waitMs === undefined ? 'run' : `runsync?wait=${waitMs}`), body),
+    jobStatus: (id, jobId, waitMs) =>
+      call(
+        'GET',
+        job(id, waitMs === undefined ? `status/${encodeURIComponent(jobId)}` : `status-sync/${encodeURIComponent(jobId)}?wait=${waitMs}`),
+      ),
+    cancel: (id, jobId) => call('POST', job(id, `cancel/${encodeURIComponent(jobId)}`)),
+    purge: (id) => call('POST', job(id, 'purge-queue')),
+  };
+}
+
+function formatQuery(query: object): string {
+  const parameters = new URLSearchParams(Object.entries(query).map(([name, value]): [string, string] => [name, String(value)]));
+  return parameters.size === 0 ? '' : `?${parameters}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return text === '' ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** `fetch` hides the reason one level down. */
+function causeOf(thrown: unknown): unknown {
+  return (thrown as { cause?: unknown } | null)?.cause ?? thrown;
+}

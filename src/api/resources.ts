@@ -1,0 +1,121 @@
+import type { EndpointSettings } from '../domain/endpoint.js';
+import type { JobState } from '../domain/job.js';
+import type { KeyScope } from '../domain/key.js';
+import type { ReleaseImage, ReleaseSpec, RolloutState } from '../domain/release.js';
+import type { WorkerState } from '../domain/worker.js';
+
+/** What /api/v1 sends and takes. Moments are RFC 3339; `schema.ts` describes the same for the OpenAPI document. */
+export interface EndpointView {
+  readonly id: string;
+  readonly name: string;
+  readonly type: string;
+  readonly settings: EndpointSettings;
+  readonly activeRelease: number | null;
+  readonly pausedReason: string | null;
+  readonly createdAt: string;
+}
+
+export interface ReleaseView {
+  readonly endpointId: string;
+  readonly number: number;
+  readonly createdAt: string;
+  readonly author: string;
+  readonly source: string;
+  readonly sourceRevision: string | null;
+  readonly image: ReleaseImage;
+  readonly spec: ReleaseSpec;
+}
+
+export interface RolloutView {
+  readonly endpointId: string;
+  readonly from: number | null;
+  readonly to: number;
+  readonly share: number;
+  readonly state: RolloutState;
+  readonly reason: string | null;
+  readonly startedAt: string;
+  readonly endedAt: string | null;
+}
+
+export interface DeployView {
+  readonly release: ReleaseView;
+  readonly rollout: RolloutView | null;
+  readonly warnings: readonly string[];
+}
+
+export interface WorkerView {
+  readonly id: string;
+  readonly endpointId: string;
+  readonly release: number;
+  readonly state: WorkerState;
+  /** Of a release that does not serve any more (RunPod: outdated). */
+  readonly isStale: boolean;
+  readonly isCandidate: boolean;
+  readonly createdAt: string;
+  readonly readyAt: string | null;
+  readonly lastSeenAt: string | null;
+  readonly idleSince: string | null;
+  readonly stoppedAt: string | null;
+  readonly exitCode: number | null;
+  readonly reason: string | null;
+}
+
+/** A job as the job API shows it (job-api §4), with what the management API knows besides. */
+export interface JobView {
+  readonly id: string;
+  readonly status: JobState;
+  readonly delayTime?: number;
+  readonly executionTime?: number;
+  readonly workerId?: string;
+  readonly output?: unknown;
+  readonly error?: unknown;
+}
+
+export interface JobRecordView extends JobView {
+  readonly submittedAt: string;
+  readonly finishedAt: string | null;
+  readonly release: number | null;
+  readonly attempt: number;
+}
+
+export interface HealthView {
+  readonly jobs: Readonly<Record<'completed' | 'failed' | 'inProgress' | 'inQueue' | 'retried', number>>;
+  readonly workers: Readonly<Record<'idle' | 'initializing' | 'ready' | 'running' | 'throttled' | 'unhealthy', number>>;
+}
+
+export interface LogLineView {
+  readonly id: string;
+  readonly at: string;
+  readonly source: 'system' | 'container';
+  readonly workerId: string;
+  readonly jobId: string | null;
+  readonly text: string;
+}
+
+export interface KeyView {
+  readonly id: string;
+  readonly name: string;
+  readonly scope: KeyScope;
+  readonly endpointId: string | null;
+  readonly isEnabled: boolean;
+  readonly createdAt: string;
+}
+
+export interface StatusView {
+  readonly version: string;
+  readonly startedAt: string;
+  readonly endpoints: readonly (EndpointView & { readonly health: HealthView })[];
+}
+
+export interface LogQuery {
+  readonly worker?: string;
+  readonly job?: string;
+  readonly release?: number;
+  readonly limit?: number;
+}
+
+export interface JobQuery {
+  readonly state?: string;
+  readonly worker?: string;
+  readonly limit?: number;
+}

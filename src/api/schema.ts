@@ -1,0 +1,195 @@
+import { type Static, type TSchema, Type } from 'typebox';
+import { ERRORS } from '../base/errors.js';
+import { SCALER_TYPES } from '../domain/endpoint.js';
+import { JOB_STATES } from '../domain/job.js';
+import { KEY_SCOPES } from '../domain/key.js';
+import { ROLLOUT_STATES } from '../domain/release.js';
+import { WORKER_STATES } from '../domain/worker.js';
+import type { ReleaseView } from './resources.js';
+
+/** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
+const strict = { additionalProperties: false } as const;
+const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+const oneOf = (values: readonly string[]) => Type.Enum([...values]);
+const moment = Type.String({ description: 'RFC 3339' });
+const ms = (description: string) => Type.Integer({ minimum: 0, maximum: 2_592_000_000, description: `${description}, in milliseconds` });
+const count = Type.Integer({ minimum: 0 });
+
+const SCALE = {
+  min: Type.Integer({ minimum: 0, maximum: 1000, description: 'workers that always run' }),
+  max: Type.Integer({ minimum: 0, maximum: 1000, description: 'most workers; 0 parks the endpoint' }),
+  idleMs: ms('how long a worker without work stays'),
+  type: oneOf(SCALER_TYPES),
+  value: Type.Number({ exclusiveMinimum: 0, description: 'seconds for queueDelay, jobs a worker for requestCount' }),
+};
+const LIMITS = {
+  executionMs: ms('longest run of a job; 0 is no limit'),
+  ttlMs: ms('longest life of a job'),
+  retentionMs: ms('how long results of /run are kept'),
+  retentionSyncMs: ms('how long results of /runsync are kept'),
+  queueJobs: Type.Optional(Type.Integer({ minimum: 0, description: 'most waiting jobs; 0 is no limit' })),
+};
+
+export const Settings = Type.Object({ scale: Type.Object(SCALE, strict), limits: Type.Object(LIMITS, strict) }, strict);
+export const SettingsChange = Type.Object(
+  { scale: Type.Optional(Type.Partial(Type.Object(SCALE), strict)), limits: Type.Optional(Type.Partial(Type.Object(LIMITS), strict)) },
+  strict,
+);
+export const Endpoint = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  type: Type.String(),
+  settings: Settings,
+  activeRelease: nullable(Type.Integer()),
+  pausedReason: nullable(Type.String()),
+  createdAt: moment,
+});
+export const NewEndpoint = Type.Object(
+  { id: Type.String(), name: Type.Optional(Type.String({ maxLength: 191 })), settings: Type.Optional(SettingsChange) },
+  strict,
+);
+export const EndpointChange = Type.Object(
+  {
+    name: Type.Optional(Type.String({ maxLength: 191 })),
+    settings: Type.Optional(SettingsChange),
+    isPaused: Type.Optional(Type.Boolean()),
+  },
+  strict,
+);
+
+const SPEC = {
+  env: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String(), { maxProperties: 50 }),
+  args: nullable(Type.Array(Type.String())),
+  ports: Type.Array(Type.String()),
+  resources: Type.Object(
+    {
+      cpu: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'cores' })),
+      memoryBytes: Type.Optional(Type.Integer({ minimum: 1 })),
+      diskBytes: Type.Optional(Type.Integer({ minimum: 1 })),
+      gpu: Type.Optional(Type.Union([Type.Number(), Type.String()])),
+    },
+    strict,
+  ),
+  volumes: Type.Array(Type.String()),
+  initTimeoutMs: ms('longest time from start to ready'),
+};
+export const SpecChange = Type.Partial(Type.Object(SPEC), strict);
+export const Release = Type.Unsafe<ReleaseView>(
+  Type.Object({
+    endpointId: Type.String(),
+    number: Type.Integer({ minimum: 1 }),
+    createdAt: moment,
+    author: Type.String({ description: "the key's name" }),
+    source: Type.String({ description: '`deploy` or `rollback:rN`' }),
+    sourceRevision: nullable(Type.String()),
+    image: Type.Object({ reference: Type.String(), repository: Type.String(), tag: nullable(Type.String()), digest: Type.String() }),
+    spec: Type.Object(SPEC),
+  }),
+);
+export const NewRelease = Type.Object(
+  {
+    reference: Type.String({ description: 'name, name:tag, name@sha256:… or name:tag@sha256:…' }),
+    spec: Type.Optional(SpecChange),
+    sourceRevision: Type.Optional(nullable(Type.String())),
+  },
+  strict,
+);
+export const Rollout = Type.Object({
+  endpointId: Type.String(),
+  from: nullable(Type.Integer()),
+  to: Type.Integer(),
+  share: Type.Integer(),
+  state: oneOf(ROLLOUT_STATES),
+  reason: nullable(Type.String()),
+  startedAt: moment,
+  endedAt: nullable(moment),
+});
+export const Rollback = Type.Object({ release: Type.Optional(Type.Integer({ minimum: 1 })) }, strict);
+export const Deployed = Type.Object({ release: Release, rollout: nullable(Rollout), warnings: Type.Array(Type.String()) });
+export const Worker = Type.Object({
+  id: Type.String(),
+  endpointId: Type.String(),
+  release: Type.Integer(),
+  state: oneOf(WORKER_STATES),
+  isStale: Type.Boolean(),
+  isCandidate: Type.Boolean(),
+  createdAt: moment,
+  readyAt: nullable(moment),
+  lastSeenAt: nullable(moment),
+  idleSince: nullable(moment),
+  stoppedAt: nullable(moment),
+  exitCode: nullable(Type.Integer()),
+  reason: nullable(Type.String()),
+});
+export const Job = Type.Object({
+  id: Type.String(),
+  status: oneOf(JOB_STATES),
+  delayTime: Type.Optional(Type.Integer({ description: 'milliseconds from submission to pick-up' })),
+  executionTime: Type.Optional(Type.Integer({ description: 'milliseconds from pick-up to the end' })),
+  workerId: Type.Optional(Type.String()),
+  output: Type.Optional(Type.Unknown()),
+  error: Type.Optional(Type.Unknown()),
+  submittedAt: moment,
+  finishedAt: nullable(moment),
+  release: nullable(Type.Integer()),
+  attempt: Type.Integer(),
+});
+export const Health = Type.Object({
+  jobs: Type.Object({ completed: count, failed: count, inProgress: count, inQueue: count, retried: count }),
+  workers: Type.Object({ idle: count, initializing: count, ready: count, running: count, throttled: count, unhealthy: count }),
+});
+export const LogLine = Type.Object({
+  id: Type.String(),
+  at: moment,
+  source: oneOf(['system', 'container']),
+  workerId: Type.String(),
+  jobId: nullable(Type.String()),
+  text: Type.String(),
+});
+export const Key = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  scope: oneOf(KEY_SCOPES),
+  endpointId: nullable(Type.String()),
+  isEnabled: Type.Boolean(),
+  createdAt: moment,
+});
+export const NewKey = Type.Object(
+  { name: Type.String({ minLength: 1, maxLength: 100 }), scope: oneOf(KEY_SCOPES), endpointId: Type.Optional(Type.String()) },
+  strict,
+);
+export const MadeKey = Type.Object({ ...Key.properties, key: Type.String({ description: 'shown only now' }) });
+export const KeyChange = Type.Object({ isEnabled: Type.Boolean() }, strict);
+export const Status = Type.Object({
+  version: Type.String(),
+  startedAt: moment,
+  endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health })),
+});
+export const ErrorEnvelope = Type.Object({
+  error: Type.Object({
+    code: oneOf(Object.keys(ERRORS)),
+    message: Type.String(),
+    hint: Type.Optional(Type.String()),
+    detail: Type.Optional(Type.Unknown()),
+    requestId: Type.String(),
+  }),
+});
+export const listOf = <T extends TSchema>(schema: T) => Type.Object({ items: Type.Array(schema) });
+export const EndpointPath = Type.Object({ id: Type.String() });
+export const WorkerQuery = Type.Object({ all: Type.Optional(Type.Boolean()) });
+export const JobQuery = Type.Object({
+  state: Type.Optional(oneOf(JOB_STATES)),
+  worker: Type.Optional(Type.String()),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+});
+export const LogQuery = Type.Object({
+  worker: Type.Optional(Type.String()),
+  job: Type.Optional(Type.String()),
+  release: Type.Optional(Type.Integer()),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+  follow: Type.Optional(Type.Boolean()),
+  after: Type.Optional(Type.String()),
+});
+export const WaitQuery = Type.Object({ waitMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 60_000 })) });
+
+export type NewReleaseBody = Static<typeof NewRelease>;

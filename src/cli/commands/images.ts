@@ -1,0 +1,109 @@
+import { shortDigest } from '../../oci/digest.js';
+import { type Command, type Context, textOf } from '../command.js';
+import { formatBytes, formatTable } from '../output.js';
+
+async function openMotion({ output, environment, settings }: Context) {
+  const [{ createPhases }, { readProject }, motion] = await Promise.all([
+    import('../phases.js'),
+    import('../../project/read.js'),
+    import('../motion.js'),
+  ]);
+  const { dataDir } = await settings();
+  return { ...motion, readProject, motion: { phases: createPhases(output), output, place: { dataDir, environment } } };
+}
+
+export const build: Command = {
+  name: 'build',
+  summary: 'build the image of a handler project, without a container engine',
+  args: '[dir]',
+  example: 'wherry build examples/hello-node',
+  async run(context) {
+    const { motion, readProject, buildPhase } = await openMotion(context);
+    const project = await readProject(context.args[0] ?? '.');
+    const built = await buildPhase(project, motion);
+    const layers = built.layers.map(({ role, digest, diffId, size, isCached }) => ({ role, digest, diffId, size, isCached }));
+    const rows = layers.map(({ role, digest, size, isCached }) => [
+      role,
+      shortDigest(digest),
+      formatBytes(size),
+      isCached ? 'cached' : 'made',
+    ]);
+    context.output.result(
+      {
+        digest: built.digest,
+        name: built.name,
+        revision: built.revision,
+        layers,
+        warnings: built.warnings,
+        chosen: project.chosen,
+        phases: motion.phases.done,
+      },
+      `${formatTable(['layer', 'digest', 'size', ''], rows)}\n${built.name}@${built.digest}`,
+    );
+    return 0;
+  },
+};
+
+export const push: Command = {
+  name: 'push',
+  summary: 'build a project and push its image',
+  args: '[dir]',
+  options: [{ flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' }],
+  example: 'wherry push examples/hello-node',
+  async run(context) {
+    const { motion, readProject, buildPhase, pushPhase } = await openMotion(context);
+    const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion);
+    const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion });
+    const { uploaded, skipped } = pushed.result;
+    context.output.result(
+      { digest: built.digest, reference: pushed.reference, uploaded, skipped, phases: motion.phases.done },
+      pushed.reference,
+    );
+    return 0;
+  },
+};
+
+export const deploy: Command = {
+  name: 'deploy',
+  summary: 'build, push and release a project; or release an image',
+  args: '[dir]',
+  options: [
+    { flags: '--image <reference>', text: 'release this image instead of building a project' },
+    { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
+    { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
+  ],
+  example: 'wherry deploy examples/hello-node',
+  async run(context) {
+    const { motion, readProject, buildPhase, pushPhase, deployPhases } = await openMotion(context);
+    const image = textOf(context.options, 'image');
+    const client = await context.client();
+    const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
+    const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
+    let reference = image ?? '';
+    let sourceRevision: string | null = null;
+    if (project) {
+      const built = await buildPhase(project, motion);
+      reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
+      sourceRevision = built.revision;
+    }
+    const result = await deployPhases(client, { endpointId, reference, project, sourceRevision }, motion);
+    const { apiUrl } = await context.settings();
+    const url = `${apiUrl}/v2/${endpointId}`;
+    context.output.talk(`  try        wherry run -e ${endpointId} -i name=Ada      undo  wherry rollback -e ${endpointId}`);
+    context.output.result(
+      { digest: result.release.image.digest, ...result, url, phases: motion.phases.done },
+      `${endpointId} r${result.release.number}  ${result.release.image.digest}\n${url}`,
+    );
+    return 0;
+  },
+};
+
+/** The last part of an image's repository is a fair endpoint id. */
+function nameOf(reference: string): string {
+  return (reference.split('@')[0] ?? '').split('/').at(-1)?.split(':')[0] ?? '';
+}
+
+async function embeddedOf({ settings }: Context) {
+  const { apiUrl, apiKey } = await settings();
+  return apiUrl && apiKey ? { url: apiUrl, key: apiKey } : undefined;
+}

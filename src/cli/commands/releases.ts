@@ -1,0 +1,149 @@
+import { WherryError } from '../../base/errors.js';
+import { type Command, textOf } from '../command.js';
+import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
+import { formatAgo, formatTable } from '../output.js';
+
+export const releases: Command = {
+  name: 'releases',
+  summary: 'list the releases of an endpoint',
+  options: [ENDPOINT_OPTION],
+  example: 'wherry releases -e hello-node',
+  async run(context) {
+    const endpointId = await endpointOf(context);
+    const client = await context.client();
+    const [items, rollouts, endpoint] = await Promise.all([
+      client.listReleases(endpointId),
+      client.listRollouts(endpointId),
+      client.getEndpoint(endpointId),
+    ]);
+    const described = items.map((release, index) => ({
+      ...release,
+      state: release.number === endpoint.activeRelease ? 'SERVES' : (rollouts.find(({ to }) => to === release.number)?.state ?? 'DONE'),
+      envChanges: diffNames(items[index + 1]?.spec.env ?? {}, release.spec.env),
+    }));
+    const now = Date.now();
+    const rows = described.map(({ number, createdAt, author, source, image, state, envChanges }) => [
+      `r${number}`,
+      state,
+      formatAgo(createdAt, now),
+      author,
+      source,
+      image.tag ?? '',
+      image.digest.slice(7, 19),
+      envChanges.join(' '),
+    ]);
+    const table = formatTable(['release', 'state', 'made', 'by', 'source', 'tag', 'digest', 'env'], rows);
+    context.output.result({ items: described }, rows.length === 0 ? 'no releases' : table);
+    return 0;
+  },
+};
+
+/** `+NEW -GONE ~CHANGED`; values are not shown. */
+function diffNames(before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>): string[] {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
+  return names.flatMap((name) => {
+    if (before[name] === after[name]) return [];
+    if (before[name] === undefined) return [`+${name}`];
+    return [after[name] === undefined ? `-${name}` : `~${name}`];
+  });
+}
+
+const ROLLOUT_WAIT_MS = 450_000;
+
+export const rollback: Command = {
+  name: 'rollback',
+  summary: 'make an earlier release serve again (default: the one before)',
+  args: '[release]',
+  options: [ENDPOINT_OPTION],
+  example: 'wherry rollback r1 -e hello-node',
+  async run(context) {
+    const { output, args } = context;
+    const endpointId = await endpointOf(context);
+    const client = await context.client();
+    const release = args[0] === undefined ? undefined : readNumber(args[0]);
+    const result = await client.rollback(endpointId, release === undefined ? {} : { release });
+    for (const warning of result.warnings) output.warn(warning);
+    const { number, image, source } = result.release;
+    const rollout = result.rollout && (await client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS));
+    if (rollout?.state === 'REVERTED') {
+      throw new WherryError(
+        'WORKER_START_TIMEOUT',
+        `rollback r${number} of '${endpointId}' did not start: ${rollout.reason ?? 'no reason was given'}`,
+        {
+          hint: `the release before it still serves; see \`wherry logs -e ${endpointId}\``,
+        },
+      );
+    }
+    output.talk('  settings that change in place (scale, limits) stay as they are');
+    output.result({ ...result, rollout }, `${endpointId} r${number} (${source})  ${image.digest}`);
+    return 0;
+  },
+};
+
+function readNumber(text: string): number {
+  const number = Number(text.replace(/^r/, ''));
+  if (Number.isInteger(number) && number > 0) return number;
+  throw new WherryError('USAGE', `'${text}' is not a release`, { hint: 'use a number as `wherry releases` shows it, for instance r3' });
+}
+
+export const logs: Command = {
+  name: 'logs',
+  summary: 'show what workers printed, and what happened to them',
+  options: [
+    ENDPOINT_OPTION,
+    { flags: '-f, --follow', text: 'go on as lines come' },
+    { flags: '--worker <id>', text: 'only this worker' },
+    { flags: '--job <id>', text: 'only lines printed while this job ran' },
+    { flags: '--release <release>', text: 'only workers of this release' },
+    { flags: '--limit <n>', text: 'last so many lines (default 100)' },
+  ],
+  example: 'wherry logs -e hello-node',
+  async run(context) {
+    const { options, output, signal } = context;
+    const endpointId = await endpointOf(context);
+    const client = await context.client();
+    const worker = textOf(options, 'worker');
+    const job = textOf(options, 'job');
+    const release = textOf(options, 'release');
+    const query = {
+      limit: Number(textOf(options, 'limit') ?? 100),
+      ...(worker !== undefined && { worker }),
+      ...(job !== undefined && { job }),
+      ...(release !== undefined && { release: readNumber(release) }),
+    };
+    const format = ({ at, source, workerId, text }: { at: string; source: string; workerId: string; text: string }) =>
+      `${at} ${workerId} ${source === 'system' ? '· ' : ''}${text}`;
+    if (options['follow'] === true) {
+      for await (const line of client.followLogs(endpointId, query, signal)) output.line(line, format(line));
+      return signal.aborted ? 130 : 0;
+    }
+    const items = await client.readLogs(endpointId, query);
+    output.result({ items }, items.map(format).join('\n'));
+    return 0;
+  },
+};
+
+export const status: Command = {
+  name: 'status',
+  summary: 'what runs, what waits, and why',
+  args: '[endpoint]',
+  example: 'wherry status',
+  async run(context) {
+    const client = await context.client();
+    const status = await client.status();
+    const shown = context.args[0] === undefined ? status.endpoints : status.endpoints.filter(({ id }) => id === context.args[0]);
+    if (context.args[0] !== undefined && shown.length === 0) await client.getEndpoint(context.args[0]);
+    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, pausedReason }) => [
+      id,
+      activeRelease === null ? '-' : `r${activeRelease}`,
+      String(jobs.inQueue),
+      String(jobs.inProgress),
+      `${jobs.completed}/${jobs.failed}`,
+      `${workers.idle} idle, ${workers.running} busy, ${workers.initializing} starting`,
+      pausedReason === null ? '' : `paused: ${pausedReason.split('\n')[0]}`,
+    ]);
+    const table = formatTable(['endpoint', 'serves', 'queued', 'running', 'done/failed', 'workers', ''], rows);
+    context.output.result({ ...status, endpoints: shown }, rows.length === 0 ? 'no endpoints yet: `wherry deploy DIR` makes one' : table);
+    return 0;
+  },
+};

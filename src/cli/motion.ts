@@ -1,0 +1,119 @@
+import type { ApiClient } from '../api/client.js';
+import { WherryError } from '../base/errors.js';
+import type { BuiltImage } from '../build/build.js';
+import { shortDigest } from '../oci/digest.js';
+import type { Project } from '../project/read.js';
+import type { PushResult } from '../registry/push.js';
+import type { Output } from './output.js';
+import { formatBytes } from './output.js';
+import type { Phases } from './phases.js';
+import { buildProject, type Embedded, formatPushed, type ImagePlace, pushProject, targetOf } from './project-image.js';
+
+export interface Motion {
+  readonly phases: Phases;
+  readonly output: Output;
+  readonly place: ImagePlace;
+}
+
+/** Builds with a phase line; says what was chosen by convention and what was left out. */
+export async function buildPhase(project: Project, { phases, output, place }: Motion): Promise<BuiltImage> {
+  for (const sentence of project.chosen) output.talk(`  ${sentence}`);
+  const built = await phases.run('build', () => buildProject(project, place), describeLayers);
+  for (const warning of [...project.warnings, ...built.warnings]) output.warn(warning);
+  return built;
+}
+
+function describeLayers({ layers }: BuiltImage): string {
+  return layers.map(({ role, size, isCached }) => `${role} ${isCached ? 'cached' : formatBytes(size)}`).join(' · ');
+}
+
+export interface Pushed {
+  readonly reference: string;
+  readonly result: PushResult;
+}
+
+/** Pushes with a phase line. */
+export async function pushPhase(
+  built: BuiltImage,
+  { to, embedded, motion }: { readonly to: string | undefined; readonly embedded: Embedded | undefined; readonly motion: Motion },
+): Promise<Pushed> {
+  const target = targetOf(built, to);
+  const reference = formatPushed(target, built);
+  const result = await motion.phases.run(
+    'push',
+    () => pushProject({ built, to: target, place: motion.place, embedded, onBlob: () => {} }),
+    ({ uploaded, skipped }) => `${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
+  );
+  return { reference, result };
+}
+
+/** How long a deploy waits for its candidate before it hands the prompt back. */
+const ROLLOUT_WAIT_MS = 450_000;
+
+export interface Deployment {
+  readonly endpointId: string;
+  readonly reference: string;
+  readonly project: Project | undefined;
+  readonly sourceRevision: string | null;
+}
+
+/** Makes the endpoint what the project says, releases the image and waits until it serves. Throws WORKER_START_TIMEOUT, BUILD_FAILED. */
+export async function deployPhases(
+  client: ApiClient,
+  { endpointId, reference, project, sourceRevision }: Deployment,
+  { phases, output }: Motion,
+) {
+  await phases.run(
+    'endpoint',
+    () => ensureEndpoint(client, endpointId, project),
+    (what) => what,
+  );
+  const spec = project && {
+    env: project.env,
+    args: project.args,
+    ports: project.ports,
+    resources: project.resources,
+    volumes: project.volumes,
+    initTimeoutMs: project.initTimeoutMs,
+  };
+  const result = await phases.run(
+    'release',
+    () => client.deploy(endpointId, { reference, sourceRevision, ...(spec && { spec }) }),
+    ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest as never)}${rollout ? '' : ' (nothing changed)'}`,
+  );
+  for (const warning of result.warnings) output.warn(warning);
+  if (!result.rollout) return { ...result, rollout: null };
+  const rollout = await phases.run(
+    'candidate',
+    () => client.waitRollout(endpointId, result.release.number, ROLLOUT_WAIT_MS),
+    ({ state, reason }) =>
+      state === 'DONE' ? 'one worker became ready; the release serves' : `${state}${reason ? `: ${reason.split('\n')[0]}` : ''}`,
+  );
+  if (rollout.state === 'REVERTED') {
+    throw new WherryError(
+      'WORKER_START_TIMEOUT',
+      `release r${result.release.number} of '${endpointId}' did not start and was taken back: ${rollout.reason ?? 'no reason was given'}`,
+      {
+        hint: `nothing changed for requests; see \`wherry logs -e ${endpointId}\``,
+      },
+    );
+  }
+  return { ...result, rollout };
+}
+
+async function ensureEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<string> {
+  const known = (await client.listEndpoints()).find((endpoint) => endpoint.id === id);
+  const settings = project && { scale: project.scale, limits: project.limits };
+  if (!known) {
+    await client.createEndpoint({ id, ...(settings && { settings }) });
+    return `${id} created`;
+  }
+  if (!settings || isWithin(settings, known.settings)) return `${id} unchanged`;
+  await client.updateEndpoint(id, { settings });
+  return `${id} settings updated in place`;
+}
+
+function isWithin(wanted: unknown, actual: unknown): boolean {
+  if (typeof wanted !== 'object' || wanted === null) return wanted === actual;
+  return Object.entries(wanted).every(([key, value]) => isWithin(value, (actual as Record<string, unknown> | null)?.[key]));
+}

@@ -1,0 +1,83 @@
+import pc from 'picocolors';
+import { toWherryError, type WherryError } from '../base/errors.js';
+
+/** Data goes to stdout, talk to stderr; with `--json` stdout holds one document. */
+export interface Output {
+  readonly isJson: boolean;
+  /** People watch: talk is shown. */
+  readonly isTalking: boolean;
+  /** The command's result: `value` with --json, else `text`. */
+  result(value: unknown, text: string): void;
+  /** One line of data while the command runs (a log line, for instance). */
+  line(value: unknown, text: string): void;
+  /** Progress and explanations; silent when piped. */
+  talk(text: string): void;
+  warn(text: string): void;
+  error(error: WherryError): void;
+}
+
+interface OutputOptions {
+  readonly isJson: boolean;
+  readonly isQuiet: boolean;
+  readonly isDebug: boolean;
+}
+
+export function createOutput({ isJson, isQuiet, isDebug }: OutputOptions): Output {
+  const isTalking = !isQuiet && process.stderr.isTTY === true;
+  return {
+    isJson,
+    isTalking,
+    result: (value, text) => void process.stdout.write(isJson ? `${JSON.stringify(value, null, 2)}\n` : text === '' ? '' : `${text}\n`),
+    line: (value, text) => void process.stdout.write(isJson ? `${JSON.stringify(value)}\n` : `${text}\n`),
+    talk: (text) => {
+      if (isTalking) process.stderr.write(`${text}\n`);
+    },
+    warn: (text) => void process.stderr.write(`${pc.yellow('warning')}  ${text}\n`),
+    error: (error) => {
+      if (isJson)
+        process.stdout.write(
+          `${JSON.stringify({ error: { code: error.code, message: error.message, hint: error.hint, detail: error.detail } })}\n`,
+        );
+      process.stderr.write(`${pc.red('error')} ${error.code}  ${error.message}\n`);
+      if (error.hint) process.stderr.write(`  ${pc.dim('fix')}  ${error.hint}\n`);
+      if (isDebug || error.code === 'INTERNAL') process.stderr.write(`${stackOf(error)}\n`);
+    },
+  };
+}
+
+function stackOf(error: WherryError): string {
+  const { cause } = error;
+  return cause instanceof Error ? `${error.stack ?? ''}\ncaused by ${cause.stack ?? cause.message}` : (error.stack ?? '');
+}
+
+/** Columns padded to their widest cell; the head is dim. */
+export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)));
+  const format = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd();
+  return [pc.dim(format(head)), ...rows.map(format)].join('\n');
+}
+
+/** `3 s ago`, `2 min ago`; the exact moment is in --json. */
+export function formatAgo(at: string, now: number): string {
+  const seconds = Math.max(0, Math.round((now - Date.parse(at)) / 1000));
+  if (seconds < 90) return `${seconds} s ago`;
+  if (seconds < 5_400) return `${Math.round(seconds / 60)} min ago`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86_400)} d ago`;
+}
+
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KiB`;
+  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+}
+
+/** Any thrown value for the last line of a command. */
+export function reportError(output: Output, thrown: unknown): number {
+  const error = toWherryError(thrown);
+  output.error(error);
+  return error.exitCode;
+}

@@ -1,0 +1,251 @@
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import pino from 'pino';
+import { openClock } from './base/clock.js';
+import { systemCodeOf, WherryError } from './base/errors.js';
+import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
+import { createUuid } from './base/ids.js';
+import type { Log } from './base/log.js';
+import { JOB_VERBS } from './domain/endpoint.js';
+import { createEngine } from './engine/create.js';
+import { openBlobs } from './registry/blobs.js';
+import { createRegistryClient } from './registry/client.js';
+import { readDockerCredentials } from './registry/credentials.js';
+import { createRegistryHandler } from './registry/handler.js';
+import { createImages } from './registry/retain.js';
+import { createProcessRuntime } from './runtime/process.js';
+import { createKeys } from './server/keys.js';
+import { createServer } from './server/server.js';
+import { openSqliteStore } from './store/sqlite/store.js';
+import type { Store } from './store/store.js';
+
+declare const __WHERRY_VERSION__: string;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Flags that override the environment. */
+export interface Flags {
+  readonly data?: string | undefined;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly apiUrl?: string | undefined;
+}
+
+/** Where things are: flag over environment over file over default. */
+export interface Settings {
+  readonly dataDir: string;
+  /** The server to talk to; undefined when none was started on this data directory. */
+  readonly apiUrl: string | undefined;
+  readonly apiKey: string | undefined;
+}
+
+/** The address of a server that listens, as its data directory tells it. */
+export interface ServerFile {
+  readonly url: string;
+  readonly pid: number;
+}
+
+/** The data directory: `--data`, WHERRY_DATA, else below the XDG data directory. */
+export function readDataDir(environment: Environment, flags: Flags = {}): string {
+  const chosen = flags.data ?? environment['WHERRY_DATA'];
+  if (chosen) return resolve(chosen);
+  return join(environment['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'wherry');
+}
+
+/** Settings for a client of the API. */
+export async function readSettings(environment: Environment, flags: Flags = {}): Promise<Settings> {
+  const dataDir = readDataDir(environment, flags);
+  const file = await readServerFile(dataDir);
+  const key = environment['WHERRY_API_KEY'] ?? (await readText(keyFileOf(dataDir)))?.trim();
+  return { dataDir, apiUrl: flags.apiUrl ?? environment['WHERRY_API_URL'] ?? file?.url, apiKey: key || undefined };
+}
+
+/** The running (or last) server of a data directory, or undefined. */
+export async function readServerFile(dataDir: string): Promise<ServerFile | undefined> {
+  const text = await readText(join(dataDir, 'server.json'));
+  return text === undefined ? undefined : (JSON.parse(text) as ServerFile);
+}
+
+/** Where the first start writes the admin key, readable by the owner only. */
+export function keyFileOf(dataDir: string): string {
+  return join(dataDir, 'admin.key');
+}
+
+/** Where this package is installed: the bundle is cut into parts, so its own place says little. */
+export function packageRoot(): string {
+  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
+    if (existsSync(join(dir, 'package.json')) && existsSync(join(dir, 'sdk'))) return dir;
+    if (dir === dirname(dir)) throw new WherryError('INTERNAL', 'the package is incomplete: its sdk folder is missing');
+  }
+}
+
+export interface ServerOptions {
+  readonly dataDir: string;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly environment: Environment;
+}
+
+export interface StartedServer {
+  readonly url: string;
+  /** Only at the first start of a data directory. */
+  readonly adminKey: string | undefined;
+  readonly keyFile: string;
+  /** Said when the usual port was taken and another was chosen. */
+  readonly notice: string | undefined;
+}
+
+export interface ComposedServer {
+  start(): Promise<StartedServer>;
+  /** Graceful; workers stay for the next server unless `stopWorkers`. */
+  stop(options?: { readonly stopWorkers?: boolean }): Promise<void>;
+}
+
+const DEFAULT_PORT = 7070;
+
+/** Chooses drivers and wires the server. Throws DATA_LOCKED when another server owns the data directory: the store's file is its lock. */
+export async function composeServer(options: ServerOptions): Promise<ComposedServer> {
+  const { dataDir, environment } = options;
+  const clock = openClock();
+  await mkdir(join(dataDir, 'run'), { recursive: true, mode: 0o700 });
+  await chmod(dataDir, 0o700);
+  const log = openLog(environment);
+  const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults: readFaults(environment), log });
+  const instanceId = await readInstanceId(store, clock.now());
+  const isProtected = createProtection(store, () => images);
+  const blobs = await openBlobs(join(dataDir, 'registry'), { protect: isProtected });
+  let url = '';
+  const images = createImages({
+    blobs,
+    log,
+    ownHosts: () => (url ? [new URL(url).host] : []),
+    clientFor: async (registry) => {
+      const configDir = environment['DOCKER_CONFIG'] || join(homedir(), '.docker');
+      return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log });
+    },
+  });
+  const runtime = createProcessRuntime({
+    dataDir,
+    instanceId,
+    images,
+    log,
+    clock,
+    supervisorEntry: join(packageRoot(), 'dist', 'supervisor.js'),
+    searchPath: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+  });
+  const engine = createEngine({ store, runtime, images, clock, log, logsDir: join(dataDir, 'logs'), workerUrl: () => url });
+  const keys = createKeys({ records: keyRecords(store), clock });
+  const isRepositoryAllowed = (name: string) =>
+    !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith('retained/');
+  const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed });
+  const server = createServer({ engine, keys, registry, log, clock, version: __WHERRY_VERSION__ });
+
+  return {
+    async start() {
+      const adminKey = await keys.ensureAdminKey();
+      const keyFile = keyFileOf(dataDir);
+      if (adminKey) await writePrivate(keyFile, `${adminKey}\n`);
+      const listening = await listen(server, store, options);
+      url = `http://${listening.host}:${listening.port}`;
+      await engine.start();
+      await writePrivate(join(dataDir, 'server.json'), JSON.stringify({ url, pid: process.pid } satisfies ServerFile));
+      return { url, adminKey, keyFile, notice: listening.notice };
+    },
+    async stop({ stopWorkers = false } = {}) {
+      if (stopWorkers) await engine.stopWorkers(5_000);
+      await engine.stop();
+      await server.close();
+      await runtime.stop();
+      await store.close();
+      await rm(join(dataDir, 'server.json'), { force: true });
+    },
+  };
+}
+
+type Listening = { readonly host: string; readonly port: number; readonly notice: string | undefined };
+
+/** The port is chosen once per data directory; only a new one moves on to the next free port. */
+async function listen(server: ReturnType<typeof createServer>, store: Store, options: ServerOptions): Promise<Listening> {
+  const host = options.host ?? options.environment['WHERRY_HOST'] ?? '127.0.0.1';
+  const asked = options.port ?? readPort(options.environment['WHERRY_PORT']);
+  if (asked !== undefined) return { ...(await server.listen({ host, port: asked })), notice: undefined };
+  const chosen = Number((await store.getRecord('setting', 'port'))?.value ?? 0);
+  if (chosen) return { ...(await server.listen({ host, port: chosen })), notice: undefined };
+  for (let port = DEFAULT_PORT; ; port++) {
+    try {
+      const listening = await server.listen({ host, port });
+      await store.putRecord('setting', 'port', { value: String(port) });
+      const notice = port === DEFAULT_PORT ? undefined : `port ${DEFAULT_PORT} is taken, this data directory uses ${port}`;
+      return { ...listening, notice };
+    } catch (thrown) {
+      if (!(thrown instanceof WherryError && thrown.code === 'PORT_TAKEN') || port >= DEFAULT_PORT + 100) throw thrown;
+    }
+  }
+}
+
+function readPort(text: string | undefined): number | undefined {
+  if (!text) return undefined;
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port < 65_536) return port;
+  throw new WherryError('CONFIG_INVALID', `WHERRY_PORT is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
+}
+
+/** Kept releases need their blobs: the registry refuses to delete those. */
+function createProtection(store: Store, images: () => ReturnType<typeof createImages>) {
+  return async (digest: string): Promise<boolean> => {
+    for (const endpoint of await store.listEndpoints()) {
+      for (const release of await store.listReleases(endpoint.id)) {
+        if ((await images().usedDigests(release.image)).some((used) => used === digest)) return true;
+      }
+    }
+    return false;
+  };
+}
+
+function keyRecords(store: Store) {
+  return {
+    get: (id: string) => store.getRecord('key', id),
+    list: async () => (await store.listRecords('key')).map(({ value }) => value),
+    put: (id: string, value: Parameters<typeof store.putRecord<'key'>>[2]) => store.putRecord('key', id, value),
+    remove: (id: string) => store.removeRecord('key', id),
+  };
+}
+
+async function readInstanceId(store: Store, now: number): Promise<string> {
+  const known = await store.getRecord('setting', 'instance');
+  if (known) return known.value;
+  const value = createUuid(now);
+  await store.putRecord('setting', 'instance', { value });
+  return value;
+}
+
+/** `WHERRY_FAULT=claim.after-commit` (optionally `:3` for the third time) ends the process there; the test harness sets it. */
+function readFaults(environment: Environment): Faults {
+  const [point, count = '1'] = (environment['WHERRY_FAULT'] ?? '').split(':');
+  if (!(FAULT_POINTS as readonly string[]).includes(point ?? '')) return noFaults;
+  let left = Number(count);
+  return (at: FaultPoint) => {
+    if (at === point && --left === 0) process.kill(process.pid, 'SIGKILL');
+  };
+}
+
+function openLog(environment: Environment): Log {
+  return pino({ level: environment['WHERRY_LOG'] ?? 'warn' }, pino.destination({ dest: 2, sync: true }));
+}
+
+async function writePrivate(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+async function readText(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  }
+}

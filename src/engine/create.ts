@@ -1,0 +1,216 @@
+import { messageOf } from '../base/errors.js';
+import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
+import { createBackoff } from './backoff.js';
+import { type Core, createOccupations, LEASE_MS } from './core.js';
+import { deploy, rollback } from './deploy.js';
+import type { Engine, EngineOptions, Health } from './engine.js';
+import { createFleet } from './fleet.js';
+import { cancel, purge, requireEndpoint, requireJob, submit, waitForJob } from './jobs.js';
+import { createLogs } from './logs.js';
+import { createPolls } from './polls.js';
+import { createReaper } from './reap.js';
+import { createReconciler } from './reconcile.js';
+import { waitRollout } from './rollout.js';
+import { done } from './settle.js';
+import { authenticateWorker, ping, take, takeStops } from './take.js';
+import { createWaiters } from './waiters.js';
+
+/** Wires the use-cases over one store and one runtime. */
+export function createEngine(options: EngineOptions): Engine {
+  const backoff = createBackoff();
+  const reconciler = createReconciler(() => core, backoff);
+  const reaper = createReaper(() => core);
+  const core: Core = {
+    ...options,
+    logs: createLogs({ dir: options.logsDir, clock: options.clock, log: options.log }),
+    polls: createPolls(),
+    stopPolls: createWaiters(),
+    jobWaiters: createWaiters(),
+    rolloutWaiters: createWaiters(),
+    occupations: createOccupations(),
+    depths: new Map(),
+    wake: (endpointId) => reconciler.wake(endpointId),
+    get fleet() {
+      return fleet;
+    },
+  };
+  const fleet = createFleet(core, backoff);
+  const { store } = options;
+  const workerIds = async (endpointId: string, release?: number) => {
+    const workers = await store.listWorkers(endpointId, true);
+    return workers.filter((worker) => release === undefined || worker.release === release).map(({ id }) => id);
+  };
+
+  return {
+    async start() {
+      await options.runtime.start({
+        output: ({ workerId, lines, dropped }) => recordOutput(core, workerId, { lines, dropped }),
+        exit: ({ workerId, exitCode, signal }) => {
+          fleet.recordExit(workerId, { exitCode, signal }).catch((cause: unknown) => {
+            options.log.error({ err: cause, workerId }, 'the exit of a worker could not be recorded');
+          });
+        },
+      });
+      await adopt(core);
+      await reconciler.start();
+      reaper.start();
+    },
+    async stop() {
+      await reaper.stop();
+      await reconciler.stop();
+      for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
+    },
+    async stopWorkers(graceMs) {
+      await reconciler.stop();
+      const workers = await store.listWorkers(undefined);
+      await Promise.all(workers.map(({ id }) => fleet.drain(id, { reason: 'the server stops', graceMs })));
+    },
+
+    submit: (submission) => submit(core, submission),
+    waitFor: (job, timeoutMs, signal) => waitForJob(core, job, { timeoutMs, signal }),
+    getJob: (endpointId, jobId) => requireJob(core, endpointId, jobId),
+    listJobs: async (filter) => {
+      await requireEndpoint(core, filter.endpointId);
+      return store.listJobs(filter);
+    },
+    cancel: (endpointId, jobId) => cancel(core, endpointId, jobId),
+    purge: (endpointId) => purge(core, endpointId),
+    health: (endpointId) => readHealth(core, endpointId),
+
+    authenticateWorker: (token, endpointId, workerId) => authenticateWorker(core, token, { endpointId, workerId }),
+    take: (workerId, taking) => take(core, workerId, taking),
+    stops: (workerId, signal) => takeStops(core, workerId, signal),
+    ping: (workerId, report) => ping(core, workerId, report),
+    done: (workerId, jobId, body, rawOutput) => done(core, { workerId, jobId, body, rawOutput }),
+
+    async createEndpoint({ id, name, settings }) {
+      checkEndpointId(id);
+      const endpoint: Endpoint = {
+        id,
+        name: name ?? id,
+        type: 'queue',
+        settings,
+        activeRelease: null,
+        pausedReason: null,
+        createdAt: options.clock.now(),
+      };
+      await store.addEndpoint(endpoint);
+      core.wake(id);
+      return endpoint;
+    },
+    async updateEndpoint(id, { isPaused, ...change }) {
+      const endpoint = await store.updateEndpoint(id, {
+        ...change,
+        ...(isPaused !== undefined && { pausedReason: isPaused ? 'paused by request' : null }),
+      });
+      if (isPaused === false) backoff.reset(id);
+      core.wake(id);
+      return endpoint;
+    },
+    getEndpoint: (id) => requireEndpoint(core, id),
+    listEndpoints: () => store.listEndpoints(),
+    async removeEndpoint(id) {
+      await requireEndpoint(core, id);
+      await store.updateEndpoint(id, { pausedReason: 'being removed' });
+      const workers = await store.listWorkers(id);
+      await Promise.all(workers.map((worker) => fleet.drain(worker.id, { reason: 'its endpoint is removed', graceMs: 1_000 })));
+      await store.removeEndpoint(id);
+      await core.logs.removeEndpoint(id);
+    },
+    async deploy(endpointId, request) {
+      const result = await deploy(core, endpointId, request);
+      backoff.reset(endpointId);
+      return result;
+    },
+    async rollback(endpointId, request) {
+      const result = await rollback(core, endpointId, request);
+      backoff.reset(endpointId);
+      return result;
+    },
+    async listReleases(endpointId) {
+      await requireEndpoint(core, endpointId);
+      return store.listReleases(endpointId);
+    },
+    async listRollouts(endpointId) {
+      await requireEndpoint(core, endpointId);
+      return store.listRollouts(endpointId);
+    },
+    waitRollout: (endpointId, to, waiting) => waitRollout(core, { endpointId, to }, waiting),
+
+    async listWorkers(endpointId, all) {
+      await requireEndpoint(core, endpointId);
+      return store.listWorkers(endpointId, all);
+    },
+    async readLogs(filter) {
+      await requireEndpoint(core, filter.endpointId);
+      return core.logs.read(filter, await workerIds(filter.endpointId, filter.release));
+    },
+    followLogs: (filter, signal) => core.logs.follow(filter, () => workerIds(filter.endpointId, filter.release), signal),
+  };
+}
+
+/** After a restart: what the runtime lists is the truth. Live leases get one full lease (decision 21). */
+async function adopt(core: Core): Promise<void> {
+  const running = new Set(await core.runtime.list());
+  const now = core.clock.now();
+  const known = await core.store.listWorkers(undefined);
+  for (const worker of known) {
+    if (!running.has(worker.id))
+      await core.fleet.recordExit(worker.id, { exitCode: null, signal: null, reason: 'it ended while the server was away' });
+    else await core.store.extend(worker.id, { confirmed: [], leaseUntil: now + LEASE_MS }, now);
+    if (!running.has(worker.id)) continue;
+    for (const job of await core.store.listJobs({
+      endpointId: worker.endpointId,
+      workerId: worker.id,
+      states: ['IN_PROGRESS'],
+      limit: 1_000,
+    }))
+      core.occupations.begin(worker.id, job.id, job.claimedAt ?? now);
+    if (worker.state === 'DRAINING') {
+      core.fleet
+        .drain(worker.id, { reason: worker.reason ?? 'it was stopping', graceMs: 5_000 })
+        .catch((cause: unknown) => core.log.error({ err: cause }, 'a worker could not be stopped'));
+    }
+  }
+  for (const id of running) {
+    if (known.some((worker) => worker.id === id)) continue;
+    await core.runtime
+      .stopWorker(id, 0)
+      .catch((cause: unknown) => core.log.error({ workerId: id, cause: messageOf(cause) }, 'an unknown worker runs'));
+  }
+}
+
+type Output = { readonly lines: readonly { readonly at: number; readonly text: string }[]; readonly dropped: number };
+
+/** Stores what a worker printed, each line with the job it had then. */
+async function recordOutput(core: Core, workerId: string, { lines, dropped }: Output): Promise<void> {
+  const worker = await core.store.getWorker(workerId);
+  if (!worker) return;
+  const mark =
+    dropped > 0
+      ? [{ at: core.clock.now(), source: 'system' as const, jobId: null, text: `dropped ${dropped} lines: printed too fast` }]
+      : [];
+  const printed = lines.map(({ at, text }) => ({ at, source: 'container' as const, jobId: core.occupations.jobAt(workerId, at), text }));
+  await core.logs.append({ endpointId: worker.endpointId, workerId }, [...mark, ...printed]);
+}
+
+/** The eleven numbers of job-api §6; `ready` is what can take work: idle and running. */
+async function readHealth(core: Core, endpointId: string): Promise<Health> {
+  await requireEndpoint(core, endpointId);
+  const [sample, workers] = await Promise.all([core.store.sampleQueue(endpointId), core.store.listWorkers(endpointId)]);
+  const count = (...states: readonly string[]) => workers.filter(({ state }) => states.includes(state)).length;
+  const { completed, failed, retried, inProgress, inQueue } = sample;
+  const idle = count('IDLE', 'FROZEN');
+  const running = count('RUNNING');
+  return {
+    jobs: { completed, failed, inProgress, inQueue, retried },
+    workers: {
+      idle,
+      initializing: count('INITIALIZING'),
+      ready: idle + running,
+      running,
+      throttled: count('THROTTLED'),
+      unhealthy: count('UNHEALTHY'),
+    },
+  };
+}

@@ -1,0 +1,100 @@
+import { WherryError } from '../base/errors.js';
+import type { Endpoint } from '../domain/endpoint.js';
+import { formatRelease, type Release, type ReleaseImage, type ReleaseSpec } from '../domain/release.js';
+import type { Core } from './core.js';
+import type { DeployRequest, DeployResult } from './engine.js';
+import { requireEndpoint } from './jobs.js';
+import { endRollout, findOpenRollout } from './rollout.js';
+
+/**
+ * Makes a release: the reference is resolved once, every blob is kept and verified, the runtime gets the image ready; then
+ * the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is ready. Throws
+ * IMAGE_UNKNOWN, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN.
+ */
+export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
+  const endpoint = await requireEndpoint(core, endpointId);
+  await closeUnproven(core, endpoint);
+  const image = await core.images.resolve(request.reference, { endpointId });
+  const active = await activeRelease(core, endpoint);
+  const warnings = tagWarnings(image);
+  if (active && isSameRelease(active, image, request.spec)) return { release: active, rollout: null, warnings };
+  return store(core, {
+    image,
+    warnings,
+    release: { endpointId, author: request.author, source: 'deploy', sourceRevision: request.sourceRevision, spec: request.spec },
+  });
+}
+
+/** Makes an earlier release's image and spec a new release; its bytes are here, so no other registry is asked. */
+export async function rollback(
+  core: Core,
+  endpointId: string,
+  { release, author }: { release?: number; author: string },
+): Promise<DeployResult> {
+  const endpoint = await requireEndpoint(core, endpointId);
+  await closeUnproven(core, endpoint);
+  const target = await core.store.getRelease(endpointId, release ?? (await formerRelease(core, endpoint)));
+  if (!target) {
+    throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release ${formatRelease(release ?? 0)}`, {
+      hint: '`wherry releases` lists them',
+    });
+  }
+  if (target.number === endpoint.activeRelease) return { release: target, rollout: null, warnings: ['this release serves already'] };
+  const { image, spec, sourceRevision } = target;
+  return store(core, {
+    image,
+    warnings: [],
+    release: { endpointId, author, source: `rollback:${formatRelease(target.number)}`, sourceRevision, spec },
+  });
+}
+
+type Planned = {
+  readonly image: ReleaseImage;
+  readonly warnings: readonly string[];
+  readonly release: Omit<Release, 'number' | 'createdAt' | 'image'>;
+};
+
+async function store(core: Core, { image, warnings, release }: Planned): Promise<DeployResult> {
+  await core.images.verify(image);
+  await core.runtime.prepare({ repository: image.repository, digest: image.digest });
+  const now = core.clock.now();
+  const added = await core.store.addRelease({ ...release, image, createdAt: now }, now);
+  core.wake(release.endpointId);
+  return { ...added, warnings };
+}
+
+/** A release that could not be tried (max 0) gives way to the next. */
+async function closeUnproven(core: Core, { id, settings }: Endpoint): Promise<void> {
+  const open = await findOpenRollout(core, id);
+  if (!open || settings.scale.max > 0) return;
+  await endRollout(core, { endpointId: id, to: open.to, state: 'REVERTED', reason: 'never tried: max was 0, and a newer release came' });
+}
+
+async function formerRelease({ store: { listRollouts } }: Core, { id, activeRelease: active }: Endpoint): Promise<number> {
+  const former = (await listRollouts(id)).find(({ to, state }) => state === 'DONE' && to !== active);
+  if (former) return former.to;
+  throw new WherryError('RELEASE_UNKNOWN', `endpoint '${id}' has no earlier release that served`, { hint: '`wherry releases` lists them' });
+}
+
+async function activeRelease({ store: { getRelease } }: Core, { id, activeRelease: number }: Endpoint): Promise<Release | undefined> {
+  return number === null ? undefined : getRelease(id, number);
+}
+
+function isSameRelease(active: Release, image: ReleaseImage, spec: ReleaseSpec): boolean {
+  return active.image.digest === image.digest && active.image.reference === image.reference && isEqual(active.spec, spec);
+}
+
+/** Equal as JSON, whatever the order of keys. */
+function isEqual(a: unknown, b: unknown): boolean {
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b;
+  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
+  return [...keys].every((key) => isEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]));
+}
+
+/** A tag that moves is pinned like any other; the author should know that the name does not say what runs. */
+function tagWarnings({ tag, reference, digest }: ReleaseImage): string[] {
+  const isByDigest = reference.includes('@');
+  if (isByDigest || (tag !== null && tag !== 'latest')) return [];
+  const what = tag === null ? 'has no tag' : "has the tag 'latest'";
+  return [`${reference} ${what}: pinned to ${digest}; name a version tag or the digest, so that the reference says what runs`];
+}

@@ -1,0 +1,66 @@
+import type { Job } from '../domain/job.js';
+import type { Core } from './core.js';
+import { endJob, stopWork } from './jobs.js';
+import { giveBack } from './take.js';
+
+const TICK_MS = 500;
+/** Terminal jobs, and logs of workers that are forgotten, are removed so often. */
+const SWEEP_MS = 60_000;
+
+/** Ends what is overdue: execution time-outs, ttl, leases of workers that were not heard of. */
+export function createReaper(core: () => Core): { start(): void; stop(): Promise<void> } {
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+  let sweptAt = 0;
+  const tick = () => {
+    running ??= reap(core())
+      .then(() => sweep())
+      .catch((cause: unknown) => core().log.error({ err: cause }, 'overdue jobs could not be ended'))
+      .finally(() => {
+        running = undefined;
+      });
+  };
+  const sweep = async () => {
+    const now = core().clock.now();
+    if (now - sweptAt < SWEEP_MS) return;
+    sweptAt = now;
+    await core().store.sweep(now);
+    for (const { id } of await core().store.listEndpoints()) {
+      const known = await core().store.listWorkers(id, true);
+      await core().logs.removeWorkersExcept(id, new Set(known.map((worker) => worker.id)));
+    }
+  };
+  return {
+    start: () => {
+      timer = setInterval(tick, TICK_MS);
+    },
+    stop: async () => {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+async function reap(core: Core): Promise<void> {
+  const now = core.clock.now();
+  for (const job of await core.store.listOverdue(now)) {
+    if (job.expiresAt < now) await timeOut(core, job, 'its ttl passed before it was done');
+    else if (job.executionTimeoutMs > 0 && (job.claimedAt ?? now) + job.executionTimeoutMs < now)
+      await timeOut(core, job, `it ran longer than its execution time-out of ${job.executionTimeoutMs} ms`);
+    else await expireLease(core, job);
+  }
+}
+
+async function timeOut(core: Core, job: Job, why: string): Promise<void> {
+  const ended = await endJob(core, job, { state: 'TIMED_OUT', error: `the job timed out: ${why}` }, [job.state]);
+  if (ended && job.state === 'IN_PROGRESS') stopWork(core, ended, 'its job timed out');
+}
+
+/** The worker is killed first, so that the job never runs twice at once; then the job goes back. */
+async function expireLease(core: Core, job: Job): Promise<void> {
+  if (job.workerId === null) return;
+  const reason = 'it was not heard of while it had a job';
+  await core.store.changeWorker({ id: job.workerId, state: 'UNHEALTHY', reason });
+  await core.fleet.drain(job.workerId, { reason, graceMs: 0 });
+  await giveBack(core, job, 'was not heard of any more');
+}

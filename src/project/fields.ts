@@ -1,0 +1,354 @@
+import { DEFAULT_SETTINGS, SCALER_TYPES } from '../domain/endpoint.js';
+import { DEFAULT_SPEC } from '../domain/release.js';
+import { formatDuration } from './units.js';
+
+export const FIELD_TYPES = [
+  'string',
+  'integer',
+  'number',
+  'duration',
+  'size',
+  'list of strings',
+  'map of strings',
+  'count or list of kinds',
+  'list or path',
+  'section',
+] as const;
+export type FieldType = (typeof FIELD_TYPES)[number];
+
+/** Which of the product's records a field ends in; a release field makes a new release, an endpoint field changes in place. */
+export type FieldTarget = 'image' | 'release' | 'endpoint' | 'tests';
+
+/** One field of `wherry.yaml`. */
+export interface Field {
+  /** Dotted, for instance `scale.idle`. */
+  readonly path: string;
+  readonly type: FieldType;
+  /** As it would stand in the file; null when there is none. */
+  readonly default: unknown;
+  readonly goesTo: FieldTarget;
+  readonly description: string;
+  readonly example: unknown;
+  /** JSON Schema keywords beyond those of the type. */
+  readonly rules?: Readonly<Record<string, unknown>>;
+  /** False for a field that is read but does nothing yet in this version. */
+  readonly isInEffect?: false;
+}
+
+const { scale, limits } = DEFAULT_SETTINGS;
+
+const IMAGE_FIELDS: readonly Field[] = [
+  {
+    path: 'name',
+    type: 'string',
+    default: null,
+    goesTo: 'endpoint',
+    description: "Id of the endpoint, part of every URL; without it the directory's name is used.",
+    example: 'echo',
+    rules: { pattern: '^[a-z0-9][a-z0-9-]{1,62}$' },
+  },
+  {
+    path: 'handler',
+    type: 'string',
+    default: null,
+    goesTo: 'image',
+    description: 'File and function that answer a job, as path:function; without it the usual places are searched.',
+    example: 'src/handler.py:handler',
+    rules: { minLength: 1 },
+  },
+  {
+    path: 'base',
+    type: 'string',
+    default: 'scratch',
+    goesTo: 'image',
+    description: 'Image the layers are put on, or scratch for an image without an interpreter that only the process runtime can run.',
+    example: 'python:3.12-slim',
+    rules: { minLength: 1 },
+  },
+  {
+    path: 'interpreter',
+    type: 'string',
+    default: null,
+    goesTo: 'image',
+    description: 'Interpreter the code is written for, kept in a label of the image so that a process worker gets the right one.',
+    example: 'python@3.12',
+    rules: { pattern: '^(?:node@\\d+(?:\\.\\d+){0,2}|python@3(?:\\.\\d+){0,2})$' },
+  },
+  {
+    path: 'platforms',
+    type: 'list of strings',
+    default: ['linux/amd64'],
+    goesTo: 'image',
+    description: 'Platforms to build for, each as system/architecture.',
+    example: ['linux/amd64'],
+    rules: { minItems: 1, items: { type: 'string', pattern: '^[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?$' } },
+  },
+  {
+    path: 'include',
+    type: 'list of strings',
+    default: [],
+    goesTo: 'image',
+    description: 'Globs of large files, such as weights, that get a layer of their own.',
+    example: ['weights/**'],
+    isInEffect: false,
+  },
+  {
+    path: 'dockerfile',
+    type: 'string',
+    default: null,
+    goesTo: 'image',
+    description: 'Dockerfile to build from; handler and base then do not apply.',
+    example: 'Dockerfile',
+    rules: { minLength: 1 },
+    isInEffect: false,
+  },
+];
+
+const RELEASE_FIELDS: readonly Field[] = [
+  {
+    path: 'env',
+    type: 'map of strings',
+    default: {},
+    goesTo: 'release',
+    description: 'Environment variables of the worker; numbers and booleans are passed exactly as written.',
+    example: { LOG_LEVEL: 'info' },
+  },
+  {
+    path: 'secrets',
+    type: 'list of strings',
+    default: [],
+    goesTo: 'release',
+    description: 'Names of stored secrets that the worker gets as environment variables.',
+    example: ['HF_TOKEN'],
+    isInEffect: false,
+  },
+  {
+    path: 'args',
+    type: 'list of strings',
+    default: null,
+    goesTo: 'release',
+    description: "Arguments of the worker's program, in place of the image's own.",
+    example: ['--verbose'],
+    rules: { items: { type: ['string', 'number', 'boolean'] } },
+  },
+  {
+    path: 'ports',
+    type: 'list of strings',
+    default: [],
+    goesTo: 'release',
+    description: 'Ports the worker listens on, each as number/protocol.',
+    example: ['8000/http'],
+    rules: { items: { type: 'string', pattern: '^\\d{1,5}/(?:http|tcp|udp)$' } },
+    isInEffect: false,
+  },
+  {
+    path: 'resources',
+    type: 'section',
+    default: null,
+    goesTo: 'release',
+    description: 'What one worker may use; what a runtime cannot limit, it says so.',
+    example: { cpu: 1, memory: '512MiB' },
+  },
+  {
+    path: 'resources.cpu',
+    type: 'number',
+    default: null,
+    goesTo: 'release',
+    description: 'Processor cores, with fractions.',
+    example: 1.5,
+    rules: { exclusiveMinimum: 0 },
+  },
+  { path: 'resources.memory', type: 'size', default: null, goesTo: 'release', description: 'Most memory.', example: '512MiB' },
+  { path: 'resources.disk', type: 'size', default: null, goesTo: 'release', description: 'Most disk space.', example: '5GB' },
+  {
+    path: 'resources.gpu',
+    type: 'count or list of kinds',
+    default: null,
+    goesTo: 'release',
+    description: 'How many graphics processors, or which kinds in order of preference.',
+    example: 1,
+  },
+  {
+    path: 'volumes',
+    type: 'list of strings',
+    default: [],
+    goesTo: 'release',
+    description: 'Volumes to mount, each as name:path.',
+    example: ['models:/models'],
+    isInEffect: false,
+  },
+  {
+    path: 'models',
+    type: 'list of strings',
+    default: [],
+    goesTo: 'release',
+    description: 'Models to have on disk before the worker starts, each pinned to a revision.',
+    example: ['hf://acme/tiny@0123abcd'],
+    isInEffect: false,
+  },
+];
+
+const SCALE_FIELDS: readonly Field[] = [
+  {
+    path: 'scale',
+    type: 'section',
+    default: null,
+    goesTo: 'endpoint',
+    description: 'When workers start and stop.',
+    example: { min: 0, max: 3, idle: '5s' },
+  },
+  {
+    path: 'scale.min',
+    type: 'integer',
+    default: scale.min,
+    goesTo: 'endpoint',
+    description: 'Workers that always run; 0 scales to zero.',
+    example: 1,
+    rules: { minimum: 0 },
+  },
+  {
+    path: 'scale.max',
+    type: 'integer',
+    default: scale.max,
+    goesTo: 'endpoint',
+    description: 'Most workers at one time; 0 stops all work.',
+    example: 3,
+    rules: { minimum: 0 },
+  },
+  {
+    path: 'scale.idle',
+    type: 'duration',
+    default: formatDuration(scale.idleMs),
+    goesTo: 'endpoint',
+    description: 'How long a worker waits for another job before it is stopped.',
+    example: '30s',
+  },
+  {
+    path: 'scale.type',
+    type: 'string',
+    default: scale.type,
+    goesTo: 'endpoint',
+    description: 'What calls for one more worker: how long jobs wait, or how many there are.',
+    example: 'requestCount',
+    rules: { enum: SCALER_TYPES },
+  },
+  {
+    path: 'scale.value',
+    type: 'number',
+    default: scale.value,
+    goesTo: 'endpoint',
+    description: 'Threshold of the type: seconds for queueDelay, jobs per worker for requestCount.',
+    example: 4,
+    rules: { exclusiveMinimum: 0 },
+  },
+  {
+    path: 'scale.extra',
+    type: 'integer',
+    default: 0,
+    goesTo: 'endpoint',
+    description: 'Idle workers to hold ready beyond what the queue needs.',
+    example: 1,
+    rules: { minimum: 0 },
+    isInEffect: false,
+  },
+  {
+    path: 'scale.keep',
+    type: 'string',
+    default: 'freeze',
+    goesTo: 'endpoint',
+    description: 'What becomes of an idle worker: freeze keeps it suspended in memory, none stops it.',
+    example: 'none',
+    rules: { enum: ['freeze', 'none'] },
+    isInEffect: false,
+  },
+];
+
+const LIMIT_FIELDS: readonly Field[] = [
+  {
+    path: 'limits',
+    type: 'section',
+    default: null,
+    goesTo: 'endpoint',
+    description: 'How long jobs may run and wait, and how long results are kept.',
+    example: { execution: '10m', ttl: '24h' },
+  },
+  {
+    path: 'limits.execution',
+    type: 'duration',
+    default: formatDuration(limits.executionMs),
+    goesTo: 'endpoint',
+    description: 'Longest run of one job; after it the job is TIMED_OUT and its worker is stopped.',
+    example: '2m',
+  },
+  {
+    path: 'limits.ttl',
+    type: 'duration',
+    default: formatDuration(limits.ttlMs),
+    goesTo: 'endpoint',
+    description: 'Longest life of a job from submit on, queue included.',
+    example: '1h',
+  },
+  {
+    path: 'limits.retention',
+    type: 'duration',
+    default: formatDuration(limits.retentionMs),
+    goesTo: 'endpoint',
+    description: 'How long the result of a /run job can be read.',
+    example: '24h',
+  },
+  {
+    path: 'limits.retentionSync',
+    type: 'duration',
+    default: formatDuration(limits.retentionSyncMs),
+    goesTo: 'endpoint',
+    description: 'How long the result of a /runsync job can be read.',
+    example: '5m',
+  },
+  {
+    path: 'limits.init',
+    type: 'duration',
+    default: formatDuration(DEFAULT_SPEC.initTimeoutMs),
+    goesTo: 'release',
+    description: 'Longest time from the start of a worker until it is ready.',
+    example: '2m',
+  },
+];
+
+const TEST_FIELDS: readonly Field[] = [
+  {
+    path: 'tests',
+    type: 'list or path',
+    default: null,
+    goesTo: 'tests',
+    description: 'Test cases, or the file that holds them.',
+    example: '.github/tests.json',
+    isInEffect: false,
+  },
+  {
+    path: 'budget',
+    type: 'section',
+    default: null,
+    goesTo: 'tests',
+    description: 'Limits that a build or test run must keep.',
+    example: { imageSize: '200MB' },
+    isInEffect: false,
+  },
+  { path: 'budget.imageSize', type: 'size', default: null, goesTo: 'tests', description: 'Largest image.', example: '200MB' },
+  { path: 'budget.coldStart', type: 'duration', default: null, goesTo: 'tests', description: 'Longest start from zero.', example: '2s' },
+  {
+    path: 'budget.latency',
+    type: 'duration',
+    default: null,
+    goesTo: 'tests',
+    description: 'Longest answer of a warm worker.',
+    example: '200ms',
+  },
+];
+
+/** Every field of `wherry.yaml`; the schema, the explanations and the warnings all come from here. One table, so it stays one file. */
+export const FIELDS: readonly Field[] = [...IMAGE_FIELDS, ...RELEASE_FIELDS, ...SCALE_FIELDS, ...LIMIT_FIELDS, ...TEST_FIELDS];
+
+/** The field of a dotted path, or undefined. */
+export function findField(path: string): Field | undefined {
+  return FIELDS.find((field) => field.path === path);
+}

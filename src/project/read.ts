@@ -1,0 +1,211 @@
+import { open, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join, resolve, sep } from 'node:path';
+import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+import { checkEndpointId, DEFAULT_SETTINGS, type EndpointSettings } from '../domain/endpoint.js';
+import { DEFAULT_SPEC, type ReleaseSpec } from '../domain/release.js';
+import { FIELDS } from './fields.js';
+import { findHandler, type Handler, readHandler } from './handler.js';
+import { parseProject } from './parse.js';
+import type { ProjectFile } from './project-file.js';
+import { parseDuration, parseSize } from './units.js';
+
+/** The name of the project file. */
+export const PROJECT_FILE = 'wherry.yaml';
+
+/** A project with every default filled in: what build, push and deploy work from. */
+export interface Project extends ReleaseSpec, EndpointSettings {
+  /** Absolute. */
+  readonly dir: string;
+  /** Id of the endpoint: from the file, else the directory's name made into a legal id. */
+  readonly name: string;
+  readonly handler: Handler;
+  /** `scratch` or an image reference. */
+  readonly base: string;
+  /** `python@3.11`, `node@20`, or null when the file does not say. */
+  readonly interpreter: string | null;
+  readonly platforms: readonly string[];
+  /** Sentences on what was found by convention. */
+  readonly chosen: readonly string[];
+  readonly warnings: readonly string[];
+  readonly hasFile: boolean;
+}
+
+const MOST_BYTES = 1024 * 1024;
+const DEFAULT_PLATFORMS: readonly string[] = ['linux/amd64'];
+
+/** Reads the project in `dir`, with or without a `wherry.yaml`. Throws CONFIG_INVALID, HANDLER_NOT_FOUND, NAME_INVALID, NOT_FOUND. */
+export async function readProject(dir: string): Promise<Project> {
+  const root = resolve(dir);
+  await checkDirectory(root);
+  const text = await readProjectFile(root);
+  const file = text === undefined ? {} : parseProject(text, PROJECT_FILE);
+  const sourceOf = (path: string) => readSource(root, path);
+  const found = file.handler === undefined ? await findHandler(sourceOf) : await readHandler(file.handler, sourceOf, () => listFiles(root));
+  checkInterpreter(file, found.handler);
+  const name = file.name ?? nameOf(root);
+  checkEndpointId(name);
+  return {
+    dir: root,
+    name,
+    handler: found.handler,
+    base: file.base ?? 'scratch',
+    interpreter: file.interpreter ?? null,
+    platforms: file.platforms ?? DEFAULT_PLATFORMS,
+    ...specOf(file),
+    ...settingsOf(file),
+    chosen: [...(file.name === undefined ? [`name: ${name} (from the directory's name)`] : []), ...found.chosen],
+    warnings: await warningsOf(root, file, text !== undefined),
+    hasFile: text !== undefined,
+  };
+}
+
+function specOf({ env = {}, args, ports = [], volumes = [], resources = {}, limits = {} }: ProjectFile): ReleaseSpec {
+  const { cpu, memory, disk, gpu } = resources;
+  return {
+    env,
+    args: args ?? null,
+    ports,
+    volumes,
+    resources: {
+      ...(cpu !== undefined && { cpu }),
+      ...(memory !== undefined && { memoryBytes: parseSize(memory) }),
+      ...(disk !== undefined && { diskBytes: parseSize(disk) }),
+      ...(gpu !== undefined && { gpu: typeof gpu === 'object' ? gpu.join(',') : gpu }),
+    },
+    initTimeoutMs: toMs(limits.init, DEFAULT_SPEC.initTimeoutMs),
+  };
+}
+
+function settingsOf({ scale = {}, limits = {} }: ProjectFile): EndpointSettings {
+  const preset = DEFAULT_SETTINGS;
+  return {
+    scale: {
+      min: scale.min ?? preset.scale.min,
+      max: scale.max ?? preset.scale.max,
+      idleMs: toMs(scale.idle, preset.scale.idleMs),
+      type: scale.type ?? preset.scale.type,
+      value: scale.value ?? preset.scale.value,
+    },
+    limits: {
+      executionMs: toMs(limits.execution, preset.limits.executionMs),
+      ttlMs: toMs(limits.ttl, preset.limits.ttlMs),
+      retentionMs: toMs(limits.retention, preset.limits.retentionMs),
+      retentionSyncMs: toMs(limits.retentionSync, preset.limits.retentionSyncMs),
+    },
+  };
+}
+
+function toMs(text: string | undefined, presetMs: number): number {
+  return text === undefined ? presetMs : parseDuration(text);
+}
+
+/** The schema compares the two when the file names the handler; this is for a handler found by convention. */
+function checkInterpreter({ interpreter }: ProjectFile, { kind, path }: Handler): void {
+  if (interpreter === undefined || interpreter.startsWith(`${kind}@`)) return;
+  throw new WherryError('CONFIG_INVALID', `${PROJECT_FILE}: 'interpreter' is '${interpreter}', but the handler '${path}' is for ${kind}`, {
+    hint: "name the handler in wherry.yaml, or remove 'interpreter'",
+  });
+}
+
+/** The directory's name as an endpoint id: `My App` is `my-app`. */
+function nameOf(dir: string): string {
+  const slug = basename(dir)
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 58)
+    .replace(/^-+|-+$/g, '');
+  try {
+    checkEndpointId(slug);
+    return slug;
+  } catch {
+    return slug === '' ? 'app' : `${slug}-app`;
+  }
+}
+
+async function warningsOf(root: string, file: ProjectFile, hasFile: boolean): Promise<readonly string[]> {
+  const idle = FIELDS.filter(({ path, isInEffect }) => isInEffect === false && isGiven(file, path)).map(
+    ({ path }) => `'${path}' in ${PROJECT_FILE} has no effect yet in this version`,
+  );
+  const other = hasFile ? [] : (await readdir(root)).filter((entry) => /^wherry\.(yml|json|toml)$/.test(entry));
+  return [...idle, ...other.map((entry) => `${entry} is not read; name it ${PROJECT_FILE}`)];
+}
+
+function isGiven(file: ProjectFile, path: string): boolean {
+  return path.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], file) !== undefined;
+}
+
+async function checkDirectory(root: string): Promise<void> {
+  const found = await stat(root).catch((thrown: unknown) => {
+    const why = systemCodeOf(thrown) === 'ENOENT' ? 'there is no such directory' : messageOf(thrown);
+    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { cause: thrown });
+  });
+  if (found.isDirectory()) return;
+  throw new WherryError('NOT_FOUND', `read project '${root}': it is not a directory`, {
+    hint: 'give the directory that holds the handler',
+  });
+}
+
+async function readProjectFile(root: string): Promise<string | undefined> {
+  const bytes = await readStart(join(root, PROJECT_FILE));
+  if (bytes === undefined) return undefined;
+  if (bytes.length > MOST_BYTES) {
+    throw new WherryError('CONFIG_INVALID', `read ${PROJECT_FILE}: it is larger than ${MOST_BYTES} bytes`, {
+      hint: 'it should hold settings only',
+    });
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (thrown) {
+    throw new WherryError('CONFIG_INVALID', `read ${PROJECT_FILE}: it is not UTF-8 text`, { hint: 'save it as UTF-8', cause: thrown });
+  }
+}
+
+/** The beginning of a source file: enough to find its functions. Throws HANDLER_NOT_FOUND for a link that leaves the project. */
+async function readSource(root: string, path: string): Promise<string | undefined> {
+  const file = join(root, path);
+  const bytes = await readStart(file);
+  if (bytes === undefined) return undefined;
+  const [realRoot, realFile] = await Promise.all([realpath(root), realpath(file)]);
+  if (!realFile.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) {
+    throw new WherryError('HANDLER_NOT_FOUND', `read handler '${path}': it is a link to a file outside the project`, {
+      hint: 'copy the file into the project',
+    });
+  }
+  return Buffer.from(bytes).toString('utf8');
+}
+
+/** At most one byte more than the limit, so that a huge file costs no memory; undefined when there is no such regular file. */
+async function readStart(file: string): Promise<Uint8Array | undefined> {
+  try {
+    // A pipe would block the open, so its kind is asked first.
+    const found = await stat(file);
+    if (!found.isFile()) return undefined;
+    const handle = await open(file);
+    try {
+      const buffer = Buffer.alloc(Math.min(found.size, MOST_BYTES) + 1);
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await handle.close();
+    }
+  } catch (thrown) {
+    const code = systemCodeOf(thrown);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw new WherryError('CONFIG_INVALID', `read '${file}': ${messageOf(thrown)}`, { hint: 'make it readable for you', cause: thrown });
+  }
+}
+
+/** Files of the project down to three levels, for a did-you-mean; hidden ones and installed packages are left out. */
+async function listFiles(root: string, under = '', depth = 0): Promise<readonly string[]> {
+  const entries = await readdir(join(root, under), { withFileTypes: true });
+  const nested = await Promise.all(
+    entries
+      .filter(({ name }) => !name.startsWith('.') && name !== 'node_modules' && name !== '__pycache__')
+      .map(async (entry) => {
+        const path = under === '' ? entry.name : `${under}/${entry.name}`;
+        if (!entry.isDirectory()) return [path];
+        return depth < 2 ? listFiles(root, path, depth + 1) : [];
+      }),
+  );
+  return nested.flat();
+}

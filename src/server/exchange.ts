@@ -1,0 +1,69 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+/** One request and its answer, with the URL taken apart once. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  /** Aborts when the other side goes away before it was answered. */
+  readonly signal: AbortSignal;
+}
+
+const NO_QUERY = new URLSearchParams();
+
+export function openExchange(request: IncomingMessage, response: ServerResponse): Exchange {
+  const url = request.url ?? '/';
+  const mark = url.indexOf('?');
+  let controller: AbortController | undefined;
+  return {
+    request,
+    response,
+    method: request.method ?? 'GET',
+    path: mark < 0 ? url : url.slice(0, mark),
+    query: mark < 0 ? NO_QUERY : new URLSearchParams(url.slice(mark + 1)),
+    // Made on demand: most requests are answered at once and never look at it.
+    get signal() {
+      if (!controller) {
+        const made = new AbortController();
+        controller = made;
+        if (response.destroyed || request.socket.destroyed) made.abort();
+        response.once('close', () => {
+          if (!response.writableFinished) made.abort();
+        });
+      }
+      return controller.signal;
+    },
+  };
+}
+
+/** Sends JSON text. */
+export function sendJson({ response }: Exchange, status: number, text: string, headers: Readonly<Record<string, string>> = {}): void {
+  if (response.headersSent) return;
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...headers });
+  response.end(text);
+}
+
+/** An answer without a body. */
+export function sendEmpty({ response }: Exchange, status: number): void {
+  if (response.headersSent) return;
+  response.writeHead(status);
+  response.end();
+}
+
+/** The whole body as text; undefined when it is larger than the limit: the rest is read and thrown away, so that the answer arrives. */
+export function readBody({ request }: Exchange, limitBytes: number): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    request.on('data', (part: Buffer) => {
+      size += part.length;
+      if (size <= limitBytes) parts.push(part);
+      else parts.length = 0;
+    });
+    request.on('end', () => resolve(size > limitBytes ? undefined : Buffer.concat(parts).toString('utf8')));
+    request.on('error', reject);
+    request.on('close', () => reject(new Error('the connection closed in the middle of the body')));
+  });
+}

@@ -1,0 +1,155 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, type RawServerDefault } from 'fastify';
+import { formatError } from '../../api/envelope.js';
+import * as schema from '../../api/schema.js';
+import type { Clock } from '../../base/clock.js';
+import { toWherryError, WherryError } from '../../base/errors.js';
+import { createUuid } from '../../base/ids.js';
+import type { Log } from '../../base/log.js';
+import type { Key } from '../../domain/key.js';
+import type { Engine } from '../../engine/engine.js';
+import { authenticate } from '../auth.js';
+import type { Keys } from '../keys.js';
+import { viewEndpoint } from '../views.js';
+import { addEndpointRoutes, addReleaseRoutes } from './api/endpoints.js';
+import { addKeyRoutes } from './api/keys.js';
+import { addLogRoutes } from './api/logs.js';
+
+export interface ApiOptions {
+  readonly engine: Engine;
+  readonly keys: Keys;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly version: string;
+}
+
+export interface ApiContext extends ApiOptions {
+  /** Name of the key that asks. */
+  authorOf(request: FastifyRequest): string;
+  /** Aborts when the client goes away or the server closes. */
+  signalOf(request: FastifyRequest): AbortSignal;
+}
+
+export type ApiServer = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
+
+export interface Api {
+  serve(request: IncomingMessage, response: ServerResponse): void;
+  /** Ends held requests. */
+  close(): Promise<void>;
+}
+
+/** The management API under /api/v1 with its OpenAPI document and page. */
+export async function createApi(options: ApiOptions): Promise<Api> {
+  const { keys, clock, log, version } = options;
+  const closing = new AbortController();
+  const callers = new WeakMap<FastifyRequest, Key>();
+  const app: ApiServer = fastify({
+    genReqId: () => createUuid(clock.now()),
+    bodyLimit: 1024 * 1024,
+    forceCloseConnections: true,
+  }).withTypeProvider<TypeBoxTypeProvider>();
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setErrorHandler((thrown, request, reply) => {
+    const error = asWherryError(thrown);
+    if (error.code === 'INTERNAL') log.error({ err: thrown, requestId: request.id }, 'a request failed');
+    return reply.code(error.status).send(formatError(error, request.id));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const error = new WherryError('NOT_FOUND', `there is nothing at ${request.method} ${request.url.split('?')[0]}`, {
+      hint: 'see /api/docs',
+    });
+    return reply.code(404).send(formatError(error, request.id));
+  });
+  await app.register(swagger, {
+    openapi: {
+      info: { title: 'wherry', version, description: 'Management API. The job API under /v2 speaks RunPod Serverless.' },
+      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
+      security: [{ key: [] }],
+    },
+  });
+  await app.register(swaggerUi, { routePrefix: '/api/docs' });
+  app.get('/healthz', { schema: { hide: true } }, () => ({ status: 'ok' }));
+  app.get('/', { schema: { hide: true } }, (_request, reply) => reply.redirect('/api/docs'));
+  app.get('/api/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  await app.register(
+    (server, _options, done) => {
+      server.addHook('onRequest', async (request) => void callers.set(request, await authorize(keys, request)));
+      const context: ApiContext = {
+        ...options,
+        authorOf: (request) => callers.get(request)?.name ?? '',
+        signalOf: (request) => AbortSignal.any([closing.signal, signalOf(request)]),
+      };
+      const typed = server.withTypeProvider<TypeBoxTypeProvider>() as ApiServer;
+      addEndpointRoutes(typed, context);
+      addReleaseRoutes(typed, context);
+      addLogRoutes(typed, context);
+      addKeyRoutes(typed, context);
+      addStatusRoute(typed, { ...context, startedAt: new Date(clock.now()).toISOString() });
+      done();
+    },
+    { prefix: '/api/v1' },
+  );
+  await app.ready();
+  return {
+    serve: (request, response) => app.routing(request, response),
+    close: async () => {
+      closing.abort();
+      await app.close();
+    },
+  };
+}
+
+/** Admin keys may all; a key of one endpoint may look at its endpoint. */
+async function authorize(keys: Keys, request: FastifyRequest): Promise<Key> {
+  const key = await authenticate(keys, request.headers);
+  if (!key) throw new WherryError('UNAUTHORIZED', 'the key is missing or not known', { hint: 'send Authorization: Bearer KEY' });
+  const { id } = (request.params ?? {}) as { id?: string };
+  const isOwn =
+    key.scope === 'endpoint' && request.method === 'GET' && request.url.startsWith('/api/v1/endpoints/') && id === key.endpointId;
+  if (key.scope === 'admin' || isOwn) return key;
+  throw new WherryError('DENIED', `key '${key.name}' may not do this`, { hint: 'use an admin key' });
+}
+
+function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiContext & { startedAt: string }): void {
+  server.get('/status', { schema: { summary: 'The whole server at a glance', response: { 200: schema.Status } } }, async () => {
+    const endpoints = await engine.listEndpoints();
+    const views = await Promise.all(
+      endpoints.map(async (endpoint) => ({ ...viewEndpoint(endpoint), health: await engine.health(endpoint.id) })),
+    );
+    return { version, startedAt, endpoints: views };
+  });
+}
+
+function signalOf({ raw }: FastifyRequest): AbortSignal {
+  const controller = new AbortController();
+  raw.socket.once('close', () => controller.abort());
+  return controller.signal;
+}
+
+/** Fastify's own refusals (validation, body parsing) in our words. */
+function asWherryError(thrown: unknown): WherryError {
+  const { validation, validationContext, statusCode, message } = thrown as {
+    validation?: readonly { instancePath?: string; message?: string }[];
+    validationContext?: string;
+    statusCode?: number;
+    message?: string;
+  };
+  if (validation) {
+    const [first] = validation;
+    const where = `${validationContext ?? 'request'}${(first?.instancePath ?? '').replaceAll('/', '.')}`;
+    return new WherryError('REQUEST_INVALID', `${where} ${first?.message ?? 'is not as expected'}`, {
+      hint: 'see /api/docs for the shape',
+      detail: validation,
+    });
+  }
+  if (!(thrown instanceof WherryError) && statusCode !== undefined && statusCode < 500) {
+    return new WherryError(
+      statusCode === 413 ? 'INPUT_TOO_LARGE' : 'REQUEST_INVALID',
+      (message ?? 'the request was refused').toLowerCase(),
+    );
+  }
+  return toWherryError(thrown);
+}

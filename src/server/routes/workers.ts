@@ -1,0 +1,114 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { toWherryError } from '../../base/errors.js';
+import type { Log } from '../../base/log.js';
+import { JOB_LIMITS } from '../../domain/job.js';
+import type { Engine } from '../../engine/engine.js';
+import { readCredential } from '../auth.js';
+import { type Exchange, readBody, sendEmpty, sendJson } from '../exchange.js';
+import { sliceMembers } from '../raw-json.js';
+
+/** The parts of `/v2/{endpoint}/{verb}/{worker}/{job}`. */
+export interface WorkerPath {
+  readonly endpointId: string;
+  readonly verb: string;
+  readonly workerId: string;
+  readonly jobId: string;
+}
+
+type Route = (engine: Engine, exchange: Exchange, path: WorkerPath) => Promise<void>;
+
+const ROUTES: Readonly<Record<string, Route>> = {
+  'job-take': takeOne,
+  'job-take-batch': takeMany,
+  'job-stop': stops,
+  'job-done': done,
+  'job-stream': ignore,
+  ping,
+};
+
+export const WORKER_VERBS: readonly string[] = Object.keys(ROUTES);
+
+/** A worker that is refused asks again at once, some thousand times a second: it is made to wait. */
+const REFUSAL_DELAY_MS = 1_000;
+
+/** The worker side of the queue (worker-protocol §4–§6, §11). Never rejects. */
+export async function serveWorkers(
+  { engine, log }: { readonly engine: Engine; readonly log: Log },
+  exchange: Exchange,
+  path: WorkerPath,
+): Promise<void> {
+  try {
+    const token = readCredential(exchange.request.headers) ?? '';
+    const worker = await engine.authenticateWorker(token, path.endpointId, path.workerId);
+    const route = ROUTES[path.verb];
+    if (!worker || !route) {
+      log.warn(
+        { endpointId: path.endpointId, workerId: path.workerId },
+        'a worker was refused: its token is not for this worker and endpoint',
+      );
+      await refuse(exchange);
+      return;
+    }
+    await route(engine, exchange, path);
+  } catch (thrown) {
+    const error = toWherryError(thrown);
+    if (error.code === 'INTERNAL') log.error({ err: thrown, verb: path.verb }, 'a worker request failed');
+    sendJson(exchange, error.status, JSON.stringify({ error: error.message }));
+  }
+}
+
+async function refuse(exchange: Exchange): Promise<void> {
+  exchange.request.resume();
+  await delay(REFUSAL_DELAY_MS, undefined, { signal: exchange.signal }).catch(() => {});
+  sendJson(exchange, 401, '{"error":"this token is not for this worker"}');
+}
+
+async function takeOne(engine: Engine, exchange: Exchange, { workerId }: WorkerPath): Promise<void> {
+  const [job] = await engine.take(workerId, { limit: 1, isBusy: isBusy(exchange), signal: exchange.signal });
+  if (job) sendJson(exchange, 200, job.body);
+  else sendEmpty(exchange, 204);
+}
+
+async function takeMany(engine: Engine, exchange: Exchange, { workerId }: WorkerPath): Promise<void> {
+  const size = Number(exchange.query.get('batch_size') ?? 1);
+  const limit = Number.isInteger(size) && size > 0 ? Math.min(size, 1_000) : 1;
+  const jobs = await engine.take(workerId, { limit, isBusy: isBusy(exchange), signal: exchange.signal });
+  if (jobs.length > 0) sendJson(exchange, 200, `[${jobs.map(({ body }) => body).join(',')}]`);
+  else sendEmpty(exchange, 204);
+}
+
+function isBusy({ query }: Exchange): boolean {
+  return query.get('job_in_progress') === '1';
+}
+
+async function stops(engine: Engine, exchange: Exchange, { workerId }: WorkerPath): Promise<void> {
+  const jobsToStop = await engine.stops(workerId, exchange.signal);
+  if (jobsToStop.length > 0) sendJson(exchange, 200, JSON.stringify({ jobsToStop }));
+  else sendEmpty(exchange, 204);
+}
+
+/** Any 2xx tells the worker that its result is safe, so nothing it can post is answered with 4xx. */
+async function done(engine: Engine, exchange: Exchange, { workerId, jobId }: WorkerPath): Promise<void> {
+  const text = await readBody(exchange, JOB_LIMITS.resultBytes);
+  if (text === undefined) await engine.done(workerId, jobId, { error: `the result is larger than ${JOB_LIMITS.resultBytes} bytes` });
+  else {
+    const body = sliceMembers(text);
+    await engine.done(workerId, jobId, body?.parsed, body?.raw.get('output'));
+  }
+  sendJson(exchange, 200, '{}');
+}
+
+/** Streams are not kept in this version; the worker goes on. */
+async function ignore(_engine: Engine, exchange: Exchange): Promise<void> {
+  exchange.request.resume();
+  sendJson(exchange, 200, '{}');
+}
+
+async function ping(engine: Engine, exchange: Exchange, { workerId }: WorkerPath): Promise<void> {
+  const { query } = exchange;
+  const jobIds = (query.get('job_id') ?? '').split(',').filter((id) => id !== '');
+  const isUnhealthy = query.get('status') === 'unhealthy';
+  const unhealthy = `fitness check ${query.get('check') ?? ''} failed: ${query.get('reason') ?? 'no reason was given'}`;
+  await engine.ping(workerId, isUnhealthy ? { jobIds, unhealthy } : { jobIds });
+  sendJson(exchange, 200, '{}');
+}

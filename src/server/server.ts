@@ -1,0 +1,114 @@
+import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Clock } from '../base/clock.js';
+import { systemCodeOf, WherryError } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import { JOB_VERBS } from '../domain/endpoint.js';
+import type { Engine } from '../engine/engine.js';
+import { authenticate } from './auth.js';
+import { type Exchange, openExchange, sendJson } from './exchange.js';
+import type { Keys } from './keys.js';
+import { type Api, createApi } from './routes/api.js';
+import { serveJobs } from './routes/jobs.js';
+import { serveWorkers, WORKER_VERBS } from './routes/workers.js';
+
+export interface ServerOptions {
+  readonly engine: Engine;
+  readonly keys: Keys;
+  readonly registry: (request: IncomingMessage, response: ServerResponse, access: { readonly canPush: boolean }) => Promise<void>;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly version: string;
+}
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface Server {
+  /** Port 0 lets the system choose. Throws PORT_TAKEN. */
+  listen(address: Address): Promise<Address>;
+  /** Ends held polls and streams, then all connections. */
+  close(): Promise<void>;
+}
+
+/** Above the 15 s after which aiohttp drops an idle connection: the server must not be the first. */
+const KEEP_ALIVE_MS = 60_000;
+const VERBS: ReadonlySet<string> = new Set(JOB_VERBS);
+
+/** One port for everything: job API, worker routes, registry, management API. They are told apart by the shape of the path. */
+export function createServer(options: ServerOptions): Server {
+  let api: Api | undefined;
+  const http = createHttpServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
+    const exchange = openExchange(request, response);
+    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange);
+    else if (api) api.serve(request, response);
+    else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
+  });
+  return {
+    async listen(address) {
+      api ??= await createApi(options);
+      await bind(http, address);
+      const { address: host, port } = http.address() as AddressInfo;
+      return { host: host.includes(':') ? `[${host}]` : host, port };
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => {
+        http.close(() => resolve());
+      });
+      await api?.close();
+      http.closeAllConnections();
+      if (http.listening) await closed;
+    },
+  };
+}
+
+/** `/v2/{endpoint}/{verb}…` is a job or worker route when the verb is one (decision 12); every other path is the registry's. */
+function serveV2(options: ServerOptions, exchange: Exchange): void {
+  const [, , endpointId = '', verb = '', first = '', second = ''] = exchange.path.split('/');
+  const served = !VERBS.has(verb)
+    ? serveRegistry(options, exchange)
+    : WORKER_VERBS.includes(verb)
+      ? serveWorkers(options, exchange, { endpointId, verb, workerId: first, jobId: second })
+      : serveJobs(options, exchange, { endpointId, verb, id: first });
+  served.catch((cause: unknown) => {
+    options.log.error({ err: cause, path: exchange.path }, 'a request failed');
+    sendJson(exchange, 500, '{"error":"an unexpected error happened"}');
+  });
+}
+
+/** Admin keys pull and push. */
+async function serveRegistry({ keys, registry }: ServerOptions, exchange: Exchange): Promise<void> {
+  const key = await authenticate(keys, exchange.request.headers);
+  if (key?.scope === 'admin') return registry(exchange.request, exchange.response, { canPush: true });
+  const body = { errors: [{ code: 'UNAUTHORIZED', message: 'log in with any user name and an admin key as password', detail: null }] };
+  exchange.request.resume();
+  sendJson(exchange, 401, JSON.stringify(body), {
+    'www-authenticate': 'Basic realm="wherry"',
+    'docker-distribution-api-version': 'registry/2.0',
+  });
+}
+
+function bind(http: HttpServer, { host, port }: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (thrown: Error) => {
+      http.off('listening', accept);
+      const code = systemCodeOf(thrown);
+      const why = code === 'EADDRINUSE' ? 'another program has it' : thrown.message;
+      reject(
+        new WherryError('PORT_TAKEN', `cannot listen on ${host}:${port}: ${why}`, {
+          hint: 'stop the other program, or choose a port with --port',
+          cause: thrown,
+        }),
+      );
+    };
+    const accept = () => {
+      http.off('error', refuse);
+      resolve();
+    };
+    http.once('error', refuse);
+    http.once('listening', accept);
+    http.listen(port, host);
+  });
+}

@@ -1,0 +1,65 @@
+import type { EndpointView, JobRecordView, KeyView, LogLineView, ReleaseView, RolloutView, WorkerView } from '../api/resources.js';
+import type { Endpoint } from '../domain/endpoint.js';
+import type { Job } from '../domain/job.js';
+import type { Key } from '../domain/key.js';
+import type { Release, Rollout } from '../domain/release.js';
+import type { Worker } from '../domain/worker.js';
+import type { LogLine } from '../engine/engine.js';
+import { formatJob } from './job-view.js';
+
+/** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
+const moment = (at: number) => new Date(at).toISOString();
+const momentOrNull = (at: number | null) => (at === null ? null : moment(at));
+
+export function viewEndpoint({ createdAt, ...rest }: Endpoint): EndpointView {
+  return { ...rest, createdAt: moment(createdAt) };
+}
+
+export function viewRelease({ createdAt, ...rest }: Release): ReleaseView {
+  return { ...rest, createdAt: moment(createdAt) };
+}
+
+export function viewRollout({ startedAt, endedAt, ...rest }: Rollout): RolloutView {
+  return { ...rest, startedAt: moment(startedAt), endedAt: momentOrNull(endedAt) };
+}
+
+export function viewWorker(worker: Worker, activeRelease: number | null): WorkerView {
+  const { id, endpointId, release, state, isCandidate, exitCode, reason } = worker;
+  return {
+    id,
+    endpointId,
+    release,
+    state,
+    isStale: !isCandidate && release !== activeRelease,
+    isCandidate,
+    createdAt: moment(worker.createdAt),
+    readyAt: momentOrNull(worker.readyAt),
+    lastSeenAt: momentOrNull(worker.lastSeenAt),
+    idleSince: momentOrNull(worker.idleSince),
+    stoppedAt: momentOrNull(worker.stoppedAt),
+    exitCode,
+    reason,
+  };
+}
+
+/** Without `output` and `error` in lists: they may be large. */
+export function viewJob(job: Job, isWhole: boolean): JobRecordView {
+  const { output, error, ...facts } = JSON.parse(formatJob(job)) as JobRecordView;
+  return {
+    ...facts,
+    ...(isWhole && output !== undefined && { output }),
+    ...(isWhole && error !== undefined && { error }),
+    submittedAt: moment(job.submittedAt),
+    finishedAt: momentOrNull(job.finishedAt),
+    release: job.release,
+    attempt: job.attempt,
+  };
+}
+
+export function viewLogLine({ at, ...rest }: LogLine): LogLineView {
+  return { ...rest, at: moment(at) };
+}
+
+export function viewKey({ id, name, scope, endpointId, isEnabled, createdAt }: Key): KeyView {
+  return { id, name, scope, endpointId, isEnabled, createdAt: moment(createdAt) };
+}
