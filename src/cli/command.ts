@@ -51,6 +51,14 @@ export function textsOf(options: OptionValues, name: string): readonly string[] 
   return Array.isArray(value) ? value : [];
 }
 
+/** Resolves at the first Ctrl-C or SIGTERM. */
+export function untilStopped({ signal }: Context): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
 /** Every command takes these. */
 export const COMMON_OPTIONS: readonly Option[] = [
   { flags: '--json', text: 'print one JSON document instead of text' },

@@ -4,8 +4,7 @@ import { createApiClient } from '../api/client.js';
 import { WherryError } from '../base/errors.js';
 import { composeServer, packageRoot, readServerFile, type StartedServer } from '../compose.js';
 import { readProject } from '../project/read.js';
-import type { Context } from './command.js';
-import { untilStopped } from './commands/server.js';
+import { type Context, untilStopped } from './command.js';
 import { buildPhase, deployPhases, pushPhase } from './motion.js';
 import { createPhases, type Phase } from './phases.js';
 

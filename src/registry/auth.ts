@@ -19,8 +19,8 @@ export interface TokenRequest {
 export interface Authorizer {
   /** The header that is known to work for these scopes, if any. */
   known(scopes: readonly string[]): string | undefined;
-  /** A new header that answers a 401. Undefined when nothing more can be tried. Throws UNAUTHORIZED. */
-  answer(wwwAuthenticate: string, scopes: readonly string[]): Promise<string | undefined>;
+  /** A new header that answers the 401 to a request that carried `sent`. Undefined when nothing more can be tried. Throws UNAUTHORIZED. */
+  answer(wwwAuthenticate: string, scopes: readonly string[], sent: string | undefined): Promise<string | undefined>;
 }
 
 export interface AuthorizerOptions {
@@ -53,7 +53,7 @@ export function createAuthorizer({ origin, credentials, fetchToken }: Authorizer
   let isBasic = false;
   return {
     known: (scopes) => (isBasic && password ? basicHeader(password) : tokens.get(scopes.join(' '))),
-    async answer(wwwAuthenticate, scopes) {
+    async answer(wwwAuthenticate, scopes, sent) {
       const challenges = parseChallenges(wwwAuthenticate);
       const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
       if (bearer) {
@@ -62,8 +62,8 @@ export function createAuthorizer({ origin, credentials, fetchToken }: Authorizer
         tokens.set(scopes.join(' '), header);
         return header;
       }
-      const canTry = password && !isBasic && challenges.some(({ scheme }) => scheme === 'basic');
-      if (!canTry) return undefined;
+      const canTry = password && challenges.some(({ scheme }) => scheme === 'basic');
+      if (!canTry || sent === basicHeader(password)) return undefined;
       isBasic = true;
       return basicHeader(password);
     },

@@ -66,10 +66,11 @@ export function openTransport({ origin, credentials, log, retryDelayMs }: Transp
   }
 
   async function sendAuthorized(call: Call): Promise<Answer> {
-    const answer = await sendOnce(call, authorizer.known(call.scopes));
+    const sent = authorizer.known(call.scopes);
+    const answer = await sendOnce(call, sent);
     const challenge = answer.headers['www-authenticate'];
     if (answer.statusCode !== 401 || challenge === undefined) return answer;
-    const header = await authorizer.answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes);
+    const header = await authorizer.answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes, sent);
     if (header === undefined) return answer;
     await answer.body.dump();
     return sendOnce(call, header);

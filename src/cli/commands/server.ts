@@ -1,5 +1,5 @@
 import { WherryError } from '../../base/errors.js';
-import { type Command, type Context, textOf } from '../command.js';
+import { type Command, type Context, textOf, untilStopped } from '../command.js';
 
 const SERVER_OPTIONS = [
   { flags: '--host <address>', text: 'address to listen on (default 127.0.0.1)' },
@@ -47,14 +47,6 @@ export const serve: Command = {
     return 0;
   },
 };
-
-/** Resolves at the first Ctrl-C or SIGTERM. */
-export function untilStopped({ signal }: Context): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-}
 
 export const up: Command = {
   name: 'up',

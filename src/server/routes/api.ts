@@ -2,38 +2,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
-import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, type RawServerDefault } from 'fastify';
+import fastify, { type FastifyRequest } from 'fastify';
 import { formatError } from '../../api/envelope.js';
 import * as schema from '../../api/schema.js';
-import type { Clock } from '../../base/clock.js';
 import { toWherryError, WherryError } from '../../base/errors.js';
 import { createUuid } from '../../base/ids.js';
-import type { Log } from '../../base/log.js';
 import type { Key } from '../../domain/key.js';
-import type { Engine } from '../../engine/engine.js';
 import { authenticate } from '../auth.js';
 import type { Keys } from '../keys.js';
 import { viewEndpoint } from '../views.js';
+import type { ApiContext, ApiOptions, ApiServer } from './api/context.js';
 import { addEndpointRoutes, addReleaseRoutes } from './api/endpoints.js';
 import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
-
-export interface ApiOptions {
-  readonly engine: Engine;
-  readonly keys: Keys;
-  readonly log: Log;
-  readonly clock: Clock;
-  readonly version: string;
-}
-
-export interface ApiContext extends ApiOptions {
-  /** Name of the key that asks. */
-  authorOf(request: FastifyRequest): string;
-  /** Aborts when the client goes away or the server closes. */
-  signalOf(request: FastifyRequest): AbortSignal;
-}
-
-export type ApiServer = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
 
 export interface Api {
   serve(request: IncomingMessage, response: ServerResponse): void;

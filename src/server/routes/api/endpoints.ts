@@ -4,7 +4,7 @@ import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoin
 import { DEFAULT_SPEC, type ReleaseSpec } from '../../../domain/release.js';
 import type { DeployResult } from '../../../engine/engine.js';
 import { viewEndpoint, viewJob, viewRelease, viewRollout, viewWorker } from '../../views.js';
-import type { ApiContext, ApiServer } from '../api.js';
+import type { ApiContext, ApiServer } from './context.js';
 
 /** Endpoints, their releases, rollouts, workers and jobs. */
 export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): void {

@@ -2,7 +2,7 @@ import * as schema from '../../../api/schema.js';
 import { WherryError } from '../../../base/errors.js';
 import type { KeyScope } from '../../../domain/key.js';
 import { viewKey } from '../../views.js';
-import type { ApiContext, ApiServer } from '../api.js';
+import type { ApiContext, ApiServer } from './context.js';
 
 /** API keys, and the state of the whole server. */
 export function addKeyRoutes(server: ApiServer, { engine, keys }: ApiContext): void {

@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify';
 import * as schema from '../../../api/schema.js';
 import type { LogFilter, LogLine } from '../../../engine/engine.js';
 import { viewLogLine } from '../../views.js';
-import type { ApiContext, ApiServer } from '../api.js';
+import type { ApiContext, ApiServer } from './context.js';
 
 const HEARTBEAT_MS = 15_000;
 
