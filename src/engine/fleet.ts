@@ -14,7 +14,7 @@ const EXIT_EVENT_MS = 500;
 const NEVER = new AbortController().signal;
 
 /** How many last lines of a worker explain its end. */
-const REASON_LINES = 5;
+const REASON_LINES = 20;
 
 /** Starts and stops workers and keeps their rows true. */
 export function createFleet(core: Core, backoff: Backoff): Fleet {
@@ -193,7 +193,7 @@ function describeExit(exitCode: number | null, signal: string | null): string {
 }
 
 async function lastLines(core: Core, { endpointId, id }: Worker): Promise<string> {
-  const lines = await core.logs.read({ endpointId, workerId: id, limit: REASON_LINES * 4 }, [id]);
+  const lines = await core.logs.read({ endpointId, workerId: id, limit: REASON_LINES * 2 }, [id]);
   const printed = lines.filter(({ source }) => source === 'container').slice(-REASON_LINES);
   return printed.length === 0 ? '' : `\n${printed.map(({ text }) => `  ${text}`).join('\n')}`;
 }

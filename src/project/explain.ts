@@ -66,8 +66,14 @@ function explanationOf(field: Field): Explanation {
     goesTo,
     description,
     example: exampleOf(field),
-    isInEffect: field.isInEffect ?? true,
+    isInEffect: isInEffect(field),
   };
+}
+
+/** A section that does nothing yet takes its fields with it. */
+function isInEffect({ path, isInEffect: own }: Field): boolean {
+  const section = path.includes('.') ? findField(path.slice(0, path.lastIndexOf('.'))) : undefined;
+  return own !== false && section?.isInEffect !== false;
 }
 
 function typeOf({ type, rules }: Field): string {

@@ -31,7 +31,7 @@ export interface Field {
   readonly example: unknown;
   /** JSON Schema keywords beyond those of the type. */
   readonly rules?: Readonly<Record<string, unknown>>;
-  /** False for a field that is read but does nothing yet in this version. */
+  /** False for a field that is read but does nothing yet in this version; for a section it holds for all its fields. */
   readonly isInEffect?: false;
 }
 
@@ -159,7 +159,15 @@ const RELEASE_FIELDS: readonly Field[] = [
     rules: { exclusiveMinimum: 0 },
   },
   { path: 'resources.memory', type: 'size', default: null, goesTo: 'release', description: 'Most memory.', example: '512MiB' },
-  { path: 'resources.disk', type: 'size', default: null, goesTo: 'release', description: 'Most disk space.', example: '5GB' },
+  {
+    path: 'resources.disk',
+    type: 'size',
+    default: null,
+    goesTo: 'release',
+    description: 'Most disk space.',
+    example: '5GB',
+    isInEffect: false,
+  },
   {
     path: 'resources.gpu',
     type: 'count or list of kinds',
@@ -167,6 +175,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     goesTo: 'release',
     description: 'How many graphics processors, or which kinds in order of preference.',
     example: 1,
+    isInEffect: false,
   },
   {
     path: 'volumes',

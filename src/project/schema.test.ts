@@ -40,6 +40,16 @@ test.each([
   expect(() => explainField(path)).toThrow(expect.objectContaining({ code: 'USAGE', message: expect.stringContaining(message) }));
 });
 
+test.each([
+  ['scale.min', true],
+  ['resources.memory', true],
+  ['resources.gpu', false],
+  ['budget', false],
+  ['budget.imageSize', false],
+])('says whether %s does something yet', (path, isInEffect) => {
+  expect(explainField(path).isInEffect).toBe(isInEffect);
+});
+
 test('lists every field once, each with a full sentence', () => {
   const fields = listFields();
   expect(new Set(fields.map(({ path }) => path)).size).toBe(FIELDS.length);

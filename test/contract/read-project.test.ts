@@ -72,10 +72,11 @@ test('takes what the file says, in milliseconds and bytes', async () => {
 });
 
 test('warns of fields that do nothing yet and of files that are not read', async () => {
-  const file = 'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\n';
+  const file =
+    'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\nresources: { cpu: 1, gpu: 1 }\n';
   const { warnings } = await readProject(await setup({ 'wherry.yaml': file, 'handler.py': PYTHON }));
   expect(warnings).toEqual(
-    ['include', 'secrets', 'ports', 'volumes', 'models', 'scale.keep'].map(
+    ['include', 'secrets', 'ports', 'resources.gpu', 'volumes', 'models', 'scale.keep'].map(
       (path) => `'${path}' in wherry.yaml has no effect yet in this version`,
     ),
   );

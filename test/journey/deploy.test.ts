@@ -1,0 +1,189 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openStage, type Stage, until } from '../stage.js';
+import { nodeProject } from './projects.js';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+});
+afterAll(() => stage.close());
+
+const answering = (value: string) => `export const handler = () => ${JSON.stringify(value)};\n`;
+
+interface Release {
+  readonly number: number;
+  readonly source: string;
+  readonly author: string;
+  readonly image: { readonly digest: string; readonly reference: string; readonly tag: string | null };
+  readonly state: string;
+  readonly envChanges: readonly string[];
+}
+
+async function releases(endpoint: string): Promise<readonly Release[]> {
+  return (JSON.parse(await stage.cli('releases', '-e', endpoint, '--json')) as { items: Release[] }).items;
+}
+
+async function liveWorkers(endpoint: string) {
+  return ((await stage.call(`/api/v1/endpoints/${endpoint}/workers`)).json as { items: { id: string; state: string; release: number }[] })
+    .items;
+}
+
+describe('the whole way', () => {
+  it('takes a directory to an answer from zero workers, pinned by digest (rows 10, 68, B17)', async () => {
+    const dir = stage.project('way', nodeProject('way', answering('one'), 'scale: { idle: 1s }\n'));
+    const deployed = JSON.parse(await stage.cli('deploy', dir, '--json')) as { digest: string; release: Release };
+    expect(deployed.digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+    await until(async () => (await liveWorkers('way')).length === 0, 'the candidate to retire');
+    expect(await stage.runsync('way', null)).toMatchObject({ status: 'COMPLETED', output: 'one' });
+    expect(deployed.release.image.digest).toBe(deployed.digest);
+  });
+
+  it('keeps running the digest when the tag moves (row 10)', async () => {
+    const dir = stage.project('moved', nodeProject('moved', answering('first')));
+    await stage.cli('push', dir, '--to', 'moved:1.0');
+    await stage.cli('deploy', '--image', 'moved:1.0', '-e', 'moved');
+    writeFileSync(join(dir, 'handler.mjs'), answering('second'));
+    await stage.cli('push', dir, '--to', 'moved:1.0');
+    expect(await stage.runsync('moved', null)).toMatchObject({ output: 'first' });
+    await stage.cli('deploy', '--image', 'moved:1.0', '-e', 'moved');
+    expect(await stage.runsync('moved', null)).toMatchObject({ output: 'second' });
+    const [second, first] = await releases('moved');
+    expect(first?.image.digest).not.toBe(second?.image.digest);
+    expect(second?.image).toMatchObject({ tag: '1.0', reference: 'moved:1.0' });
+  });
+
+  it('accepts all four forms of a reference, and counts the digits of a bad digest (row 11)', async () => {
+    const dir = stage.project('forms', nodeProject('forms', answering('x')));
+    const { digest } = JSON.parse(await stage.cli('push', dir, '--to', 'forms:latest', '--json')) as { digest: string };
+    for (const reference of ['forms', 'forms:latest', `forms@${digest}`, `forms:latest@${digest}`]) {
+      const result = await stage.tryCli('deploy', '--image', reference, '-e', 'forms', '--json');
+      expect(result.code, result.stderr).toBe(0);
+      expect((JSON.parse(result.stdout) as { digest: string }).digest).toBe(digest);
+    }
+    const bad = await stage.tryCli('deploy', '--image', `forms@${digest.slice(0, -1)}`, '-e', 'forms');
+    expect(bad.code).toBe(2);
+    expect(bad.stderr).toContain('has 63 hex digits, needs 64');
+  });
+
+  it('warns about latest and a missing tag, and pins anyway (row 12)', async () => {
+    const dir = stage.project('latest', nodeProject('latest', answering('x')));
+    const { digest } = JSON.parse(await stage.cli('push', dir, '--to', 'latest-image:latest', '--json')) as { digest: string };
+    for (const reference of ['latest-image', 'latest-image:latest']) {
+      const { stderr, code } = await stage.tryCli('deploy', '--image', reference, '-e', 'latest');
+      expect(code).toBe(0);
+      expect(stderr).toContain(`pinned to ${digest}`);
+    }
+  });
+
+  it('refuses an image that does not exist, naming it (row 17)', async () => {
+    const result = await stage.tryCli('deploy', '--image', 'absent:1.2', '-e', 'absent');
+    expect(result.code).toBe(4);
+    expect(result.stderr).toContain('absent:1.2');
+  });
+
+  it('lists what was deployed, by whom and what changed in the environment (rows 13, 14)', async () => {
+    const dir = stage.project('listed', nodeProject('listed', answering('1'), 'env: { A: "1", B: "2" }\n'));
+    await stage.cli('deploy', dir);
+    writeFileSync(join(dir, 'wherry.yaml'), 'name: listed\nhandler: handler.mjs:handler\nbase: scratch\nenv: { A: "9", C: "3" }\n');
+    await stage.cli('deploy', dir);
+    const [second, first] = await releases('listed');
+    expect(first).toMatchObject({
+      number: 1,
+      author: 'admin',
+      source: 'deploy',
+      image: { tag: expect.any(String), digest: expect.any(String) },
+    });
+    expect(second).toMatchObject({ number: 2, state: 'SERVES', envChanges: ['~A', '-B', '+C'] });
+  });
+
+  it('makes no release when nothing changed, and none for a scaling change (row 20)', async () => {
+    const dir = stage.project('same', nodeProject('same', answering('1')));
+    await stage.cli('deploy', dir);
+    await stage.cli('deploy', dir);
+    writeFileSync(join(dir, 'wherry.yaml'), 'name: same\nhandler: handler.mjs:handler\nbase: scratch\nscale: { max: 7 }\n');
+    await stage.cli('deploy', dir);
+    expect(await releases('same')).toHaveLength(1);
+    expect((await stage.call('/api/v1/endpoints/same')).json).toMatchObject({ settings: { scale: { max: 7 } } });
+  });
+
+  it('rolls back to an earlier release as a new one, without any other registry (rows 15, B2)', async () => {
+    const dir = stage.project('back', nodeProject('back', answering('one'), 'env: { WHO: a }\n'));
+    await stage.cli('deploy', dir);
+    writeFileSync(join(dir, 'handler.mjs'), answering('two'));
+    await stage.cli('deploy', dir);
+    expect(await stage.runsync('back', null)).toMatchObject({ output: 'two' });
+    rmSync(join(stage.dataDir, 'images'), { recursive: true, force: true });
+    await stage.cli('rollback', '-e', 'back');
+    expect(await stage.runsync('back', null)).toMatchObject({ output: 'one' });
+    const [third, , first] = await releases('back');
+    expect(third).toMatchObject({ number: 3, source: 'rollback:r1', state: 'SERVES' });
+    expect(third?.image.digest).toBe(first?.image.digest);
+    await stage.cli('rollback', 'r2', '-e', 'back');
+    expect(await stage.runsync('back', null)).toMatchObject({ output: 'two' });
+    expect((await stage.tryCli('rollback', 'r99', '-e', 'back')).code).toBe(4);
+  });
+
+  it('refuses to delete a blob that a kept release needs (row B2)', async () => {
+    const dir = stage.project('kept', nodeProject('kept', answering('kept')));
+    const { digest } = JSON.parse(await stage.cli('deploy', dir, '--json')) as { digest: string };
+    const manifest = (await stage.call(`/v2/kept/manifests/${digest}`)).json as { layers: { digest: string }[] };
+    for (const layer of manifest.layers) {
+      const { status } = await stage.call(`/v2/kept/blobs/${layer.digest}`, { method: 'DELETE' });
+      expect(status).toBe(409);
+    }
+    expect((await stage.call(`/v2/kept/manifests/${digest}`, { method: 'DELETE' })).status).toBe(409);
+  });
+
+  it('keeps the old release when the new one cannot start, and shows its last lines', async () => {
+    const dir = stage.project('broken', nodeProject('broken', answering('good')));
+    await stage.cli('deploy', dir);
+    writeFileSync(
+      join(dir, 'handler.mjs'),
+      "console.error('about to fail'); throw new Error('no model here');\nexport const handler = () => 1;\n",
+    );
+    const result = await stage.tryCli('deploy', dir);
+    expect(result.code).not.toBe(0);
+    expect(result.stderr).toContain('no model here');
+    expect(await stage.runsync('broken', null)).toMatchObject({ output: 'good' });
+    const [second] = await releases('broken');
+    expect(second).toMatchObject({ number: 2, state: 'REVERTED' });
+  });
+
+  it('finishes a running job on the old release while the new one serves (rows 18, 33)', async () => {
+    const slow = (name: string) =>
+      `export const handler = async (job) => { await new Promise((r) => setTimeout(r, job.input.ms)); return '${name}'; };\n`;
+    const dir = stage.project('rolling', nodeProject('rolling', slow('old')));
+    await stage.cli('deploy', dir);
+    const running = await stage.submit('rolling', { ms: 4_000 });
+    await until(async () => (await stage.status('rolling', running.id)).status === 'IN_PROGRESS', 'the job to run');
+    writeFileSync(join(dir, 'handler.mjs'), slow('new'));
+    await stage.cli('deploy', dir);
+    expect(await stage.runsync('rolling', { ms: 1 })).toMatchObject({ output: 'new' });
+    expect(await stage.finished('rolling', running.id)).toMatchObject({ status: 'COMPLETED', output: 'old' });
+  });
+
+  it('replaces the arguments of the image (row 85)', async () => {
+    const dir = stage.project(
+      'args',
+      nodeProject('args', 'export const handler = () => process.argv.slice(3);\n', 'args: ["--fast", "2"]\n'),
+    );
+    await stage.cli('deploy', dir);
+    expect(await stage.runsync('args', null)).toMatchObject({ output: ['--fast', '2'] });
+  });
+
+  it('refuses an endpoint id that would clash with a route or is taken', async () => {
+    for (const id of ['serverless', 'account', 'Upper', 'x'])
+      expect((await stage.call('/api/v1/endpoints', { method: 'POST', body: { id } })).status, id).toBe(400);
+    expect((await stage.call('/api/v1/endpoints', { method: 'POST', body: { id: 'way' } })).status).toBe(409);
+  });
+
+  it('serves a complete OpenAPI document and its page', async () => {
+    const { json } = await stage.call('/api/v1/openapi.json', { key: null });
+    const { paths } = json as { paths: Record<string, unknown> };
+    expect(Object.keys(paths)).toContain('/api/v1/endpoints/{id}/releases');
+    const page = await fetch(`${stage.url}/api/docs/`);
+    expect(page.status).toBe(200);
+  });
+});
