@@ -38,7 +38,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     await say(before, `stopped: ${said}${said === why ? '' : `, ${why}`}`);
     const held = await core.store.listJobs({ endpointId: before.endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
     for (const job of held) await giveBack(core, job, why);
-    if (!isWanted) await recordCrash(before, why);
+    if (!isWanted) await recordCrash(before, said === why ? why : `${why}: ${said}`);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
     core.wake(before.endpointId);

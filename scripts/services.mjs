@@ -1,0 +1,38 @@
+// The real services that tests talk to: Debian packages, installed when root and missing, or named clearly.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+const SERVICES = [
+  { name: 'skopeo', packages: ['skopeo'] },
+  { name: 'dockerd', packages: ['docker.io', 'iptables'] },
+  { name: 'git', packages: ['git'] },
+  { name: 'curl', packages: ['curl'] },
+];
+
+/** Names of the services that are there now; tests require these and skip the others with a reason. */
+export function ensureServices() {
+  const missing = SERVICES.filter(({ name }) => !isThere(name));
+  if (missing.length > 0) install(missing);
+  const absent = SERVICES.filter(({ name }) => !isThere(name));
+  for (const { name, packages } of absent)
+    console.error(`wherry: '${name}' is missing (Debian: ${packages.join(' ')}); the tests that need it are skipped`);
+  return SERVICES.filter((service) => !absent.includes(service)).map(({ name }) => name);
+}
+
+function isThere(name) {
+  return (
+    spawnSync('sh', ['-c', `command -v ${name}`], { stdio: 'ignore', env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
+      .status === 0
+  );
+}
+
+function install(missing) {
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return;
+  const packages = missing.flatMap((service) => service.packages);
+  console.error(`wherry: installing ${packages.join(' ')} for the tests`);
+  const apt = (...args) =>
+    spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+      .status === 0;
+  const wanted = ['install', '-y', '--no-install-recommends', ...packages];
+  if (!apt(...wanted)) apt('update') && apt(...wanted);
+}
