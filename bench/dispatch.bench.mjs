@@ -96,7 +96,7 @@ try {
     `dispatch: ${RUNS} runs each, medians (spread); Node ${process.versions.node}; generator and echo/server pinned: ${pin(0).length > 0}`,
   );
   console.log(
-    'conditions: echo is one process without storage; ours is server + one worker process, every accept and every result flushed to disk',
+    'conditions: queue limit off for the parked endpoint; echo is one process without storage; ours is server + one worker process, every accept and every result flushed to disk',
   );
   const one = await sideBySide(echo, runsync, { clients: 1, count: 500 });
   const flush = fsyncMs(server.dataDir);
@@ -121,7 +121,11 @@ try {
 
   writeFileSync(join(project, 'wherry.yaml'), 'name: parked\nhandler: handler.mjs:handler\nbase: scratch\nscale: { min: 0, max: 1 }\n');
   server.cli('deploy', project);
-  await call(`${url}/api/v1/endpoints/parked`, { key, method: 'PATCH', body: JSON.stringify({ settings: { scale: { max: 0 } } }) });
+  await call(`${url}/api/v1/endpoints/parked`, {
+    key,
+    method: 'PATCH',
+    body: JSON.stringify({ settings: { scale: { max: 0 }, limits: { queueJobs: 0 } } }),
+  });
   const run = { url: `${url}/v2/parked/run`, key, pid };
   await load(run, { clients: 64, count: 2000 });
   const submits = await sideBySide(echo, run, { clients: 64, count: 6000 });

@@ -18,6 +18,10 @@ export interface Core extends EngineOptions {
   readonly fleet: Fleet;
   /** Which job each worker had when, to put its output to the right job. */
   readonly occupations: Occupations;
+  /** When each worker was heard of last; kept in memory, because it changes with every request and a restart gives a new lease anyway. */
+  readonly seen: Map<string, number>;
+  /** When this server began: nobody could be heard of before. */
+  readonly startedAt: number;
   /** Recent queue lengths by endpoint. */
   readonly depths: Map<string, { at: number; count: number }>;
   /** Something changed that may need workers started or stopped. */

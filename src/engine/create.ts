@@ -28,6 +28,8 @@ export function createEngine(options: EngineOptions): Engine {
     jobWaiters: createWaiters(),
     rolloutWaiters: createWaiters(),
     occupations: createOccupations(),
+    seen: new Map(),
+    startedAt: options.clock.now(),
     depths: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
     get fleet() {

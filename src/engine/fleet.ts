@@ -41,6 +41,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     if (!isWanted) await recordCrash(before, said === why ? why : `${why}: ${said}`);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
+    core.seen.delete(workerId);
     core.wake(before.endpointId);
   };
 
@@ -93,10 +94,8 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     async markReady(workerId) {
       const worker = await core.store.getWorker(workerId);
       const now = core.clock.now();
-      if (worker?.state !== 'INITIALIZING') {
-        if (worker) await core.store.changeWorker({ id: workerId, lastSeenAt: now });
-        return;
-      }
+      core.seen.set(workerId, now);
+      if (worker?.state !== 'INITIALIZING') return;
       const ready = await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
       if (!ready) return;
       await say(ready, `ready after ${now - ready.createdAt} ms`);

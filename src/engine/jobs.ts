@@ -38,8 +38,8 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   const executionTimeoutMs = submission.executionTimeoutMs ?? limits.executionMs;
   const expiresAt = now + (submission.ttlMs ?? limits.ttlMs);
   const job = await store.enqueue({ id, endpointId, input, extras, isSync, isLowPriority, executionTimeoutMs, expiresAt }, now);
-  core.polls.wake(endpointId);
-  core.wake(endpointId);
+  // A worker that waits takes it now; else one may have to be started. The scaler looks at the queue at every tick anyway.
+  if (!core.polls.wake(endpointId)) core.wake(endpointId);
   return job;
 }
 

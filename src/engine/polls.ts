@@ -1,14 +1,17 @@
+/** A worker's place in the queue of workers. */
+export interface Poll {
+  /** Resolves with the workers that were woken for the same job before; undefined when the time is over or the place was given up. */
+  readonly woken: Promise<ReadonlySet<string> | undefined>;
+  /** Gives the place up; nothing happens when it was woken already. */
+  cancel(): void;
+}
+
 /** Workers that wait for a job, first come first served, by endpoint. */
 export interface Polls {
-  /** Waits to be woken; resolves with the workers that were woken for the same job before, undefined when time is over. */
-  wait(poll: {
-    readonly endpointId: string;
-    readonly workerId: string;
-    readonly timeoutMs: number;
-    readonly signal: AbortSignal;
-  }): Promise<ReadonlySet<string> | undefined>;
-  /** Wakes the worker that waits longest and was not tried for this job. */
-  wake(endpointId: string, tried?: ReadonlySet<string>): void;
+  /** Takes a place. Take it before looking for a job: one that comes between the look and the wait would wake nobody. */
+  begin(poll: { readonly endpointId: string; readonly workerId: string; readonly timeoutMs: number; readonly signal: AbortSignal }): Poll;
+  /** Wakes the worker that waits longest and was not tried for this job; false when there is none. */
+  wake(endpointId: string, tried?: ReadonlySet<string>): boolean;
   /** Ends the wait of one worker. */
   release(workerId: string): void;
   isWaiting(workerId: string): boolean;
@@ -24,32 +27,36 @@ export function createPolls(): Polls {
   const byWorker = new Map<string, Set<Waiting>>();
   const NONE: ReadonlySet<string> = new Set();
   return {
-    wait: ({ endpointId, workerId, timeoutMs, signal }) =>
-      new Promise((resolve) => {
-        if (signal.aborted || timeoutMs <= 0) return resolve(undefined);
-        const queue = setOf(byEndpoint, endpointId);
-        const own = setOf(byWorker, workerId);
-        const waiting: Waiting = {
-          workerId,
-          settle: (tried) => {
-            clearTimeout(timer);
-            signal.removeEventListener('abort', abort);
-            queue.delete(waiting);
-            own.delete(waiting);
-            if (own.size === 0) byWorker.delete(workerId);
-            resolve(tried);
-          },
+    begin: ({ endpointId, workerId, timeoutMs, signal }) => {
+      const queue = setOf(byEndpoint, endpointId);
+      const own = setOf(byWorker, workerId);
+      let settle: Waiting['settle'] = () => {};
+      const woken = new Promise<ReadonlySet<string> | undefined>((resolve) => {
+        settle = (tried) => {
+          clearTimeout(timer);
+          signal.removeEventListener('abort', cancel);
+          queue.delete(waiting);
+          own.delete(waiting);
+          if (own.size === 0 && byWorker.get(workerId) === own) byWorker.delete(workerId);
+          resolve(tried);
         };
-        const abort = () => waiting.settle(undefined);
-        const timer = setTimeout(abort, timeoutMs);
-        signal.addEventListener('abort', abort, { once: true });
-        queue.add(waiting);
-        own.add(waiting);
-      }),
+      });
+      const cancel = () => settle(undefined);
+      const waiting: Waiting = { workerId, settle };
+      const timer = setTimeout(cancel, Math.max(0, timeoutMs));
+      queue.add(waiting);
+      own.add(waiting);
+      signal.addEventListener('abort', cancel, { once: true });
+      if (signal.aborted) cancel();
+      return { woken, cancel };
+    },
     wake: (endpointId, tried = NONE) => {
       for (const waiting of byEndpoint.get(endpointId) ?? []) {
-        if (!tried.has(waiting.workerId)) return waiting.settle(tried);
+        if (tried.has(waiting.workerId)) continue;
+        waiting.settle(tried);
+        return true;
       }
+      return false;
     },
     release: (workerId) => {
       for (const waiting of [...(byWorker.get(workerId) ?? [])]) waiting.settle(undefined);

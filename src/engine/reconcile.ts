@@ -156,7 +156,7 @@ async function judgeLost(core: Core, worker: Worker, now: number): Promise<strin
     return now - worker.createdAt > limitMs ? `not ready within ${limitMs / 1000} s (limits.init)` : undefined;
   }
   const isHeard = worker.state === 'IDLE' || worker.state === 'RUNNING';
-  const seenAt = worker.lastSeenAt ?? worker.createdAt;
+  const seenAt = Math.max(core.seen.get(worker.id) ?? 0, worker.lastSeenAt ?? worker.createdAt, core.startedAt);
   if (!isHeard || core.polls.isWaiting(worker.id) || now - seenAt <= LEASE_MS) return undefined;
   return `not heard of for ${Math.round((now - seenAt) / 1000)} s`;
 }

@@ -42,7 +42,6 @@ async function settle(core: Core, job: Job, report: Report): Promise<void> {
   core.occupations.end(workerId, jobId, now);
   core.fleet.recordSuccess(job.endpointId);
   core.jobWaiters.notify(jobId, settled);
-  core.wake(job.endpointId);
 }
 
 /** The table of worker-protocol §6.2. `{}` is success without output; a falsy error is none. */

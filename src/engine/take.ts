@@ -34,21 +34,19 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
   if (options.isBusy)
     await core.store.extend(workerId, { confirmed: await heldIds(core, worker), leaseUntil: end + LEASE_MS }, core.clock.now());
   else await resolveLost(core, worker);
-  for (let tried: ReadonlySet<string> | undefined = new Set(); ; ) {
+  for (let tried: ReadonlySet<string> = new Set(); ; ) {
     worker = await requireWorker(core, workerId);
-    if (!canTake(worker) || options.signal.aborted) {
-      core.polls.wake(worker.endpointId, tried);
-      return [];
+    const { endpointId } = worker;
+    const poll = core.polls.begin({ endpointId, workerId, timeoutMs: end - core.clock.now(), signal: options.signal });
+    const jobs = canTake(worker) ? await claim(core, worker, options) : undefined;
+    if (!jobs || jobs.length > 0 || options.signal.aborted) {
+      poll.cancel();
+      const passedOn = (await poll.woken) ?? (jobs && jobs.length > 0 ? undefined : tried);
+      if (passedOn) core.polls.wake(endpointId, passedOn);
+      return jobs ?? [];
     }
-    const jobs = await claim(core, worker, options);
-    if (jobs.length > 0) return jobs;
-    if (tried.size > 0) core.polls.wake(worker.endpointId, tried);
-    const woken = await core.polls.wait({
-      endpointId: worker.endpointId,
-      workerId,
-      timeoutMs: end - core.clock.now(),
-      signal: options.signal,
-    });
+    if (tried.size > 0) core.polls.wake(endpointId, tried);
+    const woken = await poll.woken;
     if (!woken) return [];
     tried = new Set([...woken, workerId]);
   }

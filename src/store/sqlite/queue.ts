@@ -68,8 +68,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         { isDurable: true, step: 'submit' },
       ),
 
-    claim: (request: ClaimRequest) =>
-      commits.write(
+    // An idle worker looks often: without a queued job there is nothing to write.
+    claim: async (request: ClaimRequest) => {
+      if (!sql.hasQueued.get(request.endpointId)) return [];
+      return commits.write(
         () => {
           const { endpointId, workerId, release, leaseUntil, now } = request;
           const jobs: Job[] = [];
@@ -84,7 +86,8 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
           return jobs;
         },
         { step: 'claim' },
-      ),
+      );
+    },
 
     extend: (workerId, { confirmed, leaseUntil }, now) =>
       commits.write(() => {
@@ -179,6 +182,7 @@ function prepare(db: Database) {
     enqueue:
       db.prepare(`INSERT INTO job (id, endpoint_id, state, input, extras, is_sync, is_low_priority, execution_timeout_ms, expires_at, submitted_at)
       VALUES (?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?, ?) RETURNING *`),
+    hasQueued: db.prepare(`SELECT 1 FROM job WHERE endpoint_id = ? AND state = 'IN_QUEUE' LIMIT 1`),
     canClaim: db.prepare(`SELECT 1 FROM worker WHERE id = ? AND state IN ('INITIALIZING', 'IDLE', 'RUNNING')`),
     // One job a statement with `seq = (SELECT … LIMIT 1)`: measured faster than IN (…). The worker never gets a job twice.
     claim:
