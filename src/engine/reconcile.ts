@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { DEFAULT_SETTINGS, type Endpoint } from '../domain/endpoint.js';
 import type { Rollout } from '../domain/release.js';
 import { decideScale, decideStops } from '../domain/scale.js';
@@ -6,6 +7,8 @@ import type { Backoff } from './backoff.js';
 import { type Core, LEASE_MS } from './core.js';
 import { findOpenRollout } from './rollout.js';
 
+/** Wakes that come closer than this share one look: a flood of requests must not be a flood of looks. */
+const PACE_MS = 20;
 /** Between looks at an endpoint that has workers, jobs or a rollout. */
 const TICK_MS = 500;
 /** Grace for a worker without a job. */
@@ -33,6 +36,7 @@ export function createReconciler(core: () => Core, backoff: Backoff): Reconciler
       });
       if (isActive) active.add(endpointId);
       else active.delete(endpointId);
+      await delay(PACE_MS);
     } while (again.has(endpointId));
   };
   const wake = (endpointId: string) => {

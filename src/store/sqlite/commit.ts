@@ -24,8 +24,8 @@ interface Pending {
 const PENDING_LIMIT = 20_000;
 
 /**
- * Group commit. Writes of one turn of the event loop run in one transaction and share one flush; each is a savepoint, so
- * that one which fails undoes and rejects only itself. When the commit fails all are rejected and nothing is changed.
+ * Group commit. Writes of one turn of the event loop run in one transaction and share one flush; one that
+ * fails undoes and rejects only itself. When the commit fails all are rejected and nothing is changed.
  */
 export class CommitQueue {
   readonly #db: Database;
@@ -62,22 +62,39 @@ export class CommitQueue {
     const batch = this.#pending;
     this.#pending = [];
     if (batch.length === 0) return;
-    const settled: (() => void)[] = [];
     try {
       this.#setFull(batch.some(({ options }) => options.isDurable));
-      this.#db.exec('BEGIN IMMEDIATE');
-      for (const pending of batch) settled.push(this.#run(pending));
+      const settled = this.#runTogether(batch) ?? this.#runApart(batch);
       this.#reach(batch, 'before');
       this.#db.exec('COMMIT');
       this.commits++;
+      this.#reach(batch, 'after');
+      for (const settle of settled) settle();
     } catch (thrown) {
       this.#rollback();
       const error = storeError(thrown);
       for (const { reject } of batch) reject(error);
-      return;
     }
-    this.#reach(batch, 'after');
-    for (const settle of settled) settle();
+  }
+
+  /** The usual case: no write fails, so none needs a savepoint. Undefined, with nothing done, when one did. */
+  #runTogether(batch: readonly Pending[]): (() => void)[] | undefined {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      return batch.map(({ work, resolve }) => {
+        const value = work();
+        return () => resolve(value);
+      });
+    } catch {
+      this.#rollback();
+      return undefined;
+    }
+  }
+
+  /** Each write in a savepoint: one that fails undoes and rejects only itself. */
+  #runApart(batch: readonly Pending[]): (() => void)[] {
+    this.#db.exec('BEGIN IMMEDIATE');
+    return batch.map((pending) => this.#run(pending));
   }
 
   #run({ work, resolve, reject }: Pending): () => void {

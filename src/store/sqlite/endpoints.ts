@@ -24,6 +24,8 @@ type EndpointVerbs = Pick<
 export function createEndpoints(db: Database, commits: CommitQueue): EndpointVerbs {
   const sql = prepare(db);
   const get = (id: string): Endpoint => readEndpoint(sql.get.get(id) ?? unknown(id));
+  /** Read for every request, changed rarely. No read can come between a change and its commit: a batch runs in one piece. */
+  const known = new Map<string, Endpoint>();
 
   return {
     addEndpoint: (endpoint) =>
@@ -43,6 +45,7 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
     updateEndpoint: (id, change) =>
       commits.write(
         () => {
+          known.delete(id);
           const before = get(id);
           const after = { ...before, ...change };
           sql.update.run(after.name, JSON.stringify(after.settings), after.pausedReason, id);
@@ -52,14 +55,20 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
       ),
 
     getEndpoint: async (id) => {
+      const cached = known.get(id);
+      if (cached) return cached;
       const row = sql.get.get(id);
-      return row && readEndpoint(row);
+      if (!row) return undefined;
+      const endpoint = readEndpoint(row);
+      known.set(id, endpoint);
+      return endpoint;
     },
     listEndpoints: async () => sql.list.all().map(readEndpoint),
 
     removeEndpoint: (id) =>
       commits.write(
         () => {
+          known.delete(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
         },
         { isDurable: true },
@@ -78,6 +87,7 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
         () => {
           const row = sql.endRollout.get(state, reason, now, endpointId, to);
           if (!row) return undefined;
+          known.delete(endpointId);
           if (state === 'DONE') sql.activate.run(to, endpointId);
           return readRollout(row);
         },
