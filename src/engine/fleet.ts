@@ -95,6 +95,8 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const worker = await core.store.getWorker(workerId);
       const now = core.clock.now();
       core.seen.set(workerId, now);
+      // A server that died between readiness and proof left a ready candidate.
+      if (worker?.isCandidate && worker.state === 'IDLE') return prove(core, worker);
       if (worker?.state !== 'INITIALIZING') return;
       const ready = await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
       if (!ready) return;
@@ -110,12 +112,12 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
 /** The candidate is ready: its release serves from now on; it stays only if there is work for it. */
 async function prove(core: Core, worker: Worker): Promise<void> {
   const { endpointId, release } = worker;
-  const done = await endRollout(core, { endpointId, to: release, state: 'DONE', reason: null });
-  if (!done) return;
+  await endRollout(core, { endpointId, to: release, state: 'DONE', reason: null });
   const endpoint = await core.store.getEndpoint(endpointId);
+  if (endpoint?.activeRelease !== release) return;
   const { inQueue } = await core.store.sampleQueue(endpointId);
   await core.store.changeWorker({ id: worker.id, isCandidate: false });
-  if (inQueue === 0 && endpoint?.settings.scale.min === 0) {
+  if (inQueue === 0 && endpoint.settings.scale.min === 0) {
     const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits', graceMs: 5_000 });
     drained.catch((cause: unknown) => core.log.error({ err: cause, workerId: worker.id }, 'a candidate could not be stopped'));
   }

@@ -99,7 +99,7 @@ async function feed(sink: Writable, file: string, size: number): Promise<void> {
     for await (const part of handle.createReadStream({ highWaterMark: 256 * 1024, autoClose: false })) {
       left -= (part as Uint8Array).length;
       if (left < 0) break;
-      if (!sink.write(part)) await new Promise((ready) => sink.once('drain', ready).once('close', ready));
+      if (!sink.write(part)) await drained(sink);
       if (sink.destroyed) return;
     }
     if (left !== 0) throw changed(file);
@@ -107,6 +107,17 @@ async function feed(sink: Writable, file: string, size: number): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+function drained(sink: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const go = () => {
+      sink.off('drain', go);
+      sink.off('close', go);
+      resolve();
+    };
+    sink.on('drain', go).on('close', go);
+  });
 }
 
 function changed(file: string): WherryError {
