@@ -1,0 +1,190 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openStage, runCli, type Stage } from '../stage.js';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+});
+afterAll(() => stage.close());
+
+interface Built {
+  readonly digest: string;
+  readonly layers: readonly { readonly role: string; readonly digest: string; readonly isCached: boolean }[];
+  readonly warnings: readonly string[];
+}
+
+async function build(dir: string, dataDir = stage.dataDir, env: NodeJS.ProcessEnv = {}): Promise<Built> {
+  const result = await runCli(['build', dir, '--json', '--data', dataDir], { env });
+  if (result.code !== 0) throw new Error(result.stderr);
+  return JSON.parse(result.stdout) as Built;
+}
+
+function blob(digest: string): Buffer {
+  return readFileSync(join(stage.dataDir, 'images/blobs/sha256', digest.slice(7)));
+}
+
+function filesOf(built: Built, role: string): string[] {
+  const layer = built.layers.find((candidate) => candidate.role === role);
+  return execFileSync('tar', ['-tf', '-'], { input: gunzipSync(blob(layer?.digest ?? '')), encoding: 'utf8' })
+    .trim()
+    .split('\n');
+}
+
+function configOf({ digest }: Built): { config: { Labels: Record<string, string>; Entrypoint: string[] } } {
+  const manifest = JSON.parse(blob(digest).toString()) as { config: { digest: string } };
+  return JSON.parse(blob(manifest.config.digest).toString()) as ReturnType<typeof configOf>;
+}
+
+const PYTHON = {
+  'wherry.yaml': 'name: same\nhandler: src/handler.py:handler\nbase: scratch\n',
+  'src/handler.py': 'def handler(job):\n    return 1\n',
+  'data/z.txt': 'z',
+  'data/a.txt': 'a',
+};
+
+describe('a built image', () => {
+  it('has the same digest whatever umask, time zone, locale, times, order and place of its files', async () => {
+    const first = await build(stage.project('same', PYTHON));
+    const other = mkdtempSync(join(tmpdir(), 'wherry-copy-'));
+    try {
+      const before = process.umask(0o077);
+      for (const [path, text] of Object.entries(PYTHON).reverse()) {
+        mkdirSync(dirname(join(other, path)), { recursive: true });
+        writeFileSync(join(other, path), text);
+        utimesSync(join(other, path), 1, 1);
+      }
+      process.umask(before);
+      const second = await build(other, join(other, '.wherry'), { TZ: 'Asia/Tokyo', LC_ALL: 'tr_TR.UTF-8' });
+      expect(second.digest).toBe(first.digest);
+    } finally {
+      rmSync(other, { recursive: true, force: true });
+    }
+  });
+
+  it('carries the standard labels, with revision and time of a clean commit or SOURCE_DATE_EPOCH', async () => {
+    const dir = stage.project('labelled', {
+      'wherry.yaml': 'name: labelled\nhandler: handler.mjs:handler\nbase: scratch\n',
+      'handler.mjs': 'export const handler = () => 1;\n',
+    });
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', dir, '-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { encoding: 'utf8' }).trim();
+    git('init', '-q');
+    git('remote', 'add', 'origin', 'https://name:token@git.test/labelled.git');
+    git('add', '.');
+    git('commit', '-qm', 'one');
+    const clean = configOf(await build(dir)).config.Labels;
+    expect(clean['org.opencontainers.image.revision']).toBe(git('rev-parse', 'HEAD'));
+    expect(clean['org.opencontainers.image.source']).toBe('https://git.test/labelled.git');
+    writeFileSync(join(dir, 'handler.mjs'), 'export const handler = () => 2;\n');
+    const dirty = configOf(await build(dir)).config.Labels;
+    expect(dirty['org.opencontainers.image.revision']).toBeUndefined();
+    expect(dirty['org.opencontainers.image.created']).toBe('1970-01-01T00:00:00Z');
+    const dated = configOf(await build(dir, stage.dataDir, { SOURCE_DATE_EPOCH: '1700000000' })).config.Labels;
+    expect(dated['org.opencontainers.image.created']).toBe('2023-11-14T22:13:20Z');
+  });
+
+  it('never holds version control, environments, caches, secrets, or what .dockerignore names', async () => {
+    const built = await build(
+      stage.project('clean', {
+        'handler.py': 'def handler(job):\n    return 1\n',
+        '.git/config': 'x',
+        '.venv/bin/python': 'x',
+        'myenv/pyvenv.cfg': 'x',
+        'myenv/lib/x.py': 'x',
+        '__pycache__/a.pyc': 'x',
+        '.env': 'TOKEN=1',
+        '.env.production': 'TOKEN=1',
+        id_rsa: 'x',
+        'server.pem': 'x',
+        '.npmrc': 'x',
+        'notes/secret.txt': 'x',
+        'notes/keep.txt': 'x',
+        '.dockerignore': 'notes/*\n!notes/keep.txt\n',
+      }),
+    );
+    expect(filesOf(built, 'code').filter((path) => !path.endsWith('/'))).toEqual(['wherry/app/handler.py', 'wherry/app/notes/keep.txt']);
+    expect(built.warnings.join()).toContain('.env');
+  });
+
+  it('bundles TypeScript, keeps packages in their own layer, and re-pushes only the code layer for a code change', async () => {
+    const pkg = (name: string, version: string, main: string, more = {}) => ({
+      [`node_modules/${name}/package.json`]: JSON.stringify({ name, version, main: 'index.js', ...more }),
+      [`node_modules/${name}/index.js`]: main,
+    });
+    const dir = stage.project('packages', {
+      'wherry.yaml': 'name: packages\nhandler: src/handler.ts:handler\nbase: scratch\n',
+      'src/handler.ts':
+        "import outer from 'outer';\nimport { deep } from '@scope/deep';\nimport { n } from './n.js';\nexport const handler = (): string => `${outer()} ${deep} ${n}`;\n",
+      'src/n.ts': 'export const n: number = 1;\n',
+      ...pkg('outer', '1.0.0', "module.exports = () => 'outer+' + require('shared');\n", { dependencies: { shared: '^2.0.0' } }),
+      ...pkg('shared', '1.0.0', "module.exports = 'shared-1';\n"),
+      ...pkg('outer/node_modules/shared', '2.0.0', "module.exports = 'shared-2';\n"),
+      ...pkg('@scope/deep', '1.0.0', "exports.deep = 'deep+' + require('shared');\n", { dependencies: { shared: '^1.0.0' } }),
+      ...pkg('unused', '1.0.0', 'module.exports = 1;\n'),
+    });
+    const first = JSON.parse(await stage.cli('deploy', dir, '--json')) as { digest: string };
+    expect(await stage.runsync('packages', null)).toMatchObject({ status: 'COMPLETED', output: 'outer+shared-2 deep+shared-1 1' });
+    const built = await build(dir);
+    expect(built.digest).toBe(first.digest);
+    expect(filesOf(built, 'dependencies').some((path) => path.includes('unused'))).toBe(false);
+    writeFileSync(join(dir, 'src/n.ts'), 'export const n: number = 2;\n');
+    const pushed = JSON.parse(await stage.cli('push', dir, '--json')) as { uploaded: number; skipped: number };
+    expect(pushed).toMatchObject({ uploaded: 2, skipped: 2 });
+    const again = await build(dir);
+    expect(again.layers.map(({ digest }) => digest).slice(0, 2)).toEqual(built.layers.map(({ digest }) => digest).slice(0, 2));
+  });
+
+  it('says which package is missing, and where a source error is', async () => {
+    const missing = await stage.tryCli(
+      'build',
+      stage.project('missing', { 'handler.mjs': "import x from 'absent-package';\nexport const handler = () => x;\n" }),
+    );
+    expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining("'absent-package'") });
+    const broken = await stage.tryCli(
+      'build',
+      stage.project('broken', { 'wherry.yaml': 'handler: handler.mjs:handler\n', 'handler.mjs': 'export const handler = () => {\n' }),
+    );
+    expect(broken).toMatchObject({ code: 2, stderr: expect.stringMatching(/handler\.mjs:\d+:\d+/) });
+  });
+
+  it('runs a Python handler that starts itself with the RunPod call (row 1)', async () => {
+    const dir = stage.project('selfstart', {
+      'wherry.yaml': 'name: selfstart\nhandler: handler.py:handler\nbase: scratch\n',
+      'handler.py':
+        "import wherry as runpod\n\n\nasync def handler(job):\n    return {'got': job['input']}\n\n\nrunpod.serverless.start({'handler': handler})\n",
+    });
+    await stage.cli('deploy', dir);
+    expect(await stage.runsync('selfstart', [1, 'ü'])).toMatchObject({ status: 'COMPLETED', output: { got: [1, 'ü'] } });
+  });
+
+  it('runs a Python handler that fails, and shows its traceback', async () => {
+    const dir = stage.project('pyfail', {
+      'wherry.yaml': 'name: pyfail\nhandler: handler.py:handler\nbase: scratch\n',
+      'handler.py': "def handler(job):\n    if job['input'] == 'set':\n        return {1, 2}\n    raise ValueError('bad size')\n",
+    });
+    await stage.cli('deploy', dir);
+    const failed = await stage.runsync('pyfail', 1);
+    expect(failed.status).toBe('FAILED');
+    expect(JSON.parse(String(failed.error))).toMatchObject({
+      error_message: 'bad size',
+      error_traceback: expect.stringContaining('handler.py'),
+    });
+    expect(await stage.runsync('pyfail', 'set')).toMatchObject({ status: 'FAILED', error: expect.stringContaining('JSON') });
+  });
+
+  it('is the same for a copy of the project', async () => {
+    const dir = stage.project('same', PYTHON);
+    const copy = mkdtempSync(join(tmpdir(), 'wherry-copy-'));
+    try {
+      cpSync(dir, copy, { recursive: true });
+      expect((await build(copy)).digest).toBe((await build(dir)).digest);
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
+    }
+  });
+});
