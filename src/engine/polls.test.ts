@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { CRASH_BUDGET, createBackoff } from './backoff.js';
+import { createPolls } from './polls.js';
+import { outcomeOf } from './settle.js';
+
+const never = new AbortController().signal;
+const poll = (workerId: string, timeoutMs = 60_000) => ({ endpointId: 'e', workerId, timeoutMs, signal: never });
+
+describe('polls', () => {
+  it('wake the worker that waits longest, and remember a wake between look and wait', async () => {
+    const polls = createPolls();
+    const first = polls.begin(poll('a'));
+    const second = polls.begin(poll('b'));
+    expect(polls.wake('e')).toBe(true);
+    expect(await first.woken).toEqual(new Set());
+    expect(polls.isWaiting('b')).toBe(true);
+    second.cancel();
+    expect(await second.woken).toBeUndefined();
+    expect(polls.wake('e')).toBe(false);
+  });
+
+  it('skip workers that were tried for the job already', async () => {
+    const polls = createPolls();
+    const tried = polls.begin(poll('a'));
+    const other = polls.begin(poll('b'));
+    polls.wake('e', new Set(['a']));
+    expect(await other.woken).toEqual(new Set(['a']));
+    tried.cancel();
+  });
+
+  it('end when the time is over, the worker is released or its connection closes', async () => {
+    const polls = createPolls();
+    expect(await polls.begin(poll('a', 0)).woken).toBeUndefined();
+    const released = polls.begin(poll('b'));
+    polls.release('b');
+    expect(await released.woken).toBeUndefined();
+    const closed = new AbortController();
+    const aborted = polls.begin({ ...poll('c'), signal: closed.signal });
+    closed.abort();
+    expect(await aborted.woken).toBeUndefined();
+  });
+});
+
+describe('backoff', () => {
+  it('waits longer after each crash, pauses at the budget, and forgets after a success (row 76)', () => {
+    const backoff = createBackoff();
+    const delays = Array.from({ length: CRASH_BUDGET }, () => {
+      const pause = backoff.recordCrash('e', 0);
+      return [backoff.nextStartAt('e'), pause];
+    });
+    expect(delays.map(([delay]) => delay)).toEqual([0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]);
+    expect(delays.at(-1)?.[1]).toBe(CRASH_BUDGET);
+    backoff.reset('e');
+    expect(backoff.nextStartAt('e')).toBe(0);
+  });
+});
+
+describe('outcomeOf', () => {
+  it.each([
+    [{ output: 1 }, { state: 'COMPLETED', output: '1', error: null }],
+    [{ output: null }, { state: 'COMPLETED', output: 'null', error: null }],
+    [{}, { state: 'COMPLETED', output: null, error: null }],
+    [
+      { error: '', output: 2 },
+      { state: 'COMPLETED', output: '2', error: null },
+    ],
+    [{ error: { code: 5 } }, { state: 'FAILED', output: null, error: '{"code":5}' }],
+    [
+      { error: 'x', output: { a: 1 } },
+      { state: 'FAILED', output: '{"a":1}', error: '"x"' },
+    ],
+  ])('reads %j as the protocol says (rows 24, 25)', (body, expected) => {
+    expect(outcomeOf({ body, rawOutput: undefined })).toEqual(expected);
+  });
+
+  it('fails what is not a JSON object', () => {
+    expect(outcomeOf({ body: undefined, rawOutput: undefined }).state).toBe('FAILED');
+  });
+});
