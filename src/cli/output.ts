@@ -1,5 +1,8 @@
-import pc from 'picocolors';
+import picocolors from 'picocolors';
 import { toWherryError, type WherryError } from '../base/errors.js';
+
+/** Colours for people: none when the stream is piped, also in CI, and none when NO_COLOR asks. */
+export const colours = picocolors.createColors(picocolors.isColorSupported && process.stdout.isTTY === true);
 
 /** Data goes to stdout, talk to stderr; with `--json` stdout holds one document. */
 export interface Output {
@@ -32,14 +35,14 @@ export function createOutput({ isJson, isQuiet, isDebug }: OutputOptions): Outpu
     talk: (text) => {
       if (isTalking) process.stderr.write(`${text}\n`);
     },
-    warn: (text) => void process.stderr.write(`${pc.yellow('warning')}  ${text}\n`),
+    warn: (text) => void process.stderr.write(`${colours.yellow('warning')}  ${text}\n`),
     error: (error) => {
       if (isJson)
         process.stdout.write(
           `${JSON.stringify({ error: { code: error.code, message: error.message, hint: error.hint, detail: error.detail } })}\n`,
         );
-      process.stderr.write(`${pc.red('error')} ${error.code}  ${error.message}\n`);
-      if (error.hint) process.stderr.write(`  ${pc.dim('fix')}  ${error.hint}\n`);
+      process.stderr.write(`${colours.red('error')} ${error.code}  ${error.message}\n`);
+      if (error.hint) process.stderr.write(`  ${colours.dim('fix')}  ${error.hint}\n`);
       if (isDebug || error.code === 'INTERNAL') process.stderr.write(`${stackOf(error)}\n`);
     },
   };
@@ -58,7 +61,7 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
       .map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
       .join('  ')
       .trimEnd();
-  return [pc.dim(format(head)), ...rows.map(format)].join('\n');
+  return [colours.dim(format(head)), ...rows.map(format)].join('\n');
 }
 
 /** `3 s ago`, `2 min ago`; the exact moment is in --json. */

@@ -1,5 +1,4 @@
-import pc from 'picocolors';
-import type { Output } from './output.js';
+import { colours, type Output } from './output.js';
 
 export interface Phase {
   readonly name: string;
@@ -23,14 +22,14 @@ export function createPhases(output: Output): Phases {
     async run(name, work, describe) {
       const startedAt = performance.now();
       const still = setInterval(
-        () => output.talk(pc.dim(`  ${name.padEnd(10)} still running, ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)),
+        () => output.talk(colours.dim(`  ${name.padEnd(10)} still running, ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)),
         STILL_MS,
       );
       try {
         const value = await work();
         const ms = Math.round(performance.now() - startedAt);
         done.push({ name, ms });
-        output.talk(`  ${name.padEnd(10)} ${describe(value).padEnd(58)} ${pc.dim(`${(ms / 1000).toFixed(2)} s`)}`);
+        output.talk(`  ${name.padEnd(10)} ${describe(value).padEnd(58)} ${colours.dim(`${(ms / 1000).toFixed(2)} s`)}`);
         return value;
       } finally {
         clearInterval(still);

@@ -24,6 +24,8 @@ export interface Core extends EngineOptions {
   readonly startedAt: number;
   /** Recent queue lengths by endpoint. */
   readonly depths: Map<string, { at: number; count: number }>;
+  /** True from the moment the engine stops: what is under way must not reach for the store any more. */
+  readonly life: { isStopped: boolean };
   /** Something changed that may need workers started or stopped. */
   readonly wake: (endpointId: string) => void;
 }

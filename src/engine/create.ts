@@ -1,4 +1,4 @@
-import { messageOf } from '../base/errors.js';
+import { messageOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
 import { createBackoff } from './backoff.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
@@ -28,6 +28,7 @@ export function createEngine(options: EngineOptions): Engine {
     jobWaiters: createWaiters(),
     rolloutWaiters: createWaiters(),
     occupations: createOccupations(),
+    life: { isStopped: false },
     seen: new Map(),
     startedAt: options.clock.now(),
     depths: new Map(),
@@ -38,6 +39,8 @@ export function createEngine(options: EngineOptions): Engine {
   };
   const fleet = createFleet(core, backoff);
   const { store } = options;
+  /** Exits that are being recorded; a stop waits for them. */
+  const exits = new Set<Promise<void>>();
   const workerIds = async (endpointId: string, release?: number) => {
     const workers = await store.listWorkers(endpointId, true);
     return workers.filter((worker) => release === undefined || worker.release === release).map(({ id }) => id);
@@ -46,11 +49,18 @@ export function createEngine(options: EngineOptions): Engine {
   return {
     async start() {
       await options.runtime.start({
-        output: ({ workerId, lines, dropped }) => recordOutput(core, workerId, { lines, dropped }),
+        output: async ({ workerId, lines, dropped }) => {
+          // Not taken: the supervisor keeps it for the next server.
+          if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', 'the server stops');
+          await recordOutput(core, workerId, { lines, dropped });
+        },
         exit: ({ workerId, exitCode, signal }) => {
-          fleet.recordExit(workerId, { exitCode, signal }).catch((cause: unknown) => {
-            options.log.error({ err: cause, workerId }, 'the exit of a worker could not be recorded');
-          });
+          if (core.life.isStopped) return;
+          const recorded = fleet
+            .recordExit(workerId, { exitCode, signal })
+            .catch((cause: unknown) => options.log.error({ err: cause, workerId }, 'the exit of a worker could not be recorded'))
+            .finally(() => exits.delete(recorded));
+          exits.add(recorded);
         },
       });
       await adopt(core);
@@ -61,6 +71,8 @@ export function createEngine(options: EngineOptions): Engine {
       await reaper.stop();
       await reconciler.stop();
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
+      core.life.isStopped = true;
+      await Promise.all(exits);
     },
     async stopWorkers(graceMs) {
       await reconciler.stop();

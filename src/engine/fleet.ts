@@ -65,7 +65,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     if (!worker || worker.state === 'STOPPED') return;
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, []);
-    await core.runtime.stopWorker(workerId, graceMs);
+    await core.runtime.stopWorker(workerId, graceMs).catch((thrown: unknown) => {
+      if (!core.life.isStopped) throw thrown;
+    });
+    if (core.life.isStopped) return;
     // The runtime tells the exit, with its code, as an event of its own a moment before or after.
     const after = await core.store.getWorker(workerId);
     if (after && after.state !== 'STOPPED') await exits.wait(workerId, EXIT_EVENT_MS, NEVER);

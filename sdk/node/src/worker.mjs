@@ -4,6 +4,7 @@ import { Agent, request } from 'node:http';
 const POLL_LIMIT_MS = 90_000;
 const POST_LIMIT_MS = 60_000;
 const GIVE_UP_MS = 300_000;
+const FIRST_PING_MS = 200;
 
 let isStarted = false;
 
@@ -34,11 +35,17 @@ export async function start({ handler }) {
   process.once('SIGINT', stop);
 
   let stopPings;
+  const ping = async () => {
+    stopPings ??= await startPings(env, worker, state);
+  };
+  // Not before the first answer, unless that takes long: the thread that pings would slow down the first job.
+  const firstPing = setTimeout(ping, FIRST_PING_MS);
   let lastAnswerAt = Date.now();
   let failures = 0;
   while (!state.isStopping) {
     const answer = await call('GET', `${takeUrl}&job_in_progress=0`, { limitMs: POLL_LIMIT_MS, onRequest: (poll) => (state.poll = poll) });
-    stopPings ??= await startPings(env, worker, state);
+    clearTimeout(firstPing);
+    await ping();
     if (state.isStopping && answer.status !== 200) break;
     if (answer.status === 200 || answer.status === 204) {
       lastAnswerAt = Date.now();
