@@ -25,7 +25,6 @@ const PACKAGES = {
   commander: ['cli'],
   picocolors: ['cli'],
   esbuild: ['build'],
-  kysely: ['store'],
   '@photostructure/sqlite': ['store'],
   pino: ['compose\\.ts'],
   'tar-stream': ['oci'],

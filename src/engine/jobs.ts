@@ -37,9 +37,12 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   const id = isSync ? `sync-${createUuid(now)}` : createUuid(now);
   const executionTimeoutMs = submission.executionTimeoutMs ?? limits.executionMs;
   const expiresAt = now + (submission.ttlMs ?? limits.ttlMs);
-  const job = await store.enqueue({ id, endpointId, input, extras, isSync, isLowPriority, executionTimeoutMs, expiresAt }, now);
-  // A worker that waits takes it now; else one may have to be started. The scaler looks at the queue at every tick anyway.
-  if (!core.polls.wake(endpointId)) core.wake(endpointId);
+  const enqueued = store.enqueue({ id, endpointId, input, extras, isSync, isLowPriority, executionTimeoutMs, expiresAt }, now);
+  // A worker that waits is woken before the commit, so that its claim shares it: one flush, and the job leaves with it.
+  const isWoken = core.polls.wake(endpointId);
+  const job = await enqueued;
+  // One that came meanwhile looked before the commit; else one may have to be started.
+  if (!isWoken && !core.polls.wake(endpointId)) core.wake(endpointId);
   return job;
 }
 

@@ -77,6 +77,8 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   stopOutdated(core, { endpoint, rollout, workers });
   if (endpoint.activeRelease !== null) await scale(core, { endpoint, serving, workers, backoff });
   const { inQueue } = await core.store.sampleQueue(endpointId);
+  // A net below the wake-ups: a queued job and a worker that waits do not stay apart for longer than a tick.
+  if (inQueue > 0) core.polls.wake(endpointId);
   return workers.length > 0 || inQueue > 0 || rollout !== undefined || endpoint.settings.scale.min > 0;
 }
 

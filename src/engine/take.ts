@@ -34,11 +34,12 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
   if (options.isBusy)
     await core.store.extend(workerId, { confirmed: await heldIds(core, worker), leaseUntil: end + LEASE_MS }, core.clock.now());
   else await resolveLost(core, worker);
+  let isAnnounced = false;
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
     worker = await requireWorker(core, workerId);
     const { endpointId } = worker;
     const poll = core.polls.begin({ endpointId, workerId, timeoutMs: end - core.clock.now(), signal: options.signal });
-    const jobs = canTake(worker) ? await claim(core, worker, options) : undefined;
+    const jobs = canTake(worker) ? await claim(core, worker, { ...options, isAnnounced }) : undefined;
     if (!jobs || jobs.length > 0 || options.signal.aborted) {
       poll.cancel();
       const passedOn = (await poll.woken) ?? (jobs && jobs.length > 0 ? undefined : tried);
@@ -49,15 +50,20 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
     const woken = await poll.woken;
     if (!woken) return [];
     tried = new Set([...woken, workerId]);
+    isAnnounced = true;
   }
 }
 
 const canTake = ({ state, isCandidate }: Worker) => !isCandidate && (state === 'IDLE' || state === 'RUNNING');
 
-async function claim(core: Core, worker: Worker, { limit, signal }: TakeOptions): Promise<readonly TakenJob[]> {
+async function claim(
+  core: Core,
+  worker: Worker,
+  { limit, signal, isAnnounced }: TakeOptions & { readonly isAnnounced: boolean },
+): Promise<readonly TakenJob[]> {
   const { id: workerId, endpointId, release } = worker;
   const now = core.clock.now();
-  const jobs = await core.store.claim({ endpointId, workerId, release, limit, leaseUntil: now + LEASE_MS, now });
+  const jobs = await core.store.claim({ endpointId, workerId, release, limit, leaseUntil: now + LEASE_MS, now, isAnnounced });
   if (signal.aborted) {
     for (const job of jobs) await core.store.unclaim(job.id, workerId, now);
     return [];

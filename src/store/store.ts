@@ -30,6 +30,8 @@ export interface ClaimRequest {
   readonly limit: number;
   readonly leaseUntil: number;
   readonly now: number;
+  /** A job was announced that may not be committed yet: look in the same transaction as its submission. */
+  readonly isAnnounced?: boolean;
 }
 
 /** Which job by which worker: (job, worker) is the fencing token (decision 16). */

@@ -59,7 +59,7 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
 
     // An idle worker looks often: without a queued job there is nothing to write.
     claim: async (request: ClaimRequest) => {
-      if (!sql.hasQueued.get(request.endpointId)) return [];
+      if (!request.isAnnounced && !sql.hasQueued.get(request.endpointId)) return [];
       return commits.write(
         () => {
           const { endpointId, workerId, release, leaseUntil, now } = request;
