@@ -173,7 +173,7 @@ async function startServer(
   });
   const ended = once(child, 'exit').then(() => {});
   await until(() => {
-    if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${said}`);
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${said}`);
     return existsSync(file);
   }, 'the server to start');
   const { url } = JSON.parse(readFileSync(file, 'utf8')) as { url: string };

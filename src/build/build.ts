@@ -1,5 +1,5 @@
 import { WherryError } from '../base/errors.js';
-import { type Descriptor, MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
+import type { Descriptor, Platform } from '../oci/descriptor.js';
 import { type Digest, digestOf } from '../oci/digest.js';
 import { openLayout } from '../oci/layout.js';
 import { type ImageConfig, LABELS, type Manifest } from '../oci/manifest.js';
@@ -169,6 +169,3 @@ function parsePlatform(text: string): Platform {
   }
   return { os, architecture, ...(variant !== undefined && { variant }) };
 }
-
-/** Media type of what {@link buildImage} writes. */
-export const IMAGE_MEDIA_TYPE = MEDIA_TYPES.manifest;

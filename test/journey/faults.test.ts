@@ -14,81 +14,181 @@ afterEach(async () => {
   await until(() => pidsWith(join(dataDir, 'workers')).length === 0, 'all workers to be gone');
 });
 
-const ATTEMPTED = { signal: 'ignored' } as const;
+/** Says how each run went: one line `id run` a run, and `run` is its output, so that an accepted output names its run. */
+const RUNS = `
+import { randomUUID } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
+export async function handler({ id, input: { file, sleepMs = 0 } }) {
+  const run = randomUUID();
+  appendFileSync(file, id + ' ' + run + '\\n');
+  await new Promise((resolve) => setTimeout(resolve, sleepMs));
+  return run;
+}
+`;
 
-/** A call whose answer the crash may swallow. */
-async function attempt<T>(call: Promise<T>): Promise<T | typeof ATTEMPTED> {
-  return call.catch(() => ATTEMPTED);
+const LOST = { signal: 'ignored' } as const;
+
+/** What the crash may swallow: a submission without an answer, or a start that reaches the point before it is announced. */
+async function attempt<T>(call: Promise<T>): Promise<T | typeof LOST> {
+  return call.catch(() => LOST);
 }
 
-function runsOf(file: string, id: string): number {
-  return existsSync(file)
-    ? readFileSync(file, 'utf8')
-        .split('\n')
-        .filter((line) => line === id).length
-    : 0;
+/** The runs of a job: what its handler wrote after its id, or the id alone. */
+function runsOf(file: string, id: string): string[] {
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+  return lines.filter((line) => line.split(' ')[0] === id).map((line) => line.split(' ')[1] ?? '');
+}
+
+interface Listed {
+  readonly items: readonly {
+    readonly id: string;
+    readonly status: string;
+    readonly number: number;
+    readonly state: string;
+    readonly exitCode: number | null;
+    readonly image: { readonly digest: string };
+  }[];
+}
+
+async function list(path: string): Promise<Listed['items']> {
+  return ((await stage.call(`/api/v1/endpoints/${path}`)).json as Listed).items;
+}
+
+async function countJobs(
+  endpoint: string,
+): Promise<Readonly<Record<'completed' | 'failed' | 'inProgress' | 'inQueue' | 'retried', number>>> {
+  return ((await stage.call(`/v2/${endpoint}/health`)).json as { jobs: Awaited<ReturnType<typeof countJobs>> }).jobs;
 }
 
 describe('a server killed at a fault point', () => {
   it.each(FAULT_POINTS.filter((point) => !point.startsWith('deploy.')))(
-    'loses no acknowledged job and settles each once: %s',
+    'loses no acknowledged job, runs and settles each once: %s',
     async (point) => {
       stage = await openStage();
-      await stage.cli('deploy', stage.project('jobs', nodeProject('jobs', ECHO, 'scale: { idle: 3s }\n')));
+      await stage.cli('deploy', stage.project('jobs', nodeProject('jobs', RUNS, 'scale: { idle: 3s }\n')));
       const file = join(stage.dir, 'runs');
-      const before = await stage.submit('jobs', { file, value: 'before', sleepMs: 300 });
+      const before = await stage.submit('jobs', { file, sleepMs: 300 });
       await stage.kill();
-      await stage.restart({ WHERRY_FAULT: point });
-      const during = await attempt(stage.submit('jobs', { file, value: 'during' }));
+      await attempt(stage.restart({ WHERRY_FAULT: point }));
+      const during = await attempt(stage.submit('jobs', { file }));
       await stage.died();
       await stage.restart({ WHERRY_FAULT: '' });
 
       const acknowledged = [before, ...('id' in during ? [during] : [])];
       for (const { id } of acknowledged) {
         const job = await stage.finished('jobs', id);
-        expect(job, point).toMatchObject({ status: 'COMPLETED' });
-        expect(runsOf(file, id)).toBeGreaterThanOrEqual(1);
-        expect(await stage.status('jobs', id)).toEqual(job);
+        expect(job).toMatchObject({ status: 'COMPLETED' });
+        expect(runsOf(file, id)).toEqual([job.output]);
       }
-      const { jobs } = (await stage.call('/v2/jobs/health')).json as { jobs: { completed: number; failed: number; inProgress: number } };
-      const listed = ((await stage.call('/api/v1/endpoints/jobs/jobs')).json as { items: { status: string }[] }).items;
-      await until(
-        async () =>
-          ((await stage.call('/api/v1/endpoints/jobs/jobs')).json as { items: { status: string }[] }).items.every(
-            ({ status }) => status === 'COMPLETED',
-          ),
-        'every stored job to end',
-      );
-      expect(jobs.failed).toBe(0);
-      expect(jobs.completed).toBeLessThanOrEqual(listed.length);
+      // A submission without an answer may be stored; then it ends like any other.
+      const after = await stage.runsync('jobs', { file });
+      expect(after).toMatchObject({ status: 'COMPLETED' });
+      const stored = await until(async () => {
+        const jobs = await list('jobs/jobs');
+        return jobs.every(({ status }) => status === 'COMPLETED') ? jobs : undefined;
+      }, 'every stored job to end');
+      const settled = await Promise.all(stored.map(({ id }) => stage.status('jobs', id)));
+      for (const job of settled) expect(runsOf(file, job.id)).toEqual([job.output]);
+      expect(stored.length - acknowledged.length - 1).toBeOneOf('id' in during ? [0] : [0, 1]);
+      expect(await countJobs('jobs')).toMatchObject({ completed: stored.length, failed: 0, inProgress: 0, inQueue: 0 });
+
+      // What is settled stays as it is over one more start.
+      await stage.kill();
+      await stage.restart();
+      expect(await Promise.all(stored.map(({ id }) => stage.status('jobs', id)))).toEqual(settled);
     },
+    90_000,
   );
 
   it.each(FAULT_POINTS.filter((point) => point.startsWith('deploy.')))(
     'serves one of the two releases whole, and a stored one is proved: %s',
     async (point) => {
       stage = await openStage();
-      const one = stage.project('roll', nodeProject('roll', "export const handler = () => 'one';\n"));
-      await stage.cli('deploy', one);
+      const project = stage.project('roll', nodeProject('roll', "export const handler = () => 'one';\n"));
+      await stage.cli('deploy', project);
+      const [first] = await list('roll/releases');
       await stage.kill();
       await stage.restart({ WHERRY_FAULT: point });
       stage.project('roll', { 'handler.mjs': "export const handler = () => 'two';\n" });
-      const deployed = await stage.tryCli('deploy', one);
+      const deployed = await stage.tryCli('deploy', project);
       expect(deployed.code).not.toBe(0);
       await stage.died();
       await stage.restart({ WHERRY_FAULT: '' });
 
       const isStored = point !== 'deploy.before-release';
-      const expected = isStored ? 'two' : 'one';
+      const numbers = isStored ? [1, 2] : [1];
       await until(async () => {
-        const { items } = (await stage.call('/api/v1/endpoints/roll/rollouts')).json as { items: { state: string }[] };
-        return items.every(({ state }) => state === 'DONE') && items.length === (isStored ? 2 : 1);
+        const rollouts = await list('roll/rollouts');
+        return rollouts.length === numbers.length && rollouts.every(({ state }) => state === 'DONE');
       }, 'the rollout to be done');
-      expect(await stage.runsync('roll', null)).toMatchObject({ status: 'COMPLETED', output: expected });
-      await stage.cli('deploy', one);
+      const releases = await list('roll/releases');
+      expect(releases.map(({ number }) => number).sort()).toEqual(numbers);
+      expect(releases).toContainEqual(first);
+      expect(new Set(releases.map(({ image }) => image.digest)).size).toBe(numbers.length);
+      expect((await stage.call('/api/v1/endpoints/roll')).json).toMatchObject({ activeRelease: numbers.length });
+      expect(await stage.runsync('roll', null)).toMatchObject({ status: 'COMPLETED', output: isStored ? 'two' : 'one' });
+
+      await stage.cli('deploy', project);
       expect(await stage.runsync('roll', null)).toMatchObject({ output: 'two' });
+      expect((await list('roll/releases')).map(({ number }) => number).sort()).toEqual([1, 2]);
     },
+    90_000,
   );
+});
+
+describe('a busy worker that is not wanted any more', () => {
+  const SLOW = { sleepMs: 3_000 };
+  const startSlow = async (endpoint: string, file: string) => {
+    const { id } = await stage.submit(endpoint, { file, ...SLOW });
+    await until(() => runsOf(file, id).length === 1, 'the job to run');
+    return stage.status(endpoint, id);
+  };
+  const stopped = (endpoint: string, workerId: string | undefined) =>
+    until(
+      async () => (await list(`${endpoint}/workers?all=true`)).find(({ id, state }) => id === workerId && state === 'STOPPED'),
+      'the worker to stop',
+    );
+
+  it('finishes its job when a new release takes over, which serves meanwhile (row 33)', async () => {
+    stage = await openStage();
+    const project = stage.project('over', nodeProject('over', RUNS));
+    await stage.cli('deploy', project);
+    const file = join(stage.dir, 'runs');
+    const running = await startSlow('over', file);
+    stage.project('over', { 'handler.mjs': "export const handler = () => 'two';\n" });
+    await stage.cli('deploy', project);
+    expect(await stage.runsync('over', { file })).toMatchObject({ output: 'two' });
+    const done = await stage.finished('over', running.id);
+    expect(done).toMatchObject({ status: 'COMPLETED', workerId: running.workerId });
+    expect(runsOf(file, running.id)).toEqual([done.output]);
+    expect(await stopped('over', running.workerId)).toMatchObject({ exitCode: 0 });
+  });
+
+  it('finishes its job when max goes to zero, and then none is left (row 33)', async () => {
+    stage = await openStage();
+    await stage.cli('deploy', stage.project('less', nodeProject('less', RUNS)));
+    const file = join(stage.dir, 'runs');
+    const running = await startSlow('less', file);
+    await stage.call('/api/v1/endpoints/less', { method: 'PATCH', body: { settings: { scale: { min: 0, max: 0 } } } });
+    const done = await stage.finished('less', running.id);
+    expect(done).toMatchObject({ status: 'COMPLETED', workerId: running.workerId });
+    expect(runsOf(file, running.id)).toEqual([done.output]);
+    expect(await stopped('less', running.workerId)).toMatchObject({ exitCode: 0 });
+    expect(await list('less/workers')).toEqual([]);
+  });
+
+  it('finishes its job when its processes get SIGTERM, and exits with 0 (row 33)', async () => {
+    stage = await openStage();
+    await stage.cli('deploy', stage.project('term', nodeProject('term', RUNS)));
+    const file = join(stage.dir, 'runs');
+    const running = await startSlow('term', file);
+    for (const pid of pidsWith(`/${running.workerId}`)) process.kill(pid, 'SIGTERM');
+    const done = await stage.finished('term', running.id);
+    expect(done).toMatchObject({ status: 'COMPLETED', workerId: running.workerId });
+    expect(runsOf(file, running.id)).toEqual([done.output]);
+    expect(await stopped('term', running.workerId)).toMatchObject({ exitCode: 0 });
+    expect(await countJobs('term')).toMatchObject({ completed: 1, failed: 0, retried: 0 });
+  });
 });
 
 describe('processes that die', () => {
@@ -104,7 +204,7 @@ describe('processes that die', () => {
     await stage.kill();
     await stage.restart();
     expect(await stage.finished('adopt', job.id)).toMatchObject({ status: 'COMPLETED', output: 'kept', workerId });
-    expect(runsOf(file, job.id)).toBe(1);
+    expect(runsOf(file, job.id)).toHaveLength(1);
   });
 
   it('runs the job of a killed worker again on another one and counts it (row 31)', async () => {
@@ -112,13 +212,13 @@ describe('processes that die', () => {
     await stage.cli('deploy', stage.project('killed', nodeProject('killed', ECHO)));
     const file = join(stage.dir, 'runs');
     const job = await stage.submit('killed', { file, sleepMs: 1_500, value: 'again' });
-    const first = await until(() => (runsOf(file, job.id) === 1 ? stage.status('killed', job.id) : undefined), 'the first run');
+    const first = await until(() => (runsOf(file, job.id).length === 1 ? stage.status('killed', job.id) : undefined), 'the first run');
     for (const pid of pidsWith(`/${first.workerId}`)) process.kill(pid, 'SIGKILL');
     const done = await stage.finished('killed', job.id);
     expect(done).toMatchObject({ status: 'COMPLETED', output: 'again' });
     expect(done.workerId).not.toBe(first.workerId);
-    const { jobs } = (await stage.call('/v2/killed/health')).json as { jobs: { retried: number } };
-    expect(jobs.retried).toBe(1);
+    expect(runsOf(file, job.id)).toHaveLength(2);
+    expect(await countJobs('killed')).toMatchObject({ completed: 1, failed: 0, retried: 1 });
   });
 
   it('fails a job whose handler always exits, after three runs, with the exit code (row 31)', async () => {
@@ -128,7 +228,7 @@ describe('processes that die', () => {
     const job = await stage.submit('exits', { file, exit: 7 });
     const failed = await stage.finished('exits', job.id);
     expect(failed).toMatchObject({ status: 'FAILED', error: expect.stringContaining('exited with code 7') });
-    expect(runsOf(file, job.id)).toBe(3);
+    expect(runsOf(file, job.id)).toHaveLength(3);
   });
 
   it('requeues the job of a worker that is not heard of any more (row 29)', async () => {
@@ -136,7 +236,7 @@ describe('processes that die', () => {
     await stage.cli('deploy', stage.project('silent', nodeProject('silent', ECHO, 'scale: { max: 2 }\n')));
     const file = join(stage.dir, 'runs');
     const job = await stage.submit('silent', { file, sleepMs: 3_000, value: 'heard' });
-    const first = await until(() => (runsOf(file, job.id) === 1 ? stage.status('silent', job.id) : undefined), 'the first run');
+    const first = await until(() => (runsOf(file, job.id).length === 1 ? stage.status('silent', job.id) : undefined), 'the first run');
     for (const pid of pidsWith(`/${first.workerId}`)) process.kill(pid, 'SIGSTOP');
     const done = await until(
       async () => {
