@@ -47,12 +47,12 @@ async function openStub() {
   };
 }
 
-async function peer(kind, dir, stub) {
+async function peer(kind, dir, { stub, interpreter }) {
   const file = join(dir, kind === 'node' ? 'peer.mjs' : 'peer.py');
   writeFileSync(file, PEERS[kind](stub.port));
   const startedAt = performance.now();
   const done = stub.done();
-  const child = spawn(interpreterOf(kind), [file], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(interpreter, [file], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   await done;
   const ms = performance.now() - startedAt;
@@ -68,11 +68,13 @@ async function ours(endpoint, { url, key }) {
   return performance.now() - startedAt;
 }
 
-const server = await openServer();
+const server = await openServer({ isPinned: false });
 const stub = await openStub();
 const dir = mkdtempSync(join(tmpdir(), 'wherry-bench-cold-'));
 try {
-  console.log(`coldstart: ${RUNS} runs each, medians (spread); path: spawned, nothing warm (no worker existed before each request)`);
+  console.log(
+    `coldstart: ${RUNS} runs each, medians (spread); path: spawned, nothing warm (no worker existed before each request); nothing pinned`,
+  );
   for (const kind of ['node', ...(hasPython() ? ['python'] : [])]) {
     const name = `cold-${kind}`;
     const file = kind === 'node' ? 'handler.mjs' : 'handler.py';
@@ -81,7 +83,8 @@ try {
     writeFileSync(join(dir, 'wherry.yaml'), `name: ${name}\nhandler: ${file}:handler\nbase: scratch\nscale: { idle: 1s }\n`);
     server.cli('deploy', dir);
     const rows = [];
-    for (let run = 0; run < RUNS; run++) rows.push({ peer: await peer(kind, dir, stub), ours: await ours(name, server) });
+    const interpreter = interpreterOf(kind);
+    for (let run = 0; run < RUNS; run++) rows.push({ peer: await peer(kind, dir, { stub, interpreter }), ours: await ours(name, server) });
     const ratio = median(rows.map((row) => row.ours)) / median(rows.map((row) => row.peer));
     console.log(
       `${kind.padEnd(7)} peer ${spread(rows.map((row) => row.peer))}  ours ${spread(rows.map((row) => row.ours))}  ratio ${ratio.toFixed(2)} (target: at most 1.50)`,

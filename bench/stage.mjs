@@ -14,10 +14,13 @@ export function pin(core) {
   return spawnSync('taskset', ['-V']).status === 0 ? ['taskset', '-c', String(core)] : [];
 }
 
-/** Starts `wherry serve` on a fresh data directory; `close` ends it and its workers and removes the directory. */
-export async function openServer() {
+/**
+ * Starts `wherry serve` on a fresh data directory; `close` ends it and its workers and removes the directory.
+ * Workers inherit the server's core, so a benchmark whose peer is not pinned leaves the server unpinned too.
+ */
+export async function openServer({ isPinned = true } = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'wherry-bench-'));
-  const [command, ...args] = [...pin(1), process.execPath, MAIN, 'serve', '--data', dataDir, '--port', '0'];
+  const [command, ...args] = [...(isPinned ? pin(1) : []), process.execPath, MAIN, 'serve', '--data', dataDir, '--port', '0'];
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   await until(() => existsSync(join(dataDir, 'server.json')));
   const { url } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8'));

@@ -84,10 +84,12 @@ export interface Stage {
   close(): Promise<void>;
 }
 
-/** Starts the real server as its own process on a fresh data directory. */
-export async function openStage(env: NodeJS.ProcessEnv = {}): Promise<Stage> {
+/** Starts the real server as its own process on a fresh data directory; `mount` may put a file system there before and gives what takes it off again. */
+export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: string) => () => void): Promise<Stage> {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-stage-'));
   const dataDir = join(dir, 'data');
+  if (mount) mkdirSync(dataDir);
+  const unmount = mount?.(dataDir);
   let server = await startServer(dataDir, env, '0');
   const { port } = new URL(server.url);
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim();
@@ -150,6 +152,7 @@ export async function openStage(env: NodeJS.ProcessEnv = {}): Promise<Stage> {
       await Promise.all(items.map(({ id }) => call(`/api/v1/endpoints/${id}`, { method: 'DELETE' })));
       server.child.kill('SIGTERM');
       await server.ended;
+      unmount?.();
       rmSync(dir, { recursive: true, force: true });
     },
   };

@@ -40,11 +40,14 @@ export async function openBlobFiles(dir: string): Promise<OwnedBlobFiles> {
   const fileOf = (digest: Digest) => join(dir, 'blobs', 'sha256', digest.slice('sha256:'.length));
   const stampOf = (digest: Digest) => join(dir, 'stamps', digest.slice('sha256:'.length));
 
+  /** Without its stamp, on a full disk, a blob is only hashed once more. */
+  const stamp = (digest: Digest, text: string) => writeFile(stampOf(digest), text).catch(() => {});
+
   async function adopt(path: string, digest: Digest): Promise<void> {
     const file = fileOf(digest);
-    await rename(path, file);
+    await asStorage(rename(path, file));
     await syncDirectory(dirname(file));
-    await writeFile(stampOf(digest), await stampFile(file));
+    await stamp(digest, await stampFile(file));
   }
 
   return {
@@ -73,7 +76,7 @@ export async function openBlobFiles(dir: string): Promise<OwnedBlobFiles> {
       const actual = await hashFile(file);
       if (actual !== digest) throw mismatch(digest, actual);
       // A file that changed while it was read gets no stamp, so the next call reads it again.
-      if (before === (await stampFile(file))) await writeFile(stampOf(digest), before);
+      if (before === (await stampFile(file))) await stamp(digest, before);
     },
     async remove(digest) {
       await rm(fileOf(digest), { force: true });

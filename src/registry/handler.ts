@@ -88,4 +88,6 @@ function answerFailure(exchange: Exchange, thrown: unknown): void {
   if (error.kind === 'internal' || error.kind === 'unavailable')
     log.error({ method, path: request.url?.split('?')[0], cause: error }, 'a registry request failed');
   sendError(exchange, error);
+  // A body that was read in part is not thrown away by Node: unread, it would block the next request of the connection.
+  request.resume();
 }

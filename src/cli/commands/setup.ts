@@ -20,7 +20,7 @@ export const init: Command = {
     if (kind !== 'python' && kind !== 'node')
       throw new WherryError('USAGE', `there is no template '${kind}'`, { hint: 'use python or node' });
     const { initFiles } = await import('../templates.js');
-    const base = textOf(options, 'base') ?? (kind === 'python' ? 'docker.io/library/python:3.12-slim' : 'docker.io/library/node:22-slim');
+    const base = textOf(options, 'base') ?? (kind === 'python' ? 'docker.io/library/python:3.12-slim' : 'docker.io/library/node:20-slim');
     const name =
       basename(dir)
         .toLowerCase()

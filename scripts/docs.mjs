@@ -1,0 +1,20 @@
+// `npm run docs`: writes docs/cli.md out of the command table. A unit test compares the two.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ensureInstalled, ROOT } from './setup.mjs';
+
+ensureInstalled({ development: false });
+const { build } = await import('esbuild');
+// Inside node_modules, so that the packages the table's modules import are found.
+const dir = mkdtempSync(join(ROOT, 'node_modules', '.wherry-docs-'));
+try {
+  const outfile = join(dir, 'page.mjs');
+  const contents = "export { formatCliPage } from './src/cli/page.ts'; export { COMMANDS } from './src/cli/program.ts';";
+  const shared = { bundle: true, format: 'esm', platform: 'node', target: 'node20', packages: 'external', logLevel: 'warning' };
+  await build({ ...shared, stdin: { contents, resolveDir: ROOT, loader: 'ts' }, outfile });
+  const { COMMANDS, formatCliPage } = await import(pathToFileURL(outfile).href);
+  writeFileSync(join(ROOT, 'docs/cli.md'), formatCliPage(COMMANDS));
+} finally {
+  rmSync(dir, { recursive: true, force: true });
+}

@@ -1,0 +1,268 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS } from '../../src/domain/endpoint.js';
+import { isTerminal, JOB_EDGES, type Job, type Outcome } from '../../src/domain/job.js';
+import type { ClaimRequest, NewJob, Store } from '../../src/store/store.js';
+import type { OpenedStore } from './store.js';
+import { type Operation, steps, WORKERS } from './store-operations.js';
+import { isLive, Reference } from './store-reference.js';
+
+const START = 1_700_000_000_000;
+const ENDPOINT = 'e1';
+
+/** The queue verbs of a Store against a reference in memory: the same operations, the same answers, the same content after each. */
+export function describeStoreModel(name: string, open: () => Promise<OpenedStore>): void {
+  describe(`store model: ${name}`, () => {
+    it('agrees with the reference after every operation', async () => {
+      await fc.assert(
+        fc.asyncProperty(steps, async (sequence) => {
+          const opened = await open();
+          const run = new Run(opened, opened.store);
+          try {
+            await run.prepare();
+            for (const { passedMs, operation: next } of sequence) await run.step(next, passedMs);
+          } finally {
+            await run.store.close();
+            opened.remove();
+          }
+        }),
+        { numRuns: 200, interruptAfterTimeLimit: 40_000 },
+      );
+    });
+  });
+}
+
+type Lease = Extract<Operation, { verb: 'settle' }>['by'];
+
+/** One store and its reference, side by side. */
+class Run {
+  store: Store;
+  readonly #opened: OpenedStore;
+  readonly #reference = new Reference();
+  /** Workers in their places; a drained one is replaced. */
+  readonly #workers: string[] = [];
+  #ids = 0;
+  #now = START;
+  #before = new Map<string, Job>();
+
+  constructor(opened: OpenedStore, store: Store) {
+    this.#opened = opened;
+    this.store = store;
+  }
+
+  async prepare(): Promise<void> {
+    const none = { activeRelease: null, pausedReason: null };
+    await this.store.addEndpoint({ id: ENDPOINT, name: ENDPOINT, type: 'queue', settings: DEFAULT_SETTINGS, createdAt: START, ...none });
+    for (let place = 0; place < WORKERS; place++) await this.#addWorker(place);
+  }
+
+  async step(operation: Operation, passedMs: number): Promise<void> {
+    this.#now += passedMs;
+    await this.#apply(operation);
+    await this.#compare();
+  }
+
+  async #apply(operation: Operation): Promise<void> {
+    switch (operation.verb) {
+      case 'enqueue':
+        return this.#enqueue(operation);
+      case 'claim':
+        return this.#claim([this.#worker(operation.worker)], operation);
+      case 'claimTogether':
+        return this.#claim(this.#workers, operation);
+      case 'extend':
+        return this.#extend(operation);
+      case 'progress':
+        return this.#progress(operation);
+      case 'settle':
+        return this.#settle(operation);
+      case 'end':
+        return this.#end(operation);
+      case 'race':
+        return this.#race(operation);
+      case 'requeue':
+      case 'unclaim':
+        return this.#giveBack(operation);
+      case 'purge':
+        return this.#purge(operation.keepMs);
+      case 'expire':
+        return this.#expire();
+      case 'sweep':
+        expect(await this.store.sweep(this.#now)).toBe(this.#reference.sweep(this.#now));
+        return;
+      case 'drain':
+        return this.#drain(operation.worker);
+      case 'reopen':
+        await this.store.close();
+        this.store = await this.#opened.reopen();
+    }
+  }
+
+  /** The store shows what the reference shows, and no job went a way that the drawing does not have. */
+  async #compare(): Promise<void> {
+    const jobs = await this.store.listJobs({ endpointId: ENDPOINT, limit: 1_000 });
+    const expected = [...this.#reference.jobs.values()].map(({ job }) => job).reverse();
+    expect(jobs).toEqual(expected);
+    expect(await this.store.sampleQueue(ENDPOINT)).toEqual(this.#reference.sample());
+    for (const job of jobs) this.#checkEdge(this.#before.get(job.id), job);
+    this.#before = new Map(jobs.map((job) => [job.id, job]));
+    for (const { id, state: actual } of await this.store.listWorkers(ENDPOINT, true)) {
+      expect([id, actual]).toEqual([id, this.#reference.workers.get(id)]);
+    }
+  }
+
+  #checkEdge(before: Job | undefined, after: Job): void {
+    expect(isTerminal(after.state)).toBe(after.finishedAt !== null && after.retainUntil !== null);
+    expect(after.leaseUntil !== null).toBe(after.state === 'IN_PROGRESS');
+    if (!before) expect(after.state).toBe('IN_QUEUE');
+    else if (isTerminal(before.state)) expect(after).toEqual(before);
+    else if (before.state !== after.state) expect(JOB_EDGES[before.state]).toContain(after.state);
+  }
+
+  async #enqueue({ isLow, ttlMs, timeoutMs }: Extract<Operation, { verb: 'enqueue' }>): Promise<void> {
+    const n = this.#ids++;
+    const fixed = { endpointId: ENDPOINT, extras: null, isSync: n % 2 === 1 };
+    const job: NewJob = {
+      ...fixed,
+      id: `j${n}`,
+      input: `{"n":${n}}`,
+      isLowPriority: isLow,
+      executionTimeoutMs: timeoutMs,
+      expiresAt: this.#now + ttlMs,
+    };
+    expect(await this.store.enqueue(job, this.#now)).toEqual(this.#reference.enqueue(job, this.#now));
+  }
+
+  /** Each job goes to one worker at most, in order for each; a worker that got fewer than it asked for could have no more. */
+  async #claim(workers: readonly string[], { limit, leaseMs: ms }: { limit: number; leaseMs: number }): Promise<void> {
+    const rest: Omit<ClaimRequest, 'workerId'> = { endpointId: ENDPOINT, release: 1, limit, leaseUntil: this.#now + ms, now: this.#now };
+    const answers = await Promise.all(workers.map((workerId) => this.store.claim({ ...rest, workerId })));
+    const claimed = answers.flat();
+    expect(new Set(claimed.map(({ id }) => id)).size).toBe(claimed.length);
+    for (const [at, jobs] of answers.entries()) {
+      const workerId = workers[at] ?? '';
+      const allowed = this.#reference.claimable(workerId);
+      if (workers.length === 1) expect(jobs.map(({ id }) => id)).toEqual(allowed.slice(0, limit).map(({ id }) => id));
+      expect(allowed.map(({ id }) => id)).toEqual(expect.arrayContaining(jobs.map(({ id }) => id)));
+      for (const job of jobs) expect(job).toEqual(this.#reference.take(job.id, { ...rest, workerId }));
+    }
+    for (const [at, jobs] of answers.entries()) {
+      if (jobs.length < limit) expect(this.#reference.claimable(workers[at] ?? '')).toEqual([]);
+    }
+  }
+
+  async #extend({ worker, jobs, leaseMs: ms }: Extract<Operation, { verb: 'extend' }>): Promise<void> {
+    const workerId = this.#worker(worker);
+    const confirmed = jobs.map((at) => this.#job(at));
+    await this.store.extend(workerId, { confirmed, leaseUntil: this.#now + ms }, this.#now);
+    this.#reference.extend(workerId, confirmed, this.#now + ms);
+  }
+
+  async #progress({ job, by: who, value }: Extract<Operation, { verb: 'progress' }>): Promise<void> {
+    const lease = this.#lease(job, who);
+    await this.store.setProgress({ ...lease, output: String(value) });
+    this.#reference.progress(lease.jobId, lease.workerId, String(value));
+  }
+
+  async #settle({ job, by: who, state: as, keepMs: ms }: Extract<Operation, { verb: 'settle' }>): Promise<void> {
+    const lease = this.#lease(job, who);
+    const retainUntil = this.#now + ms;
+    const outcome = outcomeOf(as);
+    const isCurrent = this.#reference.isHeld(lease.jobId, lease.workerId);
+    const settled = await this.store.settle({ ...lease, endpointId: ENDPOINT, outcome, retainUntil, now: this.#now });
+    expect(settled).toEqual(isCurrent ? this.#reference.finish(lease.jobId, outcome, { finishedAt: this.#now, retainUntil }) : undefined);
+  }
+
+  async #end({ job, state: as, from: states, keepMs: ms }: Extract<Operation, { verb: 'end' }>): Promise<void> {
+    const jobId = this.#job(job);
+    const retainUntil = this.#now + ms;
+    const outcome = outcomeOf(as);
+    const before = this.#reference.jobs.get(jobId)?.job.state;
+    const isMeant = before !== undefined && isLive(before) && states.includes(before);
+    const ended = await this.store.end({ jobId, outcome, from: states, retainUntil, now: this.#now });
+    expect(ended).toEqual(isMeant ? this.#reference.finish(jobId, outcome, { finishedAt: this.#now, retainUntil }) : undefined);
+  }
+
+  /** A result and a cancel at once: one of them ends the job, the other finds it ended. */
+  async #race({ job, isCancelFirst }: Extract<Operation, { verb: 'race' }>): Promise<void> {
+    const lease = this.#lease(job, 'holder');
+    const moments = { retainUntil: this.#now, now: this.#now };
+    const isHeld = this.#reference.isHeld(lease.jobId, lease.workerId);
+    const cancel = () => this.store.end({ jobId: lease.jobId, outcome: outcomeOf('CANCELLED'), from: ['IN_PROGRESS'], ...moments });
+    const settle = () => this.store.settle({ ...lease, endpointId: ENDPOINT, outcome: outcomeOf('COMPLETED'), ...moments });
+    const winners = (await Promise.all(isCancelFirst ? [cancel(), settle()] : [settle(), cancel()])).filter((won) => won !== undefined);
+    expect(winners).toHaveLength(isHeld ? 1 : 0);
+    for (const won of winners) {
+      const outcome = outcomeOf(won.state === 'CANCELLED' ? 'CANCELLED' : 'COMPLETED');
+      expect(won).toEqual(this.#reference.finish(won.id, outcome, { finishedAt: this.#now, retainUntil: this.#now }));
+    }
+  }
+
+  async #giveBack({ verb, job, by: who }: Extract<Operation, { verb: 'requeue' | 'unclaim' }>): Promise<void> {
+    const { jobId, workerId } = this.#lease(job, who);
+    const isHeld = this.#reference.isHeld(jobId, workerId);
+    const given = await this.store[verb](jobId, workerId, this.#now);
+    expect(given).toEqual(isHeld ? this.#reference[verb](jobId) : undefined);
+  }
+
+  async #purge(ms: number): Promise<void> {
+    const retainUntil = this.#now + ms;
+    const purged = await this.store.purge(ENDPOINT, retainUntil, this.#now);
+    expect([...purged].sort()).toEqual(this.#reference.purge({ finishedAt: this.#now, retainUntil }).sort());
+  }
+
+  /** What the reaper does: a job past its time ends, one past its lease goes back. */
+  async #expire(): Promise<void> {
+    const now = this.#now;
+    const late = await this.store.listOverdue(now);
+    const byId = (a: Job, b: Job) => a.id.localeCompare(b.id);
+    expect([...late].sort(byId)).toEqual(this.#reference.overdue(now).sort(byId));
+    for (const { id, state: before, expiresAt, workerId } of late) {
+      if (expiresAt >= now && workerId !== null) {
+        expect(await this.store.requeue(id, workerId, now)).toEqual(this.#reference.requeue(id));
+        continue;
+      }
+      const outcome = outcomeOf('TIMED_OUT');
+      const ended = await this.store.end({ jobId: id, outcome, from: [before], retainUntil: now, now });
+      expect(ended).toEqual(this.#reference.finish(id, outcome, { finishedAt: now, retainUntil: now }));
+    }
+  }
+
+  /** It keeps what it holds and gets nothing more; another one takes its place. */
+  async #drain(place: number): Promise<void> {
+    const id = this.#worker(place);
+    expect(await this.store.changeWorker({ id, state: 'DRAINING' })).toMatchObject({ id, state: 'DRAINING' });
+    this.#reference.workers.set(id, 'DRAINING');
+    const rest: Omit<ClaimRequest, 'workerId'> = { endpointId: ENDPOINT, release: 1, limit: 1, leaseUntil: this.#now, now: this.#now };
+    expect(await this.store.claim({ ...rest, workerId: id })).toEqual([]);
+    await this.#addWorker(place);
+  }
+
+  async #addWorker(place: number): Promise<void> {
+    const id = `w${this.#reference.workers.size}`;
+    const never = { readyAt: null, lastSeenAt: null, idleSince: null, stoppedAt: null, exitCode: null, reason: null };
+    const made = { id, endpointId: ENDPOINT, release: 1, tokenHash: 'x', runtime: 'process', handle: null, isCandidate: false };
+    await this.store.addWorker({ ...made, ...never, state: 'INITIALIZING', createdAt: this.#now });
+    this.#reference.workers.set(id, 'INITIALIZING');
+    this.#workers[place] = id;
+  }
+
+  #worker(place: number): string {
+    return this.#workers[place] ?? '';
+  }
+
+  /** One of the jobs there are, now and then one that is unknown. */
+  #job(at: number, known = [...this.#reference.jobs.values()].map(({ job }) => job)): string {
+    return (at % 16 === 15 ? undefined : known[at % known.length]?.id) ?? 'unknown';
+  }
+
+  #lease(at: number, who: Lease): { jobId: string; workerId: string } {
+    const jobId = who === 'holder' ? this.#job(at, this.#reference.running()) : this.#job(at);
+    const last = this.#reference.jobs.get(jobId)?.job.workerId ?? 'nobody';
+    return { jobId, workerId: typeof who === 'number' ? this.#worker(who) : last };
+  }
+}
+
+function outcomeOf(as: 'COMPLETED' | 'FAILED' | 'CANCELLED' | 'TIMED_OUT'): Outcome {
+  return { state: as, output: as === 'COMPLETED' ? '1' : null, error: as === 'COMPLETED' ? null : `"${as}"` };
+}

@@ -1,0 +1,40 @@
+import fc from 'fast-check';
+import type { JobState } from '../../src/domain/job.js';
+
+/** Places for workers. */
+export const WORKERS = 4;
+
+const pick = fc.noBias(fc.nat({ max: 1_000 }));
+const workerAt = fc.nat({ max: WORKERS - 1 });
+const state = fc.constantFrom('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT');
+/** The server itself completes nothing: that is a worker's word. */
+const endState = fc.constantFrom('FAILED', 'CANCELLED', 'TIMED_OUT');
+/** Whole seconds, few of them: moments must often be equal, not only before or after. */
+const secondsMs = (max: number) => fc.nat({ max }).map((seconds) => seconds * 1_000);
+const keepMs = secondsMs(20);
+const leaseMs = secondsMs(12);
+/** The lease a request shows: that of a running job, the last one of any job, or any worker's, which mostly is a past or foreign one. */
+const by = fc.oneof(fc.constantFrom('holder', 'last'), workerAt);
+const from = fc.subarray<JobState>(['IN_QUEUE', 'IN_PROGRESS', 'COMPLETED', 'FAILED']);
+
+/** Generated operations; `job` picks one of the known jobs, `worker` the place of a worker. */
+const operation = fc.oneof(
+  { weight: 9, arbitrary: fc.record({ verb: fc.constant('enqueue'), isLow: fc.boolean(), ttlMs: keepMs, timeoutMs: keepMs }) },
+  { weight: 6, arbitrary: fc.record({ verb: fc.constant('claim'), worker: workerAt, limit: fc.integer({ min: 1, max: 3 }), leaseMs }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('claimTogether'), limit: fc.integer({ min: 1, max: 2 }), leaseMs }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('extend'), worker: workerAt, jobs: fc.array(pick, { maxLength: 2 }), leaseMs }) },
+  { weight: 1, arbitrary: fc.record({ verb: fc.constant('progress'), job: pick, by, value: fc.nat() }) },
+  { weight: 6, arbitrary: fc.record({ verb: fc.constant('settle'), job: pick, by, state, keepMs }) },
+  { weight: 4, arbitrary: fc.record({ verb: fc.constant('end'), job: pick, state: endState, from, keepMs }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('race'), job: pick, isCancelFirst: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('requeue'), job: pick, by }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('unclaim'), job: pick, by }) },
+  { weight: 1, arbitrary: fc.record({ verb: fc.constant('purge'), keepMs }) },
+  { weight: 3, arbitrary: fc.record({ verb: fc.constant('expire') }) },
+  { weight: 1, arbitrary: fc.record({ verb: fc.constant('sweep') }) },
+  { weight: 1, arbitrary: fc.record({ verb: fc.constant('drain'), worker: workerAt }) },
+  { weight: 1, arbitrary: fc.record({ verb: fc.constant('reopen') }) },
+);
+export type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
+/** Operations in a row, with the time that passes before each. */
+export const steps = fc.array(fc.record({ passedMs: secondsMs(2), operation }), { minLength: 1, maxLength: 40, size: 'max' });

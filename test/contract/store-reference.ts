@@ -1,0 +1,148 @@
+import type { Job, JobState, Outcome } from '../../src/domain/job.js';
+import type { WorkerState } from '../../src/domain/worker.js';
+import type { NewJob, QueueSample } from '../../src/store/store.js';
+
+/** A job of the reference: what the store must show of it, and who had it. */
+export interface ReferenceJob {
+  readonly order: number;
+  readonly job: Job;
+  readonly had: ReadonlySet<string>;
+}
+
+const CLAIMING: readonly WorkerState[] = ['INITIALIZING', 'IDLE', 'RUNNING'];
+
+/** The queue as Store words it, in plain maps; every verb gives what the store must answer. */
+export class Reference {
+  readonly jobs = new Map<string, ReferenceJob>();
+  readonly workers = new Map<string, WorkerState>();
+  #completed = 0;
+  #failed = 0;
+  #retried = 0;
+  #order = 0;
+
+  enqueue(job: NewJob, now: number): Job {
+    const fresh = { claimedAt: null, finishedAt: null, workerId: null, release: null, leaseUntil: null, output: null, error: null };
+    const made: Job = { ...job, ...fresh, state: 'IN_QUEUE', submittedAt: now, attempt: 0, isConfirmed: false, retainUntil: null };
+    this.jobs.set(job.id, { order: this.#order++, job: made, had: new Set() });
+    return made;
+  }
+
+  /** What the worker may have, the first one first. */
+  claimable(workerId: string): Job[] {
+    if (!CLAIMING.includes(this.workers.get(workerId) ?? 'STOPPED')) return [];
+    const rank = ({ order, job }: ReferenceJob) => order + (job.isLowPriority ? 1e9 : 0);
+    return [...this.jobs.values()]
+      .filter(({ job, had }) => job.state === 'IN_QUEUE' && !had.has(workerId))
+      .sort((a, b) => rank(a) - rank(b))
+      .map(({ job }) => job);
+  }
+
+  take(id: string, { workerId, leaseUntil, now }: { workerId: string; leaseUntil: number; now: number }): Job {
+    const { job, had } = this.#get(id);
+    const claimed = { workerId, leaseUntil, release: 1, claimedAt: now, isConfirmed: false, output: null, attempt: job.attempt + 1 };
+    this.workers.set(workerId, 'RUNNING');
+    return this.#change(id, { ...claimed, state: 'IN_PROGRESS' }, new Set([...had, workerId]));
+  }
+
+  extend(workerId: string, confirmed: readonly string[], leaseUntil: number): void {
+    for (const { id } of this.heldBy(workerId)) this.#change(id, { leaseUntil, ...(confirmed.includes(id) && { isConfirmed: true }) });
+  }
+
+  progress(id: string, workerId: string, output: string): void {
+    if (this.isHeld(id, workerId)) this.#change(id, { output, isConfirmed: true });
+  }
+
+  finish(id: string, outcome: Outcome, moments: { finishedAt: number; retainUntil: number }): Job {
+    if (outcome.state === 'COMPLETED') this.#completed++;
+    else if (outcome.state !== 'CANCELLED') this.#failed++;
+    return this.#release(id, { ...outcome, ...moments });
+  }
+
+  /** Purged jobs keep their fields; a job goes back without its progress. */
+  purge(moments: { finishedAt: number; retainUntil: number }): string[] {
+    const queued = [...this.jobs.values()].filter(({ job }) => job.state === 'IN_QUEUE').map(({ job }) => job.id);
+    for (const id of queued) this.#change(id, { state: 'CANCELLED', ...moments });
+    return queued;
+  }
+
+  requeue(id: string): Job {
+    this.#retried++;
+    return this.#release(id, { state: 'IN_QUEUE', output: null });
+  }
+
+  unclaim(id: string): Job {
+    const { job, had } = this.#get(id);
+    return this.#release(
+      id,
+      { state: 'IN_QUEUE', attempt: job.attempt - 1 },
+      new Set([...had].filter((worker) => worker !== job.workerId)),
+    );
+  }
+
+  overdue(now: number): Job[] {
+    const isLate = (job: Job) =>
+      (isLive(job.state) && job.expiresAt < now) ||
+      (job.state === 'IN_PROGRESS' &&
+        ((job.leaseUntil ?? 0) < now || (job.executionTimeoutMs > 0 && (job.claimedAt ?? 0) + job.executionTimeoutMs < now)));
+    return [...this.jobs.values()].map(({ job }) => job).filter(isLate);
+  }
+
+  sweep(now: number): number {
+    const old = [...this.jobs.values()].filter(({ job }) => job.retainUntil !== null && job.retainUntil < now);
+    for (const { job } of old) this.jobs.delete(job.id);
+    return old.length;
+  }
+
+  isHeld(id: string, workerId: string): boolean {
+    return this.heldBy(workerId).some((job) => job.id === id);
+  }
+
+  heldBy(workerId: string): Job[] {
+    return this.running().filter((job) => job.workerId === workerId);
+  }
+
+  running(): Job[] {
+    return [...this.jobs.values()].map(({ job }) => job).filter((job) => job.state === 'IN_PROGRESS');
+  }
+
+  sample(): QueueSample {
+    const inState = (state: JobState) => [...this.jobs.values()].filter(({ job }) => job.state === state);
+    const normal = inState('IN_QUEUE').filter(({ job }) => !job.isLowPriority);
+    return {
+      completed: this.#completed,
+      failed: this.#failed,
+      retried: this.#retried,
+      inQueue: inState('IN_QUEUE').length,
+      inProgress: inState('IN_PROGRESS').length,
+      queuedNormal: normal.length,
+      oldestQueuedAt: normal[0]?.job.submittedAt ?? null,
+    };
+  }
+
+  #get(id: string): ReferenceJob {
+    const found = this.jobs.get(id);
+    if (!found) throw new Error(`the reference has no job ${id}`);
+    return found;
+  }
+
+  #change(id: string, change: Partial<Job>, had?: ReadonlySet<string>): Job {
+    const before = this.#get(id);
+    const job = { ...before.job, ...change };
+    this.jobs.set(id, { ...before, job, ...(had && { had }) });
+    return job;
+  }
+
+  /** The job is in nobody's hands any more; its worker is idle when it has no other. */
+  #release(id: string, change: Partial<Job>, had?: ReadonlySet<string>): Job {
+    const job = this.#change(id, { ...change, leaseUntil: null }, had);
+    const { workerId } = job;
+    if (workerId !== null && this.workers.get(workerId) === 'RUNNING' && this.heldBy(workerId).length === 0) {
+      this.workers.set(workerId, 'IDLE');
+    }
+    return job;
+  }
+}
+
+export function isLive(state: JobState): boolean {
+  return state === 'IN_QUEUE' || state === 'IN_PROGRESS';
+}
