@@ -17,11 +17,19 @@ export function isTerminal(state: JobState): state is TerminalState {
   return state !== 'IN_QUEUE' && state !== 'IN_PROGRESS';
 }
 
+/** Order of service: a batch runs after normal jobs, low priority last. Low priority alone never starts a worker. */
+export const JOB_PRIORITIES = ['normal', 'batch', 'low'] as const;
+export type JobPriority = (typeof JOB_PRIORITIES)[number];
+
 /** Limits of the job API (job-api §3): bytes and milliseconds. */
 export const JOB_LIMITS = {
   runBytes: 10 * 1024 * 1024,
   runsyncBytes: 20 * 1024 * 1024,
   resultBytes: 20 * 1024 * 1024,
+  /** One chunk of a stream; a longer text is cut into several (job-api §14.5). */
+  chunkBytes: 1024 * 1024,
+  /** All chunks of a job. */
+  streamBytes: 64 * 1024 * 1024,
   executionTimeoutMs: { min: 5_000, max: 604_800_000 },
   ttlMs: { min: 10_000, max: 604_800_000 },
   waitMs: { min: 1_000, max: 300_000, initial: 90_000 },
@@ -38,11 +46,19 @@ export interface Job {
   /** JSON text of the other keys of the request that go to the worker as they are (`s3Config`, …), or null. */
   readonly extras: string | null;
   readonly isSync: boolean;
-  readonly isLowPriority: boolean;
+  readonly priority: JobPriority;
+  /** Where the end of the job is posted to, or null. */
+  readonly webhook: string | null;
+  /** The batch it belongs to, or null. */
+  readonly batchId: string | null;
+  /** Submissions of the endpoint with the same key are the same job. */
+  readonly idempotencyKey: string | null;
   readonly executionTimeoutMs: number;
   /** Submission time plus ttl: a hard limit, whatever the state. */
   readonly expiresAt: number;
   readonly submittedAt: number;
+  /** When its run began to wait: at the submission, or at the newest /retry. */
+  readonly queuedAt: number;
   /** The newest claim. */
   readonly claimedAt: number | null;
   readonly finishedAt: number | null;
@@ -53,12 +69,13 @@ export interface Job {
   readonly attempt: number;
   /** A sign of the job was seen from its worker (worker-protocol §4.6). */
   readonly isConfirmed: boolean;
-  /** Requeued once already without confirmation (decision: second time it fails). */
   readonly leaseUntil: number | null;
+  /** Chunks of this run so far. */
+  readonly chunks: number;
   /** JSON text; null when there is none. While IN_PROGRESS the last progress value. */
   readonly output: string | null;
   readonly error: string | null;
-  /** Terminal record is kept until then; null while live. */
+  /** The record of an ended job answers until then; after it only a tombstone is left. Null while live. */
   readonly retainUntil: number | null;
 }
 

@@ -3,6 +3,7 @@ import type { Rollout } from '../domain/release.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
 import type { Polls } from './polls.js';
+import type { Stops } from './stop-list.js';
 import type { Waiters } from './waiters.js';
 
 /** What the use-cases share. */
@@ -10,9 +11,14 @@ export interface Core extends EngineOptions {
   readonly logs: Logs;
   /** Workers that wait for jobs. */
   readonly polls: Polls;
-  /** Workers that wait to be told which jobs to stop; the value is the jobs' ids. */
-  readonly stopPolls: Waiters<readonly string[]>;
+  /** Workers that wait to be told which jobs to stop; woken when there may be something to say. */
+  readonly stopPolls: Waiters<true>;
+  readonly stops: Stops;
   readonly jobWaiters: Waiters<Job>;
+  /** Readers of a job's stream; woken by each chunk and by the end. */
+  readonly streamWaiters: Waiters<true>;
+  /** When a confirmed job was first missing from the pings of its worker, by job. */
+  readonly missedPings: Map<string, number>;
   /** By `endpointId/to`. */
   readonly rolloutWaiters: Waiters<Rollout>;
   readonly fleet: Fleet;

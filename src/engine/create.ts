@@ -5,14 +5,18 @@ import { type Core, createOccupations, LEASE_MS } from './core.js';
 import { deploy, rollback } from './deploy.js';
 import type { Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
-import { cancel, purge, requireEndpoint, requireJob, submit, waitForJob } from './jobs.js';
+import { cancel, purge, requireEndpoint, requireJob, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import { createLogs } from './logs.js';
+import { ping } from './ping.js';
 import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
 import { waitRollout } from './rollout.js';
 import { done } from './settle.js';
-import { authenticateWorker, ping, take, takeStops } from './take.js';
+import { createStops } from './stop-list.js';
+import { takeStops } from './stops.js';
+import { addChunk, followStream, readStream } from './streams.js';
+import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
 
 /** Wires the use-cases over one store and one runtime. */
@@ -25,7 +29,10 @@ export function createEngine(options: EngineOptions): Engine {
     logs: createLogs({ dir: options.logsDir, clock: options.clock, log: options.log }),
     polls: createPolls(),
     stopPolls: createWaiters(),
+    stops: createStops(),
     jobWaiters: createWaiters(),
+    streamWaiters: createWaiters(),
+    missedPings: new Map(),
     rolloutWaiters: createWaiters(),
     occupations: createOccupations(),
     life: { isStopped: false },
@@ -88,13 +95,18 @@ export function createEngine(options: EngineOptions): Engine {
       return store.listJobs(filter);
     },
     cancel: (endpointId, jobId) => cancel(core, endpointId, jobId),
+    retry: (endpointId, jobId) => retry(core, endpointId, jobId),
+    shortenRetention: (job, keepMs) => shortenRetention(core, job, keepMs),
+    readStream: (job, timeoutMs, signal) => readStream(core, job, { timeoutMs, signal }),
+    followStream: (job, signal) => followStream(core, job, signal),
     purge: (endpointId) => purge(core, endpointId),
     health: (endpointId) => readHealth(core, endpointId),
 
-    authenticateWorker: (token, endpointId, workerId) => authenticateWorker(core, token, { endpointId, workerId }),
+    authenticateWorker: (token, workerId) => authenticateWorker(core, token, workerId),
     take: (workerId, taking) => take(core, workerId, taking),
     stops: (workerId, signal) => takeStops(core, workerId, signal),
-    ping: (workerId, report) => ping(core, workerId, report),
+    ping: (worker, report) => ping(core, worker, report),
+    addChunk: (workerId, jobId, output) => addChunk(core, workerId, jobId, output),
     done: (workerId, jobId, body, rawOutput) => done(core, { workerId, jobId, body, rawOutput }),
 
     async createEndpoint({ id, name, settings }) {

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.js';
 import type { Log } from '../base/log.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
-import type { Job } from '../domain/job.js';
+import type { Job, JobPriority } from '../domain/job.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -32,9 +32,15 @@ export interface Submission {
   readonly input: string;
   readonly extras: string | null;
   readonly isSync: boolean;
-  readonly isLowPriority: boolean;
+  /** `normal` when absent. */
+  readonly priority?: JobPriority;
   readonly executionTimeoutMs?: number;
   readonly ttlMs?: number;
+  /** Checked before: an http or https URL. */
+  readonly webhook?: string;
+  readonly batchId?: string;
+  /** A second submission with the same key is the first one's job. */
+  readonly idempotencyKey?: string;
 }
 
 export interface Health {
@@ -78,6 +84,25 @@ export interface LogFilter {
   readonly limit: number;
 }
 
+/** Which job, named as a client does. */
+export interface JobName {
+  readonly endpointId: string;
+  readonly jobId: string;
+}
+
+/** What /stream answers: the job and the chunks that were not delivered before, as JSON texts. */
+export interface StreamPart {
+  readonly job: Job;
+  readonly chunks: readonly string[];
+}
+
+/** What a worker says of itself. */
+export interface PingReport {
+  readonly jobIds: readonly string[];
+  /** The worker's own verdict, when it is one: it is then replaced. */
+  readonly unhealthy?: string;
+}
+
 /** What a worker gets for a job: the body of a take. */
 export interface TakenJob {
   readonly id: string;
@@ -94,7 +119,7 @@ export interface Engine {
   /** Stops every worker, waiting up to the grace for running jobs. */
   stopWorkers(graceMs: number): Promise<void>;
 
-  /** Durable once resolved. Throws ENDPOINT_UNKNOWN, TOOMANYREQUESTS, STORE_UNAVAILABLE. */
+  /** Durable once resolved. Throws ENDPOINT_UNKNOWN, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
   submit(submission: Submission): Promise<Job>;
   /** The job once terminal, or as it is when the time is over or the signal aborts. Throws JOB_UNKNOWN. */
   waitFor(job: { readonly endpointId: string; readonly jobId: string }, timeoutMs: number, signal: AbortSignal): Promise<Job>;
@@ -103,12 +128,20 @@ export interface Engine {
   listJobs(filter: JobFilter): Promise<readonly Job[]>;
   /** Idempotent on terminal jobs. Throws JOB_UNKNOWN. */
   cancel(endpointId: string, jobId: string): Promise<Job>;
+  /** A new run of a FAILED or TIMED_OUT job. Throws JOB_UNKNOWN, JOB_EXPIRED, JOB_NOT_RETRYABLE. */
+  retry(endpointId: string, jobId: string): Promise<Job>;
+  /** Lets the record of an ended job go after `keepMs` when that is earlier. Throws JOB_UNKNOWN, JOB_EXPIRED. */
+  shortenRetention(job: JobName, keepMs: number): Promise<void>;
+  /** The chunks no reader got yet, held until there is one or the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED. */
+  readStream(job: JobName, timeoutMs: number, signal: AbortSignal): Promise<StreamPart>;
+  /** All chunks from the first on, whoever else reads them, until the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED, JOB_RESTARTED. */
+  followStream(job: JobName, signal: AbortSignal): AsyncIterable<readonly string[]>;
   /** Number of queued jobs ended. */
   purge(endpointId: string): Promise<number>;
   health(endpointId: string): Promise<Health>;
 
-  /** The worker whose token this is, when it belongs to that endpoint and id; else undefined. */
-  authenticateWorker(token: string, endpointId: string, workerId: string): Promise<Worker | undefined>;
+  /** That worker when the token is its own, of whatever endpoint; else undefined. */
+  authenticateWorker(token: string, workerId: string): Promise<Worker | undefined>;
   /** Held up to 25 s; empty when there is no job. */
   take(
     workerId: string,
@@ -116,7 +149,9 @@ export interface Engine {
   ): Promise<readonly TakenJob[]>;
   /** Ids of jobs the worker should stop; held up to 25 s. */
   stops(workerId: string, signal: AbortSignal): Promise<readonly string[]>;
-  ping(workerId: string, report: { readonly jobIds: readonly string[]; readonly unhealthy?: string }): Promise<void>;
+  ping(worker: Worker, report: PingReport): Promise<void>;
+  /** A chunk of a job's stream, as JSON text. Late and foreign ones are ignored. */
+  addChunk(workerId: string, jobId: string, output: string): Promise<void>;
   /** Settles, or records progress. Late and foreign posts are ignored. `rawOutput` is the text of `body.output` as it was sent. Durable once resolved. */
   done(workerId: string, jobId: string, body: JobDoneBody, rawOutput?: string): Promise<void>;
 

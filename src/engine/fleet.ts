@@ -6,8 +6,9 @@ import { shortDigest } from '../oci/digest.js';
 import type { WorkerSpec } from '../runtime/runtime.js';
 import type { Backoff } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
+import { giveBack } from './lost.js';
 import { endRollout } from './rollout.js';
-import { giveBack } from './take.js';
+import { forgetWorker } from './stops.js';
 import { createWaiters } from './waiters.js';
 
 const EXIT_EVENT_MS = 500;
@@ -37,10 +38,15 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     core.polls.release(workerId);
     await say(before, `stopped: ${said}${said === why ? '' : `, ${why}`}`);
     const held = await core.store.listJobs({ endpointId: before.endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
-    for (const job of held) await giveBack(core, job, why);
-    if (!isWanted) await recordCrash(before, said === why ? why : `${why}: ${said}`);
+    const evidence = held.length > 0 && !isWanted ? await lastLines(core, before) : '';
+    let isQuarantined = false;
+    for (const job of held) isQuarantined = (await giveBack(core, job, { why, isOwnDoing: isWanted, evidence })) || isQuarantined;
+    // The job was to blame, not the release: the queue moves on.
+    if (isQuarantined) backoff.reset(before.endpointId);
+    else if (!isWanted) await recordCrash(before, said === why ? why : `${why}: ${said}`);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
+    forgetWorker(core, workerId);
     core.seen.delete(workerId);
     core.wake(before.endpointId);
   };
@@ -64,7 +70,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const worker = draining ?? (await core.store.getWorker(workerId));
     if (!worker || worker.state === 'STOPPED') return;
     core.polls.release(workerId);
-    core.stopPolls.notify(workerId, []);
+    core.stopPolls.notify(workerId, true);
     await core.runtime.stopWorker(workerId, graceMs).catch((thrown: unknown) => {
       if (!core.life.isStopped) throw thrown;
     });

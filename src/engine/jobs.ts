@@ -2,8 +2,10 @@ import { WherryError } from '../base/errors.js';
 import { createUuid } from '../base/ids.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { isTerminal, type Job, type Outcome, type TerminalState } from '../domain/job.js';
+import type { NewJob } from '../store/store.js';
 import type { Core } from './core.js';
-import type { Submission } from './engine.js';
+import type { JobName, Submission } from './engine.js';
+import { stopWork } from './stops.js';
 
 /** The endpoint or ENDPOINT_UNKNOWN. */
 export async function requireEndpoint({ store }: Core, id: string): Promise<Endpoint> {
@@ -12,38 +14,65 @@ export async function requireEndpoint({ store }: Core, id: string): Promise<Endp
   throw new WherryError('ENDPOINT_UNKNOWN', `there is no endpoint '${id}'`, { hint: '`wherry status` lists the endpoints' });
 }
 
-/** The job of that endpoint or JOB_UNKNOWN; past its ttl or retention it is unknown too. */
+/** The job of that endpoint. Throws JOB_UNKNOWN, and JOB_EXPIRED past its ttl or retention while its tombstone lasts. */
 export async function requireJob({ store, clock }: Core, endpointId: string, jobId: string): Promise<Job> {
   const job = await store.getJob(jobId);
   const now = clock.now();
-  if (!job || job.endpointId !== endpointId) throw unknownJob(jobId, 'no job of this endpoint has that id');
-  if (job.expiresAt <= now) throw unknownJob(jobId, 'its ttl passed');
-  if (job.retainUntil !== null && job.retainUntil <= now) throw unknownJob(jobId, 'its result was kept as long as the endpoint says');
+  if (!job || job.endpointId !== endpointId) {
+    throw new WherryError('JOB_UNKNOWN', `there is no job '${jobId}' of endpoint '${endpointId}'`, {
+      hint: '`wherry jobs` lists recent jobs',
+    });
+  }
+  if (job.expiresAt <= now) throw expired(job, 'ttl', job.expiresAt);
+  if (job.retainUntil !== null && job.retainUntil <= now) throw expired(job, 'retention', job.retainUntil);
   return job;
 }
 
-function unknownJob(jobId: string, why: string): WherryError {
-  return new WherryError('JOB_UNKNOWN', `job '${jobId}' is not known: ${why}`, { hint: '`wherry jobs` lists recent jobs' });
+/** What is left of a job whose time passed: which limit it was, and when. */
+function expired({ id, state }: Job, limit: 'ttl' | 'retention', at: number): WherryError {
+  const passedAt = new Date(at).toISOString();
+  return new WherryError('JOB_EXPIRED', `job '${id}' is not kept any more: its ${limit} passed at ${passedAt}`, {
+    hint: `set limits.${limit} higher to keep jobs longer`,
+    detail: { limit, at: passedAt, ...(isTerminal(state) && { status: state }) },
+  });
 }
 
-/** Puts a job on disk, then wakes who can run it. Throws ENDPOINT_UNKNOWN, TOOMANYREQUESTS, STORE_UNAVAILABLE. */
+/** Puts a job on disk, then wakes who can run it. Throws ENDPOINT_UNKNOWN, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
 export async function submit(core: Core, submission: Submission): Promise<Job> {
   const { store, clock } = core;
   const endpoint = await requireEndpoint(core, submission.endpointId);
   const { limits } = endpoint.settings;
   await refuseFlood(core, endpoint);
   const now = clock.now();
-  const { endpointId, input, extras, isSync, isLowPriority } = submission;
+  const { endpointId, isSync } = submission;
   const id = isSync ? `sync-${createUuid(now)}` : createUuid(now);
   const executionTimeoutMs = submission.executionTimeoutMs ?? limits.executionMs;
   const expiresAt = now + (submission.ttlMs ?? limits.ttlMs);
-  const enqueued = store.enqueue({ id, endpointId, input, extras, isSync, isLowPriority, executionTimeoutMs, expiresAt }, now);
+  const enqueued = store.enqueue({ ...contentOf(submission), id, executionTimeoutMs, expiresAt }, now);
   // A worker that waits is woken before the commit, so that its claim shares it: one flush, and the job leaves with it.
   const isWoken = core.polls.wake(endpointId);
   const job = await enqueued;
+  if (job.id !== id) checkSame(job, submission);
   // One that came meanwhile looked before the commit; else one may have to be started.
   if (!isWoken && !core.polls.wake(endpointId)) core.wake(endpointId);
   return job;
+}
+
+function contentOf(submission: Submission): Omit<NewJob, 'id' | 'executionTimeoutMs' | 'expiresAt'> {
+  const { endpointId, input, extras, isSync, priority = 'normal', webhook = null, batchId = null, idempotencyKey = null } = submission;
+  return { endpointId, input, extras, isSync, priority, webhook, batchId, idempotencyKey };
+}
+
+/** A key that was used is for the same request only. Throws IDEMPOTENCY_KEY_REUSED. */
+function checkSame(earlier: Job, { idempotencyKey, input, extras }: Submission): void {
+  if (earlier.input === input && earlier.extras === extras) return;
+  throw new WherryError(
+    'IDEMPOTENCY_KEY_REUSED',
+    `idempotency key '${idempotencyKey}' was used for job '${earlier.id}' with another input`,
+    {
+      hint: 'use a new key for a new request',
+    },
+  );
 }
 
 /** How old a count of the queue may be: counting at every submission would cost more than the submission. */
@@ -77,17 +106,24 @@ export async function endJob(
   const ended = await core.store.end({ jobId: job.id, outcome, from, retainUntil: await retainUntil(core, job), now });
   if (!ended) return undefined;
   if (ended.workerId) core.occupations.end(ended.workerId, ended.id, now);
-  core.jobWaiters.notify(ended.id, ended);
+  announceEnd(core, ended);
   core.wake(ended.endpointId);
   return ended;
 }
 
-/** Until when a job that ends now is kept. */
-export async function retainUntil({ store, clock }: Core, job: Pick<Job, 'endpointId' | 'isSync'>): Promise<number> {
+/** Tells everybody who waits that a job reached a terminal state. */
+export function announceEnd(core: Core, job: Job): void {
+  core.missedPings.delete(job.id);
+  core.jobWaiters.notify(job.id, job);
+  core.streamWaiters.notify(job.id, true);
+}
+
+/** Until when a job that ends now is kept; its ttl is a hard limit. */
+export async function retainUntil({ store, clock }: Core, job: Pick<Job, 'endpointId' | 'isSync' | 'expiresAt'>): Promise<number> {
   const endpoint = await store.getEndpoint(job.endpointId);
   const limits = endpoint?.settings.limits;
   const keepMs = (job.isSync ? limits?.retentionSyncMs : limits?.retentionMs) ?? 0;
-  return clock.now() + keepMs;
+  return Math.min(job.expiresAt, clock.now() + keepMs);
 }
 
 /** Waits until the job is terminal. Throws JOB_UNKNOWN. */
@@ -103,9 +139,6 @@ export async function waitForJob(
   return ended ?? requireJob(core, endpointId, jobId);
 }
 
-/** Grace for work that was cancelled or is over time; then its processes are killed. */
-const STOP_GRACE_MS = 2_000;
-
 /** Ends a live job as CANCELLED and stops its work. Terminal jobs stay as they are. Throws JOB_UNKNOWN. */
 export async function cancel(core: Core, endpointId: string, jobId: string): Promise<Job> {
   const job = await requireJob(core, endpointId, jobId);
@@ -117,14 +150,25 @@ export async function cancel(core: Core, endpointId: string, jobId: string): Pro
 }
 
 /**
- * Makes a worker let go of a job that was ended. A worker that listens on job-stop is told; one that does not, or that
- * still has not asked for new work after the grace, is stopped.
+ * A new run of a FAILED or TIMED_OUT job, under the same id, with the same input, without what the last run left. Throws
+ * JOB_UNKNOWN, JOB_EXPIRED, JOB_NOT_RETRYABLE.
  */
-export function stopWork(core: Core, { workerId, id }: Job, reason: string): void {
-  if (workerId === null) return;
-  core.stopPolls.notify(workerId, [id]);
-  const drained = core.fleet.drain(workerId, { reason, graceMs: STOP_GRACE_MS });
-  drained.catch((cause: unknown) => core.log.error({ err: cause, workerId }, 'a worker could not be stopped'));
+export async function retry(core: Core, endpointId: string, jobId: string): Promise<Job> {
+  const job = await requireJob(core, endpointId, jobId);
+  const again = await core.store.requeue({ jobId, workerId: null }, 'retry', core.clock.now());
+  if (!again) {
+    throw new WherryError('JOB_NOT_RETRYABLE', `job '${jobId}' cannot be tried again: it is ${job.state}`, {
+      hint: 'only FAILED and TIMED_OUT jobs get a new run; submit the input as a new job',
+    });
+  }
+  if (!core.polls.wake(endpointId)) core.wake(endpointId);
+  return again;
+}
+
+/** Lets the record of an ended job go earlier. Throws JOB_UNKNOWN, JOB_EXPIRED. */
+export async function shortenRetention(core: Core, { endpointId, jobId }: JobName, keepMs: number): Promise<void> {
+  await requireJob(core, endpointId, jobId);
+  await core.store.shortenRetention(jobId, core.clock.now() + keepMs);
 }
 
 /** Ends every queued job. Gives their number. Throws ENDPOINT_UNKNOWN. */
@@ -134,7 +178,7 @@ export async function purge(core: Core, endpointId: string): Promise<number> {
   const ids = await core.store.purge(endpointId, now + endpoint.settings.limits.retentionMs, now);
   for (const id of ids) {
     const job = await core.store.getJob(id);
-    if (job) core.jobWaiters.notify(id, job);
+    if (job) announceEnd(core, job);
   }
   core.wake(endpointId);
   return ids.length;

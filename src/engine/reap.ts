@@ -1,7 +1,8 @@
 import type { Job } from '../domain/job.js';
 import type { Core } from './core.js';
-import { endJob, stopWork } from './jobs.js';
-import { giveBack } from './take.js';
+import { endJob } from './jobs.js';
+import { giveBack } from './lost.js';
+import { stopWork } from './stops.js';
 
 const TICK_MS = 500;
 /** Terminal jobs, and logs of workers that are forgotten, are removed so often. */
@@ -62,5 +63,5 @@ async function expireLease(core: Core, job: Job): Promise<void> {
   const reason = 'it was not heard of while it had a job';
   await core.store.changeWorker({ id: job.workerId, state: 'UNHEALTHY', reason });
   await core.fleet.drain(job.workerId, { reason, graceMs: 0 });
-  await giveBack(core, job, 'was not heard of any more');
+  await giveBack(core, job, { why: 'was not heard of any more', isOwnDoing: false, evidence: '' });
 }

@@ -1,7 +1,7 @@
 import type { Job, Outcome } from '../domain/job.js';
 import type { Core } from './core.js';
 import type { JobDoneBody } from './engine.js';
-import { retainUntil } from './jobs.js';
+import { announceEnd, retainUntil } from './jobs.js';
 
 export interface Report {
   readonly workerId: string;
@@ -17,13 +17,15 @@ export interface Report {
  */
 export async function done(core: Core, report: Report): Promise<void> {
   const { workerId, jobId, body } = report;
+  // Before the result: a worker that is to be replaced gets no other job in between.
+  if (body?.['stopPod'] === true) replace(core, workerId);
   const job = await core.store.getJob(jobId);
   if (job?.state !== 'IN_PROGRESS' || job.workerId !== workerId) {
     core.log.info({ workerId, jobId }, 'a late or foreign result was ignored');
   } else if (body && 'status' in body && body['status'] === 'IN_PROGRESS') {
-    await core.store.setProgress({ jobId, workerId, output: outputOf(report) ?? 'null' });
+    await core.store.report({ jobId, workerId, progress: outputOf(report) ?? 'null' });
+    core.missedPings.delete(jobId);
   } else await settle(core, job, report);
-  if (body?.['stopPod'] === true) await replace(core, workerId);
 }
 
 async function settle(core: Core, job: Job, report: Report): Promise<void> {
@@ -41,7 +43,7 @@ async function settle(core: Core, job: Job, report: Report): Promise<void> {
   if (!settled) return;
   core.occupations.end(workerId, jobId, now);
   core.fleet.recordSuccess(job.endpointId);
-  core.jobWaiters.notify(jobId, settled);
+  announceEnd(core, settled);
 }
 
 /** The table of worker-protocol §6.2. `{}` is success without output; a falsy error is none. */
@@ -59,7 +61,7 @@ function outputOf({ body, rawOutput }: Pick<Report, 'body' | 'rawOutput'>): stri
 }
 
 /** The worker asked for its own replacement (refresh_worker). */
-async function replace(core: Core, workerId: string): Promise<void> {
+function replace(core: Core, workerId: string): void {
   const drained = core.fleet.drain(workerId, { reason: 'it asked to be replaced', graceMs: 5_000 });
   drained.catch((cause: unknown) => core.log.error({ err: cause, workerId }, 'a worker could not be replaced'));
 }

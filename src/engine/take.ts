@@ -3,18 +3,15 @@ import { WherryError } from '../base/errors.js';
 import { hashSecret } from '../base/ids.js';
 import type { Job } from '../domain/job.js';
 import type { Worker } from '../domain/worker.js';
-import { ATTEMPTS, type Core, HOLD_MS, LEASE_MS } from './core.js';
+import { type Core, HOLD_MS, LEASE_MS } from './core.js';
 import type { TakenJob } from './engine.js';
-import { endJob, stopWork } from './jobs.js';
+import { heldJobs, resolveLost } from './lost.js';
+import { confirmStops } from './stops.js';
 
-/** The worker whose token this is, if it is that worker of that endpoint; compared in constant time. */
-export async function authenticateWorker(
-  { store }: Core,
-  token: string,
-  { endpointId, workerId }: { endpointId: string; workerId: string },
-) {
+/** That worker, if the token is its own; compared in constant time. Which endpoint it may speak for is the caller's to check. */
+export async function authenticateWorker({ store }: Core, token: string, workerId: string): Promise<Worker | undefined> {
   const worker = await store.getWorker(workerId);
-  if (!worker || worker.endpointId !== endpointId) return undefined;
+  if (!worker) return undefined;
   return timingSafeEqual(Buffer.from(worker.tokenHash, 'hex'), Buffer.from(hashSecret(token), 'hex')) ? worker : undefined;
 }
 
@@ -31,9 +28,11 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
   const end = core.clock.now() + HOLD_MS;
   await core.fleet.markReady(workerId);
   let worker = await requireWorker(core, workerId);
-  if (options.isBusy)
-    await core.store.extend(workerId, { confirmed: await heldIds(core, worker), leaseUntil: end + LEASE_MS }, core.clock.now());
-  else await resolveLost(core, worker);
+  if (options.isBusy) await confirmHeld(core, worker, end + LEASE_MS);
+  else {
+    confirmStops(core, workerId, 'none');
+    await resolveLost(core, worker);
+  }
   let isAnnounced = false;
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
     worker = await requireWorker(core, workerId);
@@ -54,6 +53,12 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
   }
 }
 
+/** Busy means that what it was given arrived. */
+async function confirmHeld(core: Core, worker: Worker, leaseUntil: number): Promise<void> {
+  const confirmed = (await heldJobs(core, worker)).map(({ id }) => id);
+  await core.store.extend(worker.id, { confirmed, leaseUntil }, core.clock.now());
+}
+
 const canTake = ({ state, isCandidate }: Worker) => !isCandidate && (state === 'IDLE' || state === 'RUNNING');
 
 async function claim(
@@ -65,7 +70,8 @@ async function claim(
   const now = core.clock.now();
   const jobs = await core.store.claim({ endpointId, workerId, release, limit, leaseUntil: now + LEASE_MS, now, isAnnounced });
   if (signal.aborted) {
-    for (const job of jobs) await core.store.unclaim(job.id, workerId, now);
+    for (const { id: jobId } of jobs) await core.store.requeue({ jobId, workerId }, 'withdrawn', now);
+    core.polls.wake(endpointId);
     return [];
   }
   for (const job of jobs) core.occupations.begin(workerId, job.id, now);
@@ -79,71 +85,8 @@ function formatTaken({ id, input, extras, executionTimeoutMs }: Job): string {
   return `{"id":${JSON.stringify(id)},"input":${input}${policy}${more}}`;
 }
 
-/**
- * A worker that asks for work while it holds a job has lost that job's result (decision 15). A confirmed job fails: it ran.
- * One that was never seen at the worker goes back to the queue once; the worker, which may not have it twice, is replaced.
- */
-async function resolveLost(core: Core, worker: Worker): Promise<void> {
-  for (const job of await heldJobs(core, worker)) {
-    if (job.isConfirmed || job.attempt >= 2) {
-      await endJob(core, job, { state: 'FAILED', error: 'the worker asked for new work without posting a result (RESULT_LOST)' });
-      continue;
-    }
-    const requeued = await core.store.requeue(job.id, worker.id, core.clock.now());
-    if (requeued) stopWork(core, job, 'it lost a job before it was seen there');
-    core.wake(worker.endpointId);
-  }
-}
-
-async function heldJobs({ store }: Core, worker: Worker): Promise<readonly Job[]> {
-  if (worker.state !== 'RUNNING') return [];
-  return store.listJobs({ endpointId: worker.endpointId, workerId: worker.id, states: ['IN_PROGRESS'], limit: 1_000 });
-}
-
-async function heldIds(core: Core, worker: Worker): Promise<string[]> {
-  return (await heldJobs(core, worker)).map(({ id }) => id);
-}
-
 async function requireWorker({ store }: Core, workerId: string): Promise<Worker> {
   const worker = await store.getWorker(workerId);
   if (worker) return worker;
   throw new WherryError('WORKER_UNKNOWN', `there is no worker '${workerId}'`, { hint: '`wherry status` lists the workers' });
-}
-
-/** Which jobs the worker should stop; held like a take. */
-export async function takeStops(core: Core, workerId: string, signal: AbortSignal): Promise<readonly string[]> {
-  const worker = await requireWorker(core, workerId);
-  if (worker.state === 'DRAINING' || worker.state === 'STOPPED') return [];
-  return (await core.stopPolls.wait(workerId, HOLD_MS, signal)) ?? [];
-}
-
-/** A heartbeat: extends the leases of what the worker holds. `unhealthy` is the worker's own verdict; it is then replaced. */
-export async function ping(
-  core: Core,
-  workerId: string,
-  report: { readonly jobIds: readonly string[]; readonly unhealthy?: string },
-): Promise<void> {
-  const now = core.clock.now();
-  if (report.unhealthy !== undefined) return reportUnhealthy(core, workerId, report.unhealthy);
-  await core.fleet.markReady(workerId);
-  await core.store.extend(workerId, { confirmed: report.jobIds, leaseUntil: now + LEASE_MS }, now);
-}
-
-async function reportUnhealthy(core: Core, workerId: string, reason: string): Promise<void> {
-  await core.store.changeWorker({ id: workerId, state: 'UNHEALTHY', reason });
-  await core.fleet.drain(workerId, { reason, graceMs: 1_000 });
-}
-
-/** Gives a job of a worker that is gone to another one, or fails it when it was tried often enough. */
-export async function giveBack(core: Core, job: Job, why: string): Promise<void> {
-  if (job.workerId === null) return;
-  if (job.attempt >= ATTEMPTS) {
-    await endJob(core, job, { state: 'FAILED', error: `the worker ${why}; the job was tried ${job.attempt} times` }, ['IN_PROGRESS']);
-    return;
-  }
-  const requeued = await core.store.requeue(job.id, job.workerId, core.clock.now());
-  if (!requeued) return;
-  core.occupations.end(job.workerId, job.id, core.clock.now());
-  core.polls.wake(job.endpointId);
-  core.wake(job.endpointId);
 }

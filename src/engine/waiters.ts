@@ -3,6 +3,8 @@ export interface Waiters<T> {
   /** The next value for the key; undefined when the time is over or the signal aborts. */
   wait(key: string, timeoutMs: number, signal: AbortSignal): Promise<T | undefined>;
   notify(key: string, value: T): void;
+  /** True while somebody waits for the key. */
+  has(key: string): boolean;
 }
 
 export function createWaiters<T>(): Waiters<T> {
@@ -28,5 +30,6 @@ export function createWaiters<T>(): Waiters<T> {
     notify: (key, value) => {
       for (const settle of [...(waiting.get(key) ?? [])]) settle(value);
     },
+    has: (key) => waiting.has(key),
   };
 }

@@ -1,5 +1,5 @@
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
-import type { Job, JobState, Outcome } from '../domain/job.js';
+import type { Job, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { Release, Rollout, RolloutState } from '../domain/release.js';
 import type { Worker, WorkerState } from '../domain/worker.js';
@@ -17,7 +17,10 @@ export interface NewJob {
   readonly input: string;
   readonly extras: string | null;
   readonly isSync: boolean;
-  readonly isLowPriority: boolean;
+  readonly priority: JobPriority;
+  readonly webhook: string | null;
+  readonly batchId: string | null;
+  readonly idempotencyKey: string | null;
   readonly executionTimeoutMs: number;
   readonly expiresAt: number;
 }
@@ -44,6 +47,27 @@ export interface SettleRequest {
   readonly now: number;
 }
 
+/** What a worker says of a job that it holds, before its end: a progress value, or chunks of its stream. JSON texts. */
+export interface ReportRequest {
+  readonly jobId: string;
+  readonly workerId: string;
+  readonly progress?: string;
+  readonly chunks?: readonly string[];
+}
+
+/**
+ * Why a job goes back to the queue. `lost`: its worker is gone or does not have it; counted as retried. `withdrawn`: the
+ * answer of the take was never sent, or the server itself ended the worker, so the claim does not count. `retry`: an ended job gets a new run, with attempts counted anew.
+ */
+export type RequeueCause = 'lost' | 'withdrawn' | 'retry';
+
+/** Part of a job's stream, in order. */
+export interface ChunkRequest {
+  readonly jobId: string;
+  /** The number of the chunk before the first wanted one; `delivered` goes on where the last such read ended and moves that mark. */
+  readonly after: number | 'delivered';
+}
+
 /** An end decided by the server (cancel, time-out, lost result, crash budget), whoever holds the job. */
 export interface EndRequest {
   readonly jobId: string;
@@ -55,9 +79,9 @@ export interface EndRequest {
 }
 
 export interface QueueSample extends JobCounts {
-  /** Submission (or requeue) time of the oldest queued normal-priority job; null when none waits. */
+  /** Since when the oldest of `queuedNormal` waits; null when none does. */
   readonly oldestQueuedAt: number | null;
-  /** Queued jobs of normal priority: the ones that may start workers. */
+  /** Queued jobs above low priority: the ones that may start workers. */
   readonly queuedNormal: number;
 }
 
@@ -79,6 +103,7 @@ export interface JobFilter {
   readonly endpointId: string;
   readonly states?: readonly JobState[];
   readonly workerId?: string;
+  readonly batchId?: string;
   readonly limit: number;
 }
 
@@ -116,33 +141,41 @@ export interface Store {
   ): Promise<Rollout | undefined>;
 
   // queue
-  /** Durable. The job is IN_QUEUE. */
+  /** Durable. The job is IN_QUEUE. Gives the earlier job of the endpoint when there is one with the same idempotency key. */
   enqueue(job: NewJob, now: number): Promise<Job>;
   /**
-   * Oldest first, normal priority before low. Each job becomes IN_PROGRESS with attempt + 1, the worker RUNNING.
+   * Oldest first within a priority. Each job becomes IN_PROGRESS with attempt + 1, the worker RUNNING.
    * Never gives a job to a worker that had it before. Empty when nothing is queued or the worker is not IDLE/INITIALIZING/RUNNING.
    */
   claim(request: ClaimRequest): Promise<readonly Job[]>;
   /** Confirms the named jobs of the worker and sets the lease of every live job of it; also its lastSeenAt. */
   extend(workerId: string, change: { readonly confirmed: readonly string[]; readonly leaseUntil: number }, now: number): Promise<void>;
-  /** Sets the progress value shown as `output`; ignored unless the worker holds the job. */
-  setProgress(job: { readonly jobId: string; readonly workerId: string; readonly output: string }): Promise<void>;
+  /** Keeps what a worker reports and confirms the job; undefined, and nothing kept, unless the worker holds the job. */
+  report(request: ReportRequest): Promise<{ readonly chunks: number; readonly streamBytes: number } | undefined>;
+  /** Chunks of the job's newest run; `last` is the number of the last one given. */
+  readChunks(request: ChunkRequest): Promise<{ readonly chunks: readonly string[]; readonly last: number }>;
   /** Durable. Undefined when (job, worker) does not hold a live lease: late or foreign. The worker becomes IDLE when it holds no other job. */
   settle(request: SettleRequest): Promise<Job | undefined>;
   /** Durable. Undefined when the job is not in one of `from`. Frees the worker's slot as settle does. */
   end(request: EndRequest): Promise<Job | undefined>;
-  /** Durable. IN_PROGRESS → IN_QUEUE at the front, counted as retried; undefined when it is not held by that worker. */
-  requeue(jobId: string, workerId: string, now: number): Promise<Job | undefined>;
-  /** Takes a claim back whose answer was never sent: as if it had not happened. Undefined when it is not held by that worker. */
-  unclaim(jobId: string, workerId: string, now: number): Promise<Job | undefined>;
+  /**
+   * Durable, but for `withdrawn`. Back to IN_QUEUE at its old place, without the output and chunks of the last try. Undefined when
+   * the worker does not hold it or, for `retry` (no worker), when it is not FAILED or TIMED_OUT with its record kept.
+   */
+  requeue(job: { readonly jobId: string; readonly workerId: string | null }, cause: RequeueCause, now: number): Promise<Job | undefined>;
   /** Durable. Ends every queued job of the endpoint as CANCELLED and gives their number and ids. */
   purge(endpointId: string, retainUntil: number, now: number): Promise<readonly string[]>;
   getJob(id: string): Promise<Job | undefined>;
-  /** Newest first. */
+  /** Newest first, without tombstones. */
   listJobs(filter: JobFilter): Promise<readonly Job[]>;
   /** Live jobs that need attention: lease passed, execution time over, or ttl passed. */
   listOverdue(now: number): Promise<readonly Job[]>;
-  /** Deletes terminal jobs whose retention passed, and stopped workers older than the log retention; gives the number of jobs deleted. */
+  /** Lets an ended job's record go at `retainUntil` when that is earlier than planned. */
+  shortenRetention(jobId: string, retainUntil: number): Promise<void>;
+  /**
+   * Ended jobs whose retention passed become tombstones (no input, output, error or chunks), which are deleted an hour later;
+   * stopped workers older than the log retention are deleted. Gives the number of new tombstones.
+   */
   sweep(now: number): Promise<number>;
   sampleQueue(endpointId: string): Promise<QueueSample>;
 

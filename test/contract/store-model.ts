@@ -42,6 +42,7 @@ class Run {
   /** Workers in their places; a drained one is replaced. */
   readonly #workers: string[] = [];
   #ids = 0;
+  #chunkIds = 0;
   #now = START;
   #before = new Map<string, Job>();
 
@@ -80,9 +81,18 @@ class Run {
         return this.#end(operation);
       case 'race':
         return this.#race(operation);
+      case 'chunks':
+        return this.#chunks(operation);
+      case 'readChunks':
+        return this.#readChunks(operation.job);
       case 'requeue':
-      case 'unclaim':
         return this.#giveBack(operation);
+      case 'retry':
+        return this.#retry(operation.job);
+      case 'shorten':
+        await this.store.shortenRetention(this.#job(operation.job), this.#now + operation.keepMs);
+        this.#reference.shorten(this.#job(operation.job), this.#now + operation.keepMs);
+        return;
       case 'purge':
         return this.#purge(operation.keepMs);
       case 'expire':
@@ -115,18 +125,19 @@ class Run {
     expect(isTerminal(after.state)).toBe(after.finishedAt !== null && after.retainUntil !== null);
     expect(after.leaseUntil !== null).toBe(after.state === 'IN_PROGRESS');
     if (!before) expect(after.state).toBe('IN_QUEUE');
-    else if (isTerminal(before.state)) expect(after).toEqual(before);
+    else if (isTerminal(before.state) && after.state === before.state) expect(resultOf(after)).toEqual(resultOf(before));
     else if (before.state !== after.state) expect(JOB_EDGES[before.state]).toContain(after.state);
   }
 
-  async #enqueue({ isLow, ttlMs, timeoutMs }: Extract<Operation, { verb: 'enqueue' }>): Promise<void> {
+  async #enqueue({ priority, key, ttlMs, timeoutMs }: Extract<Operation, { verb: 'enqueue' }>): Promise<void> {
     const n = this.#ids++;
-    const fixed = { endpointId: ENDPOINT, extras: null, isSync: n % 2 === 1 };
+    const fixed = { endpointId: ENDPOINT, extras: null, isSync: n % 2 === 1, webhook: null, batchId: null };
     const job: NewJob = {
       ...fixed,
       id: `j${n}`,
       input: `{"n":${n}}`,
-      isLowPriority: isLow,
+      priority,
+      idempotencyKey: key,
       executionTimeoutMs: timeoutMs,
       expiresAt: this.#now + ttlMs,
     };
@@ -160,7 +171,7 @@ class Run {
 
   async #progress({ job, by: who, value }: Extract<Operation, { verb: 'progress' }>): Promise<void> {
     const lease = this.#lease(job, who);
-    await this.store.setProgress({ ...lease, output: String(value) });
+    await this.store.report({ ...lease, progress: String(value) });
     this.#reference.progress(lease.jobId, lease.workerId, String(value));
   }
 
@@ -198,11 +209,31 @@ class Run {
     }
   }
 
-  async #giveBack({ verb, job, by: who }: Extract<Operation, { verb: 'requeue' | 'unclaim' }>): Promise<void> {
+  async #chunks({ job, by: who, count }: Extract<Operation, { verb: 'chunks' }>): Promise<void> {
+    const lease = this.#lease(job, who);
+    const chunks = Array.from({ length: count }, (_, at) => `"${this.#chunkIds++}-${at}"`);
+    const kept = await this.store.report({ ...lease, chunks });
+    expect(kept?.chunks).toBe(this.#reference.addChunks(lease.jobId, lease.workerId, chunks));
+  }
+
+  /** Each chunk is delivered once and in order; a reader from the start sees all of them. */
+  async #readChunks(at: number): Promise<void> {
+    const jobId = this.#job(at);
+    expect((await this.store.readChunks({ jobId, after: 0 })).chunks).toEqual(this.#reference.chunks(jobId));
+    expect((await this.store.readChunks({ jobId, after: 'delivered' })).chunks).toEqual(this.#reference.deliver(jobId));
+  }
+
+  async #retry(at: number): Promise<void> {
+    const jobId = this.#job(at);
+    const again = await this.store.requeue({ jobId, workerId: null }, 'retry', this.#now);
+    expect(again).toEqual(this.#reference.retry(jobId, this.#now));
+  }
+
+  async #giveBack({ cause, job, by: who }: Extract<Operation, { verb: 'requeue' }>): Promise<void> {
     const { jobId, workerId } = this.#lease(job, who);
     const isHeld = this.#reference.isHeld(jobId, workerId);
-    const given = await this.store[verb](jobId, workerId, this.#now);
-    expect(given).toEqual(isHeld ? this.#reference[verb](jobId) : undefined);
+    const given = await this.store.requeue({ jobId, workerId }, cause, this.#now);
+    expect(given).toEqual(isHeld ? this.#reference[cause](jobId) : undefined);
   }
 
   async #purge(ms: number): Promise<void> {
@@ -219,7 +250,7 @@ class Run {
     expect([...late].sort(byId)).toEqual(this.#reference.overdue(now).sort(byId));
     for (const { id, state: before, expiresAt, workerId } of late) {
       if (expiresAt >= now && workerId !== null) {
-        expect(await this.store.requeue(id, workerId, now)).toEqual(this.#reference.requeue(id));
+        expect(await this.store.requeue({ jobId: id, workerId }, 'lost', now)).toEqual(this.#reference.lost(id));
         continue;
       }
       const outcome = outcomeOf('TIMED_OUT');
@@ -265,4 +296,9 @@ class Run {
 
 function outcomeOf(as: 'COMPLETED' | 'FAILED' | 'CANCELLED' | 'TIMED_OUT'): Outcome {
   return { state: as, output: as === 'COMPLETED' ? '1' : null, error: as === 'COMPLETED' ? null : `"${as}"` };
+}
+
+/** What may not change any more once a job has ended. */
+function resultOf({ state, output, error, finishedAt, workerId, attempt, chunks }: Job) {
+  return { state, output, error, finishedAt, workerId, attempt, chunks };
 }

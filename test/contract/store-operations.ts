@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { JobState } from '../../src/domain/job.js';
+import { JOB_PRIORITIES, type JobState } from '../../src/domain/job.js';
 
 /** Places for workers. */
 export const WORKERS = 4;
@@ -17,9 +17,13 @@ const leaseMs = secondsMs(12);
 const by = fc.oneof(fc.constantFrom('holder', 'last'), workerAt);
 const from = fc.subarray<JobState>(['IN_QUEUE', 'IN_PROGRESS', 'COMPLETED', 'FAILED']);
 
+const priority = fc.constantFrom(...JOB_PRIORITIES);
+/** Few keys, so that they meet. */
+const key = fc.option(fc.constantFrom('k1', 'k2', 'k3'), { freq: 3 });
+
 /** Generated operations; `job` picks one of the known jobs, `worker` the place of a worker. */
 const operation = fc.oneof(
-  { weight: 9, arbitrary: fc.record({ verb: fc.constant('enqueue'), isLow: fc.boolean(), ttlMs: keepMs, timeoutMs: keepMs }) },
+  { weight: 9, arbitrary: fc.record({ verb: fc.constant('enqueue'), priority, key, ttlMs: keepMs, timeoutMs: keepMs }) },
   { weight: 6, arbitrary: fc.record({ verb: fc.constant('claim'), worker: workerAt, limit: fc.integer({ min: 1, max: 3 }), leaseMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('claimTogether'), limit: fc.integer({ min: 1, max: 2 }), leaseMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('extend'), worker: workerAt, jobs: fc.array(pick, { maxLength: 2 }), leaseMs }) },
@@ -27,8 +31,11 @@ const operation = fc.oneof(
   { weight: 6, arbitrary: fc.record({ verb: fc.constant('settle'), job: pick, by, state, keepMs }) },
   { weight: 4, arbitrary: fc.record({ verb: fc.constant('end'), job: pick, state: endState, from, keepMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('race'), job: pick, isCancelFirst: fc.boolean() }) },
-  { weight: 2, arbitrary: fc.record({ verb: fc.constant('requeue'), job: pick, by }) },
-  { weight: 2, arbitrary: fc.record({ verb: fc.constant('unclaim'), job: pick, by }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('chunks'), job: pick, by, count: fc.integer({ min: 1, max: 3 }) }) },
+  { weight: 2, arbitrary: fc.record({ verb: fc.constant('readChunks'), job: pick }) },
+  { weight: 4, arbitrary: fc.record({ verb: fc.constant('requeue'), job: pick, by, cause: fc.constantFrom('lost', 'withdrawn') }) },
+  { weight: 3, arbitrary: fc.record({ verb: fc.constant('retry'), job: pick }) },
+  { weight: 1, arbitrary: fc.record({ verb: fc.constant('shorten'), job: pick, keepMs }) },
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('purge'), keepMs }) },
   { weight: 3, arbitrary: fc.record({ verb: fc.constant('expire') }) },
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('sweep') }) },

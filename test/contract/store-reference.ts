@@ -1,4 +1,4 @@
-import type { Job, JobState, Outcome } from '../../src/domain/job.js';
+import { JOB_PRIORITIES, type Job, type JobState, type Outcome } from '../../src/domain/job.js';
 import type { WorkerState } from '../../src/domain/worker.js';
 import type { NewJob, QueueSample } from '../../src/store/store.js';
 
@@ -7,6 +7,8 @@ export interface ReferenceJob {
   readonly order: number;
   readonly job: Job;
   readonly had: ReadonlySet<string>;
+  readonly chunks: readonly string[];
+  readonly delivered: number;
 }
 
 const CLAIMING: readonly WorkerState[] = ['INITIALIZING', 'IDLE', 'RUNNING'];
@@ -21,16 +23,20 @@ export class Reference {
   #order = 0;
 
   enqueue(job: NewJob, now: number): Job {
+    const earlier = this.#byKey(job.idempotencyKey);
+    if (earlier && (earlier.retainUntil === null || earlier.retainUntil > now)) return earlier;
+    if (earlier) this.#change(earlier.id, { idempotencyKey: null });
     const fresh = { claimedAt: null, finishedAt: null, workerId: null, release: null, leaseUntil: null, output: null, error: null };
-    const made: Job = { ...job, ...fresh, state: 'IN_QUEUE', submittedAt: now, attempt: 0, isConfirmed: false, retainUntil: null };
-    this.jobs.set(job.id, { order: this.#order++, job: made, had: new Set() });
+    const counts = { attempt: 0, chunks: 0, isConfirmed: false, retainUntil: null };
+    const made: Job = { ...job, ...fresh, ...counts, state: 'IN_QUEUE', submittedAt: now, queuedAt: now };
+    this.jobs.set(job.id, { order: this.#order++, job: made, had: new Set(), chunks: [], delivered: 0 });
     return made;
   }
 
   /** What the worker may have, the first one first. */
   claimable(workerId: string): Job[] {
     if (!CLAIMING.includes(this.workers.get(workerId) ?? 'STOPPED')) return [];
-    const rank = ({ order, job }: ReferenceJob) => order + (job.isLowPriority ? 1e9 : 0);
+    const rank = ({ order, job }: ReferenceJob) => order + JOB_PRIORITIES.indexOf(job.priority) * 1e9;
     return [...this.jobs.values()]
       .filter(({ job, had }) => job.state === 'IN_QUEUE' && !had.has(workerId))
       .sort((a, b) => rank(a) - rank(b))
@@ -65,18 +71,51 @@ export class Reference {
     return queued;
   }
 
-  requeue(id: string): Job {
-    this.#retried++;
-    return this.#release(id, { state: 'IN_QUEUE', output: null });
+  addChunks(id: string, workerId: string, chunks: readonly string[]): number | undefined {
+    if (!this.isHeld(id, workerId)) return undefined;
+    const before = this.#get(id);
+    this.jobs.set(id, { ...before, chunks: [...before.chunks, ...chunks] });
+    return this.#change(id, { chunks: before.chunks.length + chunks.length, isConfirmed: true }).chunks;
   }
 
-  unclaim(id: string): Job {
+  chunks(id: string): readonly string[] {
+    return this.jobs.get(id)?.chunks ?? [];
+  }
+
+  deliver(id: string): readonly string[] {
+    const before = this.jobs.get(id);
+    if (!before) return [];
+    this.jobs.set(id, { ...before, delivered: before.chunks.length });
+    return before.chunks.slice(before.delivered);
+  }
+
+  lost(id: string): Job {
+    this.#retried++;
+    this.#dropChunks(id);
+    return this.#release(id, { state: 'IN_QUEUE', output: null, chunks: 0 });
+  }
+
+  withdrawn(id: string): Job {
     const { job, had } = this.#get(id);
+    this.#dropChunks(id);
     return this.#release(
       id,
-      { state: 'IN_QUEUE', attempt: job.attempt - 1 },
+      { state: 'IN_QUEUE', output: null, chunks: 0, isConfirmed: false, attempt: job.attempt - 1 },
       new Set([...had].filter((worker) => worker !== job.workerId)),
     );
+  }
+
+  retry(id: string, now: number): Job | undefined {
+    const job = this.jobs.get(id)?.job;
+    if ((job?.state !== 'FAILED' && job?.state !== 'TIMED_OUT') || (job.retainUntil ?? 0) <= now) return undefined;
+    this.#dropChunks(id);
+    const none = { finishedAt: null, retainUntil: null, output: null, error: null, claimedAt: null };
+    return this.#change(id, { ...none, state: 'IN_QUEUE', queuedAt: now, attempt: 0, chunks: 0, isConfirmed: false });
+  }
+
+  shorten(id: string, until: number): void {
+    const job = this.jobs.get(id)?.job;
+    if (job && job.retainUntil !== null) this.#change(id, { retainUntil: Math.min(job.retainUntil, until) });
   }
 
   overdue(now: number): Job[] {
@@ -107,7 +146,9 @@ export class Reference {
 
   sample(): QueueSample {
     const inState = (state: JobState) => [...this.jobs.values()].filter(({ job }) => job.state === state);
-    const normal = inState('IN_QUEUE').filter(({ job }) => !job.isLowPriority);
+    const normal = inState('IN_QUEUE').filter(({ job }) => job.priority !== 'low');
+    const firsts = ['normal', 'batch'].map((priority) => normal.find(({ job }) => job.priority === priority));
+    const oldest = firsts.flatMap((first) => (first ? [first.job.queuedAt] : []));
     return {
       completed: this.#completed,
       failed: this.#failed,
@@ -115,8 +156,16 @@ export class Reference {
       inQueue: inState('IN_QUEUE').length,
       inProgress: inState('IN_PROGRESS').length,
       queuedNormal: normal.length,
-      oldestQueuedAt: normal[0]?.job.submittedAt ?? null,
+      oldestQueuedAt: oldest.length === 0 ? null : Math.min(...oldest),
     };
+  }
+
+  #byKey(key: string | null): Job | undefined {
+    return key === null ? undefined : [...this.jobs.values()].find(({ job }) => job.idempotencyKey === key)?.job;
+  }
+
+  #dropChunks(id: string): void {
+    this.jobs.set(id, { ...this.#get(id), chunks: [], delivered: 0 });
   }
 
   #get(id: string): ReferenceJob {

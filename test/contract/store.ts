@@ -25,7 +25,10 @@ function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {
     input: '{"n":1}',
     extras: null,
     isSync: false,
-    isLowPriority: false,
+    priority: 'normal',
+    webhook: null,
+    batchId: null,
+    idempotencyKey: null,
     executionTimeoutMs: 10_000,
     expiresAt: NOW + 60_000,
     ...more,
@@ -83,7 +86,7 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
 
     it('hands out the oldest job first and low priority last', async () => {
       await store.addWorker(workerOf('w1'));
-      await store.enqueue(jobOf('low', { isLowPriority: true }), NOW);
+      await store.enqueue(jobOf('low', { priority: 'low' }), NOW);
       await store.enqueue(jobOf('a'), NOW);
       await store.enqueue(jobOf('b'), NOW);
       const jobs = await store.claim(claimOf('w1', 5));
@@ -136,8 +139,8 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       await store.enqueue(jobOf('a'), NOW);
       await store.claim(claimOf('w1'));
       await store.enqueue(jobOf('b'), NOW);
-      expect(await store.requeue('a', 'w2', NOW)).toBeUndefined();
-      expect(await store.requeue('a', 'w1', NOW)).toMatchObject({ state: 'IN_QUEUE' });
+      expect(await store.requeue({ jobId: 'a', workerId: 'w2' }, 'lost', NOW)).toBeUndefined();
+      expect(await store.requeue({ jobId: 'a', workerId: 'w1' }, 'lost', NOW)).toMatchObject({ state: 'IN_QUEUE' });
       expect((await store.claim(claimOf('w1'))).map(({ id }) => id)).toEqual(['b']);
       expect((await store.claim(claimOf('w2'))).map(({ id, attempt }) => [id, attempt])).toEqual([['a', 2]]);
       expect((await store.sampleQueue('e1')).retried).toBe(1);

@@ -188,7 +188,7 @@ describe('job API', () => {
     const { output: worker } = await stage.runsync('echo', { env: 'RUNPOD_POD_ID' });
     const key = String(token);
     expect((await stage.call(`/v2/echo/ping/${worker}?gpu=CPU`, { key })).status).toBe(200);
-    expect((await stage.call(`/v2/other/ping/${worker}?gpu=CPU`, { key })).status).toBe(401);
+    expect((await stage.call(`/v2/other/ping/${worker}?gpu=CPU`, { key })).status).toBe(404);
     expect((await stage.call('/v2/echo/ping/w-other?gpu=CPU', { key })).status).toBe(401);
     expect((await stage.call(path('health'), { key })).status).toBe(401);
     expect((await stage.call('/api/v1/endpoints', { key })).status).toBe(401);

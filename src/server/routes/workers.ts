@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { toWherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { JOB_LIMITS } from '../../domain/job.js';
+import type { Worker } from '../../domain/worker.js';
 import type { Engine } from '../../engine/engine.js';
 import { readCredential } from '../auth.js';
 import { type Exchange, readBody, sendEmpty, sendJson } from '../exchange.js';
@@ -15,14 +16,14 @@ export interface WorkerPath {
   readonly jobId: string;
 }
 
-type Route = (engine: Engine, exchange: Exchange, path: WorkerPath) => Promise<void>;
+type Route = (engine: Engine, exchange: Exchange, path: WorkerPath & { readonly worker: Worker }) => Promise<void>;
 
 const ROUTES: Readonly<Record<string, Route>> = {
   'job-take': takeOne,
   'job-take-batch': takeMany,
   'job-stop': stops,
   'job-done': done,
-  'job-stream': ignore,
+  'job-stream': addChunk,
   ping,
 };
 
@@ -39,17 +40,14 @@ export async function serveWorkers(
 ): Promise<void> {
   try {
     const token = readCredential(exchange.request.headers) ?? '';
-    const worker = await engine.authenticateWorker(token, path.endpointId, path.workerId);
+    const worker = await engine.authenticateWorker(token, path.workerId);
     const route = ROUTES[path.verb];
-    if (!worker || !route) {
-      log.warn(
-        { endpointId: path.endpointId, workerId: path.workerId },
-        'a worker was refused: its token is not for this worker and endpoint',
-      );
-      await refuse(exchange);
-      return;
+    if (!worker || !route || worker.endpointId !== path.endpointId) {
+      const { endpointId, workerId } = path;
+      log.warn({ endpointId, workerId }, 'a worker was refused: its token is not for this worker and endpoint');
+      return await refuse(exchange, worker ? FOREIGN : UNKNOWN);
     }
-    await route(engine, exchange, path);
+    await route(engine, exchange, { ...path, worker });
   } catch (thrown) {
     const error = toWherryError(thrown);
     if (error.code === 'INTERNAL') log.error({ err: thrown, verb: path.verb }, 'a worker request failed');
@@ -57,10 +55,14 @@ export async function serveWorkers(
   }
 }
 
-async function refuse(exchange: Exchange): Promise<void> {
+const UNKNOWN = { status: 401, body: '{"error":"this token is not for this worker"}' } as const;
+/** A worker of another endpoint learns nothing about this one (decision 16). */
+const FOREIGN = { status: 404, body: '{"error":"there is no such worker here"}' } as const;
+
+async function refuse(exchange: Exchange, { status, body }: { readonly status: number; readonly body: string }): Promise<void> {
   exchange.request.resume();
   await delay(REFUSAL_DELAY_MS, undefined, { signal: exchange.signal }).catch(() => {});
-  sendJson(exchange, 401, '{"error":"this token is not for this worker"}');
+  sendJson(exchange, status, body);
 }
 
 async function takeOne(engine: Engine, exchange: Exchange, { workerId }: WorkerPath): Promise<void> {
@@ -98,17 +100,19 @@ async function done(engine: Engine, exchange: Exchange, { workerId, jobId }: Wor
   sendJson(exchange, 200, '{}');
 }
 
-/** Streams are not kept in this version; the worker goes on. */
-async function ignore(_engine: Engine, exchange: Exchange): Promise<void> {
-  exchange.request.resume();
+/** A chunk that cannot be kept is not the worker's to try again: it goes on, and the job fails. */
+async function addChunk(engine: Engine, exchange: Exchange, { workerId, jobId }: WorkerPath): Promise<void> {
+  const text = await readBody(exchange, JOB_LIMITS.resultBytes);
+  if (text === undefined) await engine.done(workerId, jobId, { error: `a chunk is larger than ${JOB_LIMITS.resultBytes} bytes` });
+  else await engine.addChunk(workerId, jobId, sliceMembers(text)?.raw.get('output') ?? 'null');
   sendJson(exchange, 200, '{}');
 }
 
-async function ping(engine: Engine, exchange: Exchange, { workerId }: WorkerPath): Promise<void> {
+async function ping(engine: Engine, exchange: Exchange, { worker }: { readonly worker: Worker }): Promise<void> {
   const { query } = exchange;
   const jobIds = (query.get('job_id') ?? '').split(',').filter((id) => id !== '');
   const isUnhealthy = query.get('status') === 'unhealthy';
   const unhealthy = `fitness check ${query.get('check') ?? ''} failed: ${query.get('reason') ?? 'no reason was given'}`;
-  await engine.ping(workerId, isUnhealthy ? { jobIds, unhealthy } : { jobIds });
+  await engine.ping(worker, isUnhealthy ? { jobIds, unhealthy } : { jobIds });
   sendJson(exchange, 200, '{}');
 }

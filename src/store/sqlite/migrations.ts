@@ -1,19 +1,13 @@
 import { WherryError } from '../../base/errors.js';
-import { ENDPOINT_TYPES } from '../../domain/endpoint.js';
-import { JOB_STATES } from '../../domain/job.js';
-import { ROLLOUT_STATES } from '../../domain/release.js';
-import { WORKER_STATES } from '../../domain/worker.js';
 import type { Database } from './driver.js';
 
-const among = (values: readonly string[]) => values.map((value) => `'${value}'`).join(', ');
-
-/** Forward only, never edited once released. */
+/** Forward only, never edited once released: the lists of states are written out, so that a new state needs a new step. */
 const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
   {
     name: '0001-first',
     sql: `
 CREATE TABLE endpoint (
-  id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL CHECK (type IN (${among(ENDPOINT_TYPES)})), template TEXT,
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL CHECK (type IN ('queue', 'load-balancer')), template TEXT,
   settings TEXT NOT NULL, active_release INTEGER, paused_reason TEXT, created_at INTEGER NOT NULL,
   completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, retried INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -24,32 +18,39 @@ CREATE TABLE release (
 ) STRICT;
 CREATE TABLE rollout (
   endpoint_id TEXT NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE, from_release INTEGER, to_release INTEGER NOT NULL,
-  share INTEGER NOT NULL, state TEXT NOT NULL CHECK (state IN (${among(ROLLOUT_STATES)})), reason TEXT,
+  share INTEGER NOT NULL, state TEXT NOT NULL CHECK (state IN ('PROVING', 'CANARY', 'DONE', 'REVERTED')), reason TEXT,
   started_at INTEGER NOT NULL, ended_at INTEGER, PRIMARY KEY (endpoint_id, to_release)
 ) STRICT;
 CREATE UNIQUE INDEX rollout_open ON rollout (endpoint_id) WHERE state IN ('PROVING', 'CANARY');
 CREATE TABLE job (
   seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, endpoint_id TEXT NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
-  state TEXT NOT NULL CHECK (state IN (${among(JOB_STATES)})), input TEXT NOT NULL, extras TEXT,
-  is_sync INTEGER NOT NULL, is_low_priority INTEGER NOT NULL, execution_timeout_ms INTEGER NOT NULL, expires_at INTEGER NOT NULL,
-  submitted_at INTEGER NOT NULL, claimed_at INTEGER, finished_at INTEGER, worker_id TEXT, release INTEGER, pinned_release INTEGER,
+  state TEXT NOT NULL CHECK (state IN ('IN_QUEUE', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT')), input TEXT NOT NULL, extras TEXT,
+  is_sync INTEGER NOT NULL, priority INTEGER NOT NULL, webhook TEXT, batch_id TEXT, idempotency_key TEXT, execution_timeout_ms INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+  submitted_at INTEGER NOT NULL, queued_at INTEGER NOT NULL, claimed_at INTEGER, finished_at INTEGER, worker_id TEXT, release INTEGER, pinned_release INTEGER,
   attempt INTEGER NOT NULL DEFAULT 0, is_confirmed INTEGER NOT NULL DEFAULT 0, lease_until INTEGER, output TEXT, error TEXT,
-  retain_until INTEGER,
+  retain_until INTEGER, is_tombstone INTEGER NOT NULL DEFAULT 0,
+  chunks INTEGER NOT NULL DEFAULT 0, chunks_delivered INTEGER NOT NULL DEFAULT 0, stream_bytes INTEGER NOT NULL DEFAULT 0,
   CHECK ((state IN ('IN_QUEUE', 'IN_PROGRESS')) = (finished_at IS NULL)),
   CHECK ((state = 'IN_PROGRESS') = (lease_until IS NOT NULL))
 ) STRICT;
-CREATE INDEX job_queue ON job (endpoint_id, is_low_priority, seq) WHERE state = 'IN_QUEUE';
+CREATE INDEX job_queue ON job (endpoint_id, priority, seq) WHERE state = 'IN_QUEUE';
 CREATE INDEX job_live ON job (worker_id) WHERE state = 'IN_PROGRESS';
 CREATE INDEX job_progress ON job (endpoint_id) WHERE state = 'IN_PROGRESS';
 CREATE INDEX job_expiry ON job (expires_at) WHERE state IN ('IN_QUEUE', 'IN_PROGRESS');
-CREATE INDEX job_retention ON job (retain_until) WHERE retain_until IS NOT NULL;
+CREATE INDEX job_retention ON job (retain_until) WHERE retain_until IS NOT NULL AND is_tombstone = 0;
+CREATE INDEX job_tombstone ON job (retain_until) WHERE is_tombstone = 1;
+CREATE UNIQUE INDEX job_idempotency ON job (endpoint_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX job_batch ON job (batch_id, seq) WHERE batch_id IS NOT NULL;
 CREATE INDEX job_endpoint ON job (endpoint_id, seq);
+CREATE TABLE chunk (
+  job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, number INTEGER NOT NULL, output TEXT NOT NULL, PRIMARY KEY (job_id, number)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE attempt (
   job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, worker_id TEXT NOT NULL, PRIMARY KEY (job_id, worker_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE worker (
   id TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE, release INTEGER NOT NULL,
-  state TEXT NOT NULL CHECK (state IN (${among(WORKER_STATES)})), token_hash TEXT NOT NULL, runtime TEXT NOT NULL, handle TEXT,
+  state TEXT NOT NULL CHECK (state IN ('THROTTLED', 'INITIALIZING', 'IDLE', 'RUNNING', 'FROZEN', 'DRAINING', 'UNHEALTHY', 'STOPPED')), token_hash TEXT NOT NULL, runtime TEXT NOT NULL, handle TEXT,
   is_candidate INTEGER NOT NULL, created_at INTEGER NOT NULL, ready_at INTEGER, last_seen_at INTEGER, idle_since INTEGER,
   stopped_at INTEGER, exit_code INTEGER, reason TEXT
 ) STRICT;

@@ -1,7 +1,7 @@
-import type { Job } from '../../domain/job.js';
+import { JOB_PRIORITIES, type Job } from '../../domain/job.js';
 import type { ClaimRequest, EndRequest, JobFilter, NewJob, QueueSample, SettleRequest, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
-import type { Database, Row } from './driver.js';
+import type { Database, Row, SqlValue } from './driver.js';
 import { readJob } from './rows.js';
 
 type QueueVerbs = Pick<
@@ -9,22 +9,25 @@ type QueueVerbs = Pick<
   | 'enqueue'
   | 'claim'
   | 'extend'
-  | 'setProgress'
   | 'settle'
   | 'end'
   | 'requeue'
-  | 'unclaim'
   | 'purge'
   | 'getJob'
   | 'listJobs'
   | 'listOverdue'
+  | 'shortenRetention'
   | 'sweep'
   | 'sampleQueue'
 >;
 
+/** So long a tombstone says why a job is not known any more. */
+const TOMBSTONE_MS = 3_600_000;
 /** Stopped workers are kept this long, so that their logs can be found. */
 const WORKER_RETENTION_MS = 7 * 86_400_000;
 
+/** Chunks belong to one try of a job. */
+const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0';
 const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?, retain_until = ?, lease_until = NULL`;
 
 /** The queue verbs on SQLite: hand-written, prepared once. */
@@ -46,13 +49,24 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     return job;
   };
 
+  /** A job past its retention gives its key back. */
+  const findEarlier = (endpointId: string, key: string, now: number): Job | undefined => {
+    const row = sql.byKey.get(endpointId, key);
+    if (!row) return undefined;
+    const job = readJob(row);
+    if (job.retainUntil === null || job.retainUntil > now) return job;
+    sql.dropKey.run(job.id);
+    return undefined;
+  };
+
   return {
     enqueue: (job: NewJob, now) =>
       commits.write(
         () => {
-          const { id, endpointId, input, extras, isSync, isLowPriority, executionTimeoutMs, expiresAt } = job;
-          sql.enqueue.run(id, endpointId, input, extras, Number(isSync), Number(isLowPriority), executionTimeoutMs, expiresAt, now);
-          return { ...job, ...FRESH, submittedAt: now };
+          const earlier = job.idempotencyKey === null ? undefined : findEarlier(job.endpointId, job.idempotencyKey, now);
+          if (earlier) return earlier;
+          sql.enqueue.run(...valuesOf(job, now));
+          return { ...job, ...FRESH, submittedAt: now, queuedAt: now };
         },
         { isDurable: true, step: 'submit' },
       ),
@@ -85,11 +99,6 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         for (const id of confirmed) sql.confirm.run(id, workerId);
       }),
 
-    setProgress: ({ jobId, workerId, output }) =>
-      commits.write(() => {
-        sql.progress.run(output, jobId, workerId);
-      }),
-
     settle: (request: SettleRequest) =>
       commits.write(
         () => {
@@ -110,27 +119,20 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         { isDurable: true },
       ),
 
-    requeue: (jobId, workerId, now) =>
+    requeue: ({ jobId, workerId }, cause, now) =>
       commits.write(
         () => {
-          const row = sql.requeue.get(jobId, workerId);
+          const row = cause === 'retry' ? sql.retry.get(now, jobId, now) : sql[cause].get(jobId, workerId);
           if (!row) return undefined;
           const job = readJob(row);
-          sql.countRetried.run(job.endpointId);
-          free(workerId, now);
+          if (cause === 'lost') sql.countRetried.run(job.endpointId);
+          if (cause === 'withdrawn') sql.dropAttempt.run(jobId, workerId);
+          sql.dropChunks.run(jobId);
+          if (cause !== 'retry') free(workerId, now);
           return job;
         },
-        { isDurable: true },
+        { isDurable: cause !== 'withdrawn' },
       ),
-
-    unclaim: (jobId, workerId, now) =>
-      commits.write(() => {
-        const row = sql.unclaim.get(jobId, workerId);
-        if (!row) return undefined;
-        sql.dropAttempt.run(jobId, workerId);
-        free(workerId, now);
-        return readJob(row);
-      }),
 
     purge: (endpointId, retainUntil, now) =>
       commits.write(() => sql.purge.all(now, retainUntil, endpointId).map(({ id }) => String(id)), { isDurable: true }),
@@ -140,19 +142,27 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
       return row && readJob(row);
     },
 
-    listJobs: async ({ endpointId, states, workerId, limit }: JobFilter) =>
-      sql.listJobs.all(endpointId, states ? JSON.stringify(states) : null, workerId ?? null, limit).map(readJob),
+    listJobs: async ({ endpointId, states, workerId, batchId, limit }: JobFilter) =>
+      sql.listJobs.all(endpointId, states ? JSON.stringify(states) : null, workerId ?? null, limit, batchId ?? null).map(readJob),
 
     listOverdue: async (now) => sql.overdue.all(now, now, now).map(readJob),
+
+    shortenRetention: (jobId, retainUntil) =>
+      commits.write(() => {
+        sql.shorten.run(retainUntil, jobId);
+      }),
 
     sweep: (now) =>
       commits.write(() => {
         sql.sweepWorkers.run(now - WORKER_RETENTION_MS);
-        return Number(sql.sweepJobs.run(now).changes);
+        sql.sweepTombstones.run(now - TOMBSTONE_MS);
+        const buried = sql.bury.all(now);
+        for (const { id } of buried) sql.dropChunks.run(String(id));
+        return buried.length;
       }),
 
     sampleQueue: async (endpointId): Promise<QueueSample> => {
-      const row = sql.sample.get(endpointId, endpointId, endpointId, endpointId, endpointId) ?? {};
+      const row = sql.sample.get(endpointId) ?? {};
       return {
         completed: Number(row['completed'] ?? 0),
         failed: Number(row['failed'] ?? 0),
@@ -166,11 +176,17 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
   };
 }
 
+/** The first in line of a priority; the limit inside keeps it one step in the index. */
+const oldest = (priority: number) =>
+  `SELECT at FROM (SELECT queued_at AS at FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority = ${priority} ORDER BY seq LIMIT 1)`;
+
 function prepare(db: Database) {
   return {
     enqueue:
-      db.prepare(`INSERT INTO job (id, endpoint_id, state, input, extras, is_sync, is_low_priority, execution_timeout_ms, expires_at, submitted_at)
-      VALUES (?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?, ?)`),
+      db.prepare(`INSERT INTO job (id, endpoint_id, state, input, extras, is_sync, priority, webhook, batch_id, idempotency_key, execution_timeout_ms, expires_at, submitted_at, queued_at)
+      VALUES (?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+    dropKey: db.prepare('UPDATE job SET idempotency_key = NULL WHERE id = ?'),
+    byKey: db.prepare('SELECT * FROM job WHERE endpoint_id = ? AND idempotency_key = ?'),
     hasQueued: db.prepare(`SELECT 1 FROM job WHERE endpoint_id = ? AND state = 'IN_QUEUE' LIMIT 1`),
     canClaim: db.prepare(`SELECT 1 FROM worker WHERE id = ? AND state IN ('INITIALIZING', 'IDLE', 'RUNNING')`),
     // One job a statement with `seq = (SELECT … LIMIT 1)`: measured faster than IN (…). The worker never gets a job twice.
@@ -178,7 +194,7 @@ function prepare(db: Database) {
       db.prepare(`UPDATE job SET state = 'IN_PROGRESS', attempt = attempt + 1, claimed_at = ?, worker_id = ?, release = ?, lease_until = ?, is_confirmed = 0, output = NULL
       WHERE seq = (SELECT seq FROM job AS j WHERE endpoint_id = ? AND state = 'IN_QUEUE' AND (pinned_release IS NULL OR pinned_release = ?)
         AND NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = j.id AND worker_id = ?)
-        ORDER BY is_low_priority, seq LIMIT 1) RETURNING *`),
+        ORDER BY priority, seq LIMIT 1) RETURNING *`),
     addAttempt: db.prepare('INSERT INTO attempt (job_id, worker_id) VALUES (?, ?)'),
     occupyWorker: db.prepare(
       `UPDATE worker SET state = 'RUNNING', idle_since = NULL, last_seen_at = ?, ready_at = coalesce(ready_at, ?) WHERE id = ?`,
@@ -188,16 +204,18 @@ function prepare(db: Database) {
     seeWorker: db.prepare('UPDATE worker SET last_seen_at = ? WHERE id = ?'),
     extend: db.prepare(`UPDATE job SET lease_until = ? WHERE worker_id = ? AND state = 'IN_PROGRESS'`),
     confirm: db.prepare(`UPDATE job SET is_confirmed = 1 WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS'`),
-    progress: db.prepare(`UPDATE job SET output = ?, is_confirmed = 1 WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS'`),
     settle: db.prepare(`${FINISH} WHERE id = ? AND worker_id = ? AND endpoint_id = ? AND state = 'IN_PROGRESS' RETURNING *`),
     end: db.prepare(
       `${FINISH} WHERE id = ? AND state IN ('IN_QUEUE', 'IN_PROGRESS') AND state IN (SELECT value FROM json_each(?)) RETURNING *`,
     ),
-    requeue: db.prepare(
-      `UPDATE job SET state = 'IN_QUEUE', lease_until = NULL, output = NULL WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS' RETURNING *`,
+    lost: db.prepare(
+      `UPDATE job SET state = 'IN_QUEUE', lease_until = NULL, output = NULL, ${NO_STREAM} WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS' RETURNING *`,
     ),
-    unclaim: db.prepare(
-      `UPDATE job SET state = 'IN_QUEUE', lease_until = NULL, attempt = attempt - 1 WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS' RETURNING *`,
+    retry:
+      db.prepare(`UPDATE job SET state = 'IN_QUEUE', queued_at = ?, finished_at = NULL, retain_until = NULL, output = NULL, error = NULL,
+      attempt = 0, is_confirmed = 0, claimed_at = NULL, ${NO_STREAM} WHERE id = ? AND state IN ('FAILED', 'TIMED_OUT') AND retain_until > ? RETURNING *`),
+    withdrawn: db.prepare(
+      `UPDATE job SET state = 'IN_QUEUE', lease_until = NULL, output = NULL, is_confirmed = 0, attempt = attempt - 1, ${NO_STREAM} WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS' RETURNING *`,
     ),
     dropAttempt: db.prepare('DELETE FROM attempt WHERE job_id = ? AND worker_id = ?'),
     purge: db.prepare(
@@ -207,20 +225,31 @@ function prepare(db: Database) {
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
-    listJobs: db.prepare(`SELECT * FROM job WHERE endpoint_id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
-      AND (?3 IS NULL OR worker_id = ?3) ORDER BY seq DESC LIMIT ?4`),
+    listJobs:
+      db.prepare(`SELECT * FROM job WHERE endpoint_id = ?1 AND is_tombstone = 0 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
+      AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5) ORDER BY seq DESC LIMIT ?4`),
     overdue:
       db.prepare(`SELECT * FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
       UNION SELECT * FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ?`),
-    sweepJobs: db.prepare('DELETE FROM job WHERE retain_until < ?'),
+    shorten: db.prepare('UPDATE job SET retain_until = min(retain_until, ?) WHERE id = ? AND retain_until IS NOT NULL'),
+    bury: db.prepare(`UPDATE job SET is_tombstone = 1, input = 'null', extras = NULL, output = NULL, error = NULL, webhook = NULL, idempotency_key = NULL, ${NO_STREAM}
+      WHERE retain_until < ? AND is_tombstone = 0 RETURNING id`),
+    dropChunks: db.prepare('DELETE FROM chunk WHERE job_id = ?'),
+    sweepTombstones: db.prepare('DELETE FROM job WHERE retain_until < ? AND is_tombstone = 1'),
     sweepWorkers: db.prepare(`DELETE FROM worker WHERE state = 'STOPPED' AND stopped_at < ?`),
     sample: db.prepare(`SELECT completed, failed, retried,
-      (SELECT count(*) FROM job WHERE endpoint_id = ? AND state = 'IN_QUEUE') AS in_queue,
-      (SELECT count(*) FROM job WHERE endpoint_id = ? AND state = 'IN_QUEUE' AND is_low_priority = 0) AS queued_normal,
-      (SELECT submitted_at FROM job WHERE endpoint_id = ? AND state = 'IN_QUEUE' AND is_low_priority = 0 ORDER BY seq LIMIT 1) AS oldest,
-      (SELECT count(*) FROM job WHERE endpoint_id = ? AND state = 'IN_PROGRESS') AS in_progress
-      FROM endpoint WHERE id = ?`),
+      (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE') AS in_queue,
+      (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority < 2) AS queued_normal,
+      (SELECT min(at) FROM (${oldest(0)} UNION ALL ${oldest(1)})) AS oldest,
+      (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_PROGRESS') AS in_progress
+      FROM endpoint WHERE id = ?1`),
   };
+}
+
+function valuesOf(job: NewJob, now: number): SqlValue[] {
+  const { id, endpointId, input, extras, isSync, priority, webhook, batchId, idempotencyKey, executionTimeoutMs, expiresAt } = job;
+  const service = [Number(isSync), JOB_PRIORITIES.indexOf(priority), webhook, batchId, idempotencyKey];
+  return [id, endpointId, input, extras, ...service, executionTimeoutMs, expiresAt, now, now];
 }
 
 /** What a job is that was just submitted; reading it back would cost as much as writing it. */
@@ -232,6 +261,7 @@ const FRESH = {
   release: null,
   attempt: 0,
   isConfirmed: false,
+  chunks: 0,
   leaseUntil: null,
   output: null,
   error: null,

@@ -1,5 +1,5 @@
 import type { Endpoint } from '../../domain/endpoint.js';
-import type { Job, JobState } from '../../domain/job.js';
+import { JOB_PRIORITIES, type Job, type JobState } from '../../domain/job.js';
 import type { Release, Rollout, RolloutState } from '../../domain/release.js';
 import type { Worker, WorkerState } from '../../domain/worker.js';
 import type { Row } from './driver.js';
@@ -18,10 +18,14 @@ export function readJob(row: Row): Job {
     input: text(row, 'input'),
     extras: textOrNull(row, 'extras'),
     isSync: row['is_sync'] === 1,
-    isLowPriority: row['is_low_priority'] === 1,
+    priority: JOB_PRIORITIES[int(row, 'priority')] ?? 'normal',
+    webhook: textOrNull(row, 'webhook'),
+    batchId: textOrNull(row, 'batch_id'),
+    idempotencyKey: textOrNull(row, 'idempotency_key'),
     executionTimeoutMs: int(row, 'execution_timeout_ms'),
     expiresAt: int(row, 'expires_at'),
     submittedAt: int(row, 'submitted_at'),
+    queuedAt: int(row, 'queued_at'),
     claimedAt: intOrNull(row, 'claimed_at'),
     finishedAt: intOrNull(row, 'finished_at'),
     workerId: textOrNull(row, 'worker_id'),
@@ -29,6 +33,7 @@ export function readJob(row: Row): Job {
     attempt: int(row, 'attempt'),
     isConfirmed: row['is_confirmed'] === 1,
     leaseUntil: intOrNull(row, 'lease_until'),
+    chunks: int(row, 'chunks'),
     output: textOrNull(row, 'output'),
     error: textOrNull(row, 'error'),
     retainUntil: intOrNull(row, 'retain_until'),

@@ -8,6 +8,7 @@ import { createEndpoints } from './endpoints.js';
 import { migrate } from './migrations.js';
 import { createQueue } from './queue.js';
 import { createRecords } from './records.js';
+import { createStreams } from './streams.js';
 import { createWorkers } from './workers.js';
 
 export interface SqliteStoreOptions {
@@ -35,6 +36,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   return {
     ...createEndpoints(db, commits),
     ...createQueue(db, commits),
+    ...createStreams(db, commits),
     ...createWorkers(db, commits),
     ...createRecords(db, commits),
     close: async () => {

@@ -1,0 +1,82 @@
+import { WherryError } from '../base/errors.js';
+import { JOB_LIMITS } from '../domain/job.js';
+import type { Submission } from '../engine/engine.js';
+import { type Exchange, readBody } from './exchange.js';
+import { sliceMembers } from './raw-json.js';
+
+/** Keys of the body that are not for the worker. */
+const OWN_KEYS = new Set(['id', 'input', 'policy', 'webhook', 'webhookV2']);
+
+/** The body of /run and /runsync (job-api §3), with the `Idempotency-Key` header. Throws REQUEST_INVALID, INPUT_TOO_LARGE. */
+export async function readSubmission(
+  exchange: Exchange,
+  { endpointId, isSync }: { readonly endpointId: string; readonly isSync: boolean },
+): Promise<Submission> {
+  const limit = isSync ? JOB_LIMITS.runsyncBytes : JOB_LIMITS.runBytes;
+  const text = await readBody(exchange, limit);
+  if (text === undefined) throw new WherryError('INPUT_TOO_LARGE', `the body is larger than ${limit / 1024 / 1024} MiB`);
+  const body = sliceMembers(text);
+  if (!body) throw new WherryError('REQUEST_INVALID', 'the body is not a JSON object');
+  const input = body.raw.get('input');
+  if (input === undefined) throw new WherryError('REQUEST_INVALID', "the body has no 'input'");
+  const extras = [...body.raw].filter(([name]) => !OWN_KEYS.has(name)).map(([name, raw]) => `${JSON.stringify(name)}:${raw}`);
+  const webhook = readWebhook(body.parsed['webhook']);
+  const idempotencyKey = readIdempotencyKey(exchange);
+  return {
+    endpointId,
+    isSync,
+    input,
+    extras: extras.length === 0 ? null : `{${extras.join(',')}}`,
+    ...readPolicy(body.parsed['policy']),
+    ...(webhook !== undefined && { webhook }),
+    ...(idempotencyKey !== undefined && { idempotencyKey }),
+  };
+}
+
+function readWebhook(value: unknown): string | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
+  if (url && (url.protocol === 'http:' || url.protocol === 'https:')) return url.href;
+  throw new WherryError('REQUEST_INVALID', 'webhook is not an http or https URL');
+}
+
+const KEY_LENGTH = 255;
+
+function readIdempotencyKey({ request }: Exchange): string | undefined {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return undefined;
+  if (typeof key === 'string' && key !== '' && key.length <= KEY_LENGTH) return key;
+  throw new WherryError('REQUEST_INVALID', `the Idempotency-Key header is not 1 to ${KEY_LENGTH} characters`);
+}
+
+function readPolicy(policy: unknown): Pick<Submission, 'priority' | 'executionTimeoutMs' | 'ttlMs'> {
+  if (policy === undefined || policy === null) return {};
+  if (typeof policy !== 'object') throw new WherryError('REQUEST_INVALID', 'policy is not an object');
+  const { executionTimeout, ttl, lowPriority } = policy as Record<string, unknown>;
+  const executionTimeoutMs = readRange('policy.executionTimeout', executionTimeout, JOB_LIMITS.executionTimeoutMs);
+  const ttlMs = readRange('policy.ttl', ttl, JOB_LIMITS.ttlMs);
+  return {
+    ...(lowPriority === true && { priority: 'low' as const }),
+    ...(executionTimeoutMs !== undefined && { executionTimeoutMs }),
+    ...(ttlMs !== undefined && { ttlMs }),
+  };
+}
+
+function readRange(name: string, value: unknown, { min, max }: { readonly min: number; readonly max: number }): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new WherryError('REQUEST_INVALID', `${name} is invalid; must be between ${min} and ${max}`);
+}
+
+/** A whole number in the query string; undefined when it is absent. Throws REQUEST_INVALID with RunPod's words. */
+export function readInteger(
+  { query }: Exchange,
+  name: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number | undefined {
+  const text = query.get(name);
+  if (text === null) return undefined;
+  const value = Number(text);
+  if (text !== '' && Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new WherryError('REQUEST_INVALID', `${name} is invalid; must be between ${min} and ${max}`);
+}
