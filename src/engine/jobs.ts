@@ -161,7 +161,9 @@ export async function retry(core: Core, endpointId: string, jobId: string): Prom
       hint: 'only FAILED and TIMED_OUT jobs get a new run; submit the input as a new job',
     });
   }
-  if (!core.polls.wake(endpointId)) core.wake(endpointId);
+  core.polls.wake(endpointId);
+  // The workers there are may have had it already.
+  core.wake(endpointId);
   return again;
 }
 

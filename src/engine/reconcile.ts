@@ -78,7 +78,10 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   if (endpoint.activeRelease !== null) await scale(core, { endpoint, serving, workers, backoff });
   const { inQueue } = await core.store.sampleQueue(endpointId);
   // A net below the wake-ups: a queued job and a worker that waits do not stay apart for longer than a tick.
-  if (inQueue > 0) core.polls.wake(endpointId);
+  if (inQueue > 0) {
+    await replaceUseless(core, serving);
+    core.polls.wake(endpointId);
+  }
   return workers.length > 0 || inQueue > 0 || rollout !== undefined || endpoint.settings.scale.min > 0;
 }
 
@@ -142,6 +145,17 @@ async function scale(core: Core, { endpoint, serving, workers, backoff }: ScaleV
   for (const id of decideStops(views, policy, now)) {
     const worker = up.find((candidate) => candidate.id === id);
     if (worker) drain(core, worker, up.length > policy.max ? 'there are more than max' : 'it was idle long enough', IDLE_GRACE_MS);
+  }
+}
+
+/** A worker that had every job that waits may have none of them again: another one has to take its place. */
+async function replaceUseless(core: Core, serving: readonly Worker[]): Promise<void> {
+  for (const worker of serving.filter(({ id, state }) => state === 'IDLE' && core.polls.isWaiting(id))) {
+    const { id, endpointId } = worker;
+    const [untried] = await core.store.listJobs({ endpointId, states: ['IN_QUEUE'], untriedBy: id, limit: 1 });
+    const now = await core.store.getWorker(id);
+    if (!untried && now?.state === 'IDLE' && (await core.store.sampleQueue(endpointId)).inQueue > 0)
+      drain(core, worker, 'it had every job that waits before', IDLE_GRACE_MS);
   }
 }
 

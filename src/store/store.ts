@@ -104,6 +104,8 @@ export interface JobFilter {
   readonly states?: readonly JobState[];
   readonly workerId?: string;
   readonly batchId?: string;
+  /** Only jobs that this worker did not have before. */
+  readonly untriedBy?: string;
   readonly limit: number;
 }
 

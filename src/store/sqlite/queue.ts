@@ -142,8 +142,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
       return row && readJob(row);
     },
 
-    listJobs: async ({ endpointId, states, workerId, batchId, limit }: JobFilter) =>
-      sql.listJobs.all(endpointId, states ? JSON.stringify(states) : null, workerId ?? null, limit, batchId ?? null).map(readJob),
+    listJobs: async ({ endpointId, states, workerId, batchId, untriedBy, limit }: JobFilter) => {
+      const wanted = states ? JSON.stringify(states) : null;
+      return sql.listJobs.all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, untriedBy ?? null).map(readJob);
+    },
 
     listOverdue: async (now) => sql.overdue.all(now, now, now).map(readJob),
 
@@ -227,7 +229,8 @@ function prepare(db: Database) {
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
     listJobs:
       db.prepare(`SELECT * FROM job WHERE endpoint_id = ?1 AND is_tombstone = 0 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
-      AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5) ORDER BY seq DESC LIMIT ?4`),
+      AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5)
+      AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id AND worker_id = ?6)) ORDER BY seq DESC LIMIT ?4`),
     overdue:
       db.prepare(`SELECT * FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
       UNION SELECT * FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ?`),
