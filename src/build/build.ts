@@ -48,7 +48,8 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
     project.base === 'scratch' ? undefined : request.pullBase(project.base, platform),
   ]);
   if (base)
-    for (const { digest } of base.manifest.layers) if (!(await layout.has(digest))) await layout.writeBlob(base.openBlob(digest), digest);
+    for (const layer of base.manifest.layers)
+      if (!(await layout.has(layer))) await layout.writeBlob(base.openBlob(layer.digest), layer.digest);
   const layers: BuiltLayer[] = [];
   for (const plan of planned.layers) layers.push(await buildLayer(plan, store));
   const { descriptor, manifest, config } = await writeImage(

@@ -1,10 +1,22 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStage, runCli, type Stage } from '../stage.js';
+import { ECHO, nodeProject } from './projects.js';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -211,6 +223,18 @@ describe('a built image', () => {
       error_traceback: expect.stringContaining('handler.py'),
     });
     expect(await stage.runsync('pyfail', 'set')).toMatchObject({ status: 'FAILED', error: expect.stringContaining('JSON') });
+  });
+
+  it('packs a layer again whose file is shorter than it was', async () => {
+    const dir = stage.project('short', nodeProject('short', ECHO));
+    const { layers } = await build(dir);
+    const code = layers.find(({ role }) => role === 'code');
+    const file = join(stage.dataDir, 'images/blobs/sha256', code?.digest.slice(7) ?? '');
+    const { size } = statSync(file);
+    truncateSync(file, size - 1);
+    const again = await build(dir);
+    expect(again.layers.find(({ role }) => role === 'code')).toMatchObject({ digest: code?.digest, isCached: false });
+    expect(statSync(file).size).toBe(size);
   });
 
   it('is the same for a copy of the project', async () => {

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import type { Digest } from '../../oci/digest.js';
+import { syncDirectory } from '../../oci/durable-file.js';
 import { APP_ROOT, type ImageConfig, LABELS } from '../../oci/manifest.js';
 import { unpackTar } from '../../oci/tar.js';
 import type { ImageSource } from '../runtime.js';
 import { resolveInterpreter } from './interpreter.js';
-import { findChange, readSeal, type Seal, sealTree, syncFolder } from './seal.js';
+import { findChange, readSeal, type Seal, sealTree } from './seal.js';
 
 /** An image that is ready to run: everything a start needs, in memory. */
 export interface PreparedImage {
@@ -111,7 +112,7 @@ async function unpackRoot(image: ImageName, root: string, wanted: readonly strin
       renameSync(root, former);
     }
     renameSync(draft, root);
-    await syncFolder(roots);
+    await syncDirectory(roots);
     return seal;
   } finally {
     for (const left of [draft, former]) await rm(left, { recursive: true, force: true });

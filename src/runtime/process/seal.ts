@@ -2,6 +2,7 @@ import { lstatSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFil
 import { lstat, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCodeOf } from '../../base/errors.js';
+import { syncDirectory } from '../../oci/durable-file.js';
 
 /** One file, folder or link of a sealed tree. */
 export interface SealedEntry {
@@ -41,7 +42,7 @@ export async function sealTree(root: string, top: string): Promise<Seal> {
   } finally {
     await handle.close();
   }
-  await syncFolder(root);
+  await syncDirectory(root);
   return seal;
 }
 
@@ -76,20 +77,10 @@ export function copyTree({ root, seal, top, target }: { root: string; seal: Seal
 async function settleEntry(file: string): Promise<void> {
   const found = await lstat(file);
   if (found.isSymbolicLink()) return;
-  if (found.isDirectory()) return syncFolder(file);
+  if (found.isDirectory()) return syncDirectory(file);
   const handle = await open(file, 'r');
   try {
     await handle.chmod(found.mode & 0o555);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Makes renames and new names in a folder durable. */
-export async function syncFolder(dir: string): Promise<void> {
-  const handle = await open(dir, 'r');
-  try {
     await handle.sync();
   } finally {
     await handle.close();
