@@ -2,8 +2,9 @@ import { access, readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { type Digest, parseDigest } from '../oci/digest.js';
+import { syncDirectory } from '../oci/durable-file.js';
 import { isRepository, isTag } from '../oci/reference.js';
-import { syncDirectory, unlessMissing } from './blob-files.js';
+import { unlessMissing } from './blob-files.js';
 
 /** Paths of repositories on disk. Each is built from checked names only: a bad one throws NAME_INVALID or DIGEST_INVALID. */
 export interface RepositoryTree {

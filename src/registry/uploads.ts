@@ -3,7 +3,8 @@ import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import type { Digest } from '../oci/digest.js';
-import { asStorage, mismatch, type OwnedBlobFiles, unlessMissing, writeAll } from './blob-files.js';
+import { writeAll } from '../oci/durable-file.js';
+import { asStorage, mismatch, type OwnedBlobFiles, unlessMissing } from './blob-files.js';
 
 /** Blobs on their way in. Steps on one upload happen one after the other; an upload survives a restart for a day. */
 export interface Uploads {
@@ -107,7 +108,7 @@ async function append(upload: Upload, source: AsyncIterable<Uint8Array>, start: 
   if (!handle) throw unknownUpload(upload.id);
   try {
     for await (const part of source) {
-      await writeAll(handle, part, upload.size);
+      await asStorage(writeAll(handle, part, upload.size));
       upload.hash.update(part);
       upload.size += part.length;
     }

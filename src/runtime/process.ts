@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
@@ -10,7 +10,8 @@ import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
 import { endLeftovers } from './process/members.js';
 import { MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
-import { type PreparedImage, prepareImage } from './process/root.js';
+import { type PreparedImage, prepareImage, pycacheOf } from './process/root.js';
+import { copyTree, findChange } from './process/seal.js';
 import type { Handle, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, WorkerSpec } from './runtime.js';
 
 const CONNECT_MS = 10_000;
@@ -118,7 +119,18 @@ class ProcessRuntime implements Runtime {
     rmSync(join(this.#options.dataDir, 'workers', workerId), { recursive: true, force: true });
   }
 
-  #prepare(image: WorkerSpec['image']): Promise<PreparedImage> {
+  /** Ready and unchanged: a worker starts from the bytes of the digest, whatever an earlier one did to the unpacked files. */
+  async #prepare(image: WorkerSpec['image']): Promise<PreparedImage> {
+    const known = this.#prepared.get(image.digest);
+    if (known === undefined) return this.#prepareOnce(image);
+    const { root, seal } = await known;
+    if (findChange(root, seal) === undefined) return known;
+    // Another start may have seen it too, and be at work already.
+    if (this.#prepared.get(image.digest) === known) this.#prepared.delete(image.digest);
+    return this.#prepareOnce(image);
+  }
+
+  #prepareOnce(image: WorkerSpec['image']): Promise<PreparedImage> {
     const known = this.#prepared.get(image.digest);
     if (known !== undefined) return known;
     const preparing = prepareImage(image, this.#options, (label) => this.#interpreter(label));
@@ -143,9 +155,9 @@ class ProcessRuntime implements Runtime {
     const dir = join(dataDir, 'workers', spec.workerId);
     const [cwd, home, tmp] = [join(dir, 'work'), join(dir, 'home'), join(dir, 'tmp')];
     for (const folder of [cwd, home, tmp]) mkdirSync(folder, { recursive: true, mode: 0o700 });
-    for (const name of image.appEntries) symlinkSync(join(image.root, APP_ROOT, 'app', name), join(cwd, name));
-    // Compiled modules are kept beside the read-only root, so that the second start imports them quickly.
-    const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: join(dataDir, 'cache', 'pycache', spec.image.digest.slice(7)) } : {};
+    copyTree({ ...image, top: `${APP_ROOT.slice(1)}/app`, target: cwd });
+    // Compiled modules are kept beside the root, which must not change, so that the second start imports them quickly.
+    const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: pycacheOf(dataDir, spec.image.digest) } : {};
     const env = {
       PATH: searchPath,
       HOME: home,

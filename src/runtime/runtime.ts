@@ -51,7 +51,7 @@ export interface Runtime {
   prepare(image: { readonly repository: string; readonly digest: Digest }): Promise<void>;
   /** Throws RUNTIME_UNAVAILABLE; then nothing runs. */
   startWorker(spec: WorkerSpec): Promise<Handle>;
-  /** SIGTERM, grace, SIGKILL; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
+  /** SIGTERM to its main process, grace, SIGKILL to all; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
   stopWorker(workerId: string, graceMs: number): Promise<void>;
   /** Ids of the workers that run now. */
   list(): Promise<readonly string[]>;
