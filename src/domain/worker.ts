@@ -13,6 +13,30 @@ export const WORKER_EDGES: Readonly<Record<WorkerState, readonly WorkerState[]>>
   STOPPED: [],
 };
 
+/** How a worker was started, beside its own moments. Milliseconds since the epoch. */
+export interface WorkerStart {
+  /** The image was ready to run. */
+  readonly preparedAt: number;
+  /** Bytes that had to be brought here; 0 when they were here. */
+  readonly bytes: number;
+  readonly isCached: boolean;
+  /** The runtime said that it runs. */
+  readonly startedAt: number;
+}
+
+/** The cold start of a job, step by step: milliseconds after its submission, null for a step that is not known. */
+export interface Timeline {
+  /** RFC 3339. */
+  readonly acceptedAt: string;
+  readonly decide: number | null;
+  readonly pull: { readonly at: number | null; readonly bytes: number; readonly cached: boolean } | null;
+  readonly create: number | null;
+  readonly start: number | null;
+  readonly ready: number | null;
+  readonly take: number | null;
+  readonly done: number | null;
+}
+
 /** One running instance of one release. */
 export interface Worker {
   readonly id: string;
@@ -27,6 +51,8 @@ export interface Worker {
   /** Started to prove its release; above `max`, counted apart. */
   readonly isCandidate: boolean;
   readonly createdAt: number;
+  /** Null until it runs. */
+  readonly start: WorkerStart | null;
   /** First take or ping. */
   readonly readyAt: number | null;
   readonly lastSeenAt: number | null;

@@ -7,6 +7,7 @@ import type { Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
 import { cancel, purge, requireEndpoint, requireJob, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import { createLogs } from './logs.js';
+import { noteJob } from './notes.js';
 import { ping } from './ping.js';
 import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
@@ -90,6 +91,7 @@ export function createEngine(options: EngineOptions): Engine {
     submit: (submission) => submit(core, submission),
     waitFor: (job, timeoutMs, signal) => waitForJob(core, job, { timeoutMs, signal }),
     getJob: (endpointId, jobId) => requireJob(core, endpointId, jobId),
+    noteJob: (job) => noteJob(core, backoff, job),
     listJobs: async (filter) => {
       await requireEndpoint(core, filter.endpointId);
       return store.listJobs(filter);

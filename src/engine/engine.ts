@@ -3,7 +3,8 @@ import type { Log } from '../base/log.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobPriority } from '../domain/job.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
-import type { Worker } from '../domain/worker.js';
+import type { Waiting } from '../domain/waiting.js';
+import type { Timeline, Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { JobFilter, Store } from '../store/store.js';
 
@@ -84,6 +85,12 @@ export interface LogFilter {
   readonly limit: number;
 }
 
+/** What the job API says of a job beside RunPod's fields: why it waits, or how its cold start went. */
+export interface JobNotes {
+  readonly waiting?: Waiting;
+  readonly timeline?: Timeline;
+}
+
 /** Which job, named as a client does. */
 export interface JobName {
   readonly endpointId: string;
@@ -125,6 +132,8 @@ export interface Engine {
   waitFor(job: { readonly endpointId: string; readonly jobId: string }, timeoutMs: number, signal: AbortSignal): Promise<Job>;
   /** Throws JOB_UNKNOWN, also for a job of another endpoint and past its retention. */
   getJob(endpointId: string, jobId: string): Promise<Job>;
+  /** Why a queued job waits, or how the cold start of another one went. */
+  noteJob(job: Job): Promise<JobNotes>;
   listJobs(filter: JobFilter): Promise<readonly Job[]>;
   /** Idempotent on terminal jobs. Throws JOB_UNKNOWN. */
   cancel(endpointId: string, jobId: string): Promise<Job>;

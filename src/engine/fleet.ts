@@ -144,6 +144,7 @@ function newWorker({ core, release, token, isCandidate }: { core: Core; release:
     handle: null,
     isCandidate,
     createdAt: core.clock.now(),
+    start: null,
     readyAt: null,
     lastSeenAt: null,
     idleSince: null,
@@ -167,8 +168,9 @@ async function startWorker(core: Core, { worker, release, token }: { worker: Wor
       ...(spec.resources.memoryBytes !== undefined && { memoryBytes: spec.resources.memoryBytes }),
     },
   };
-  const handle = await core.runtime.startWorker(workerSpec);
-  await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle) });
+  const { handle, ...prepared } = await core.runtime.startWorker(workerSpec);
+  const start = { ...prepared, startedAt: core.clock.now() };
+  await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
 }
 
 /** worker-protocol §1.1 and §1.3: placeholders stay literal, each URL has a query already; users cannot override these. */

@@ -12,7 +12,7 @@ import { endLeftovers } from './process/members.js';
 import { MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
 import { type PreparedImage, prepareImage, pycacheOf } from './process/root.js';
 import { copyTree, findChange } from './process/seal.js';
-import type { Handle, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, WorkerSpec } from './runtime.js';
+import type { ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
 
 const CONNECT_MS = 10_000;
 const RETRY_MS = 1_000;
@@ -78,8 +78,11 @@ class ProcessRuntime implements Runtime {
     await this.#prepare(image);
   }
 
-  async startWorker(spec: WorkerSpec): Promise<Handle> {
+  async startWorker(spec: WorkerSpec): Promise<StartedWorker> {
+    const before = await this.#prepared.get(spec.image.digest)?.catch(() => undefined);
     const image = await this.#prepare(spec.image);
+    const isCached = image === before || image.unpackedBytes === 0;
+    const prepared = { preparedAt: this.#options.clock.now(), bytes: isCached ? 0 : image.unpackedBytes, isCached };
     const link = await this.#connected();
     if (this.#known.has(spec.workerId)) {
       throw new WherryError('RUNTIME_UNAVAILABLE', `start of worker '${spec.workerId}' refused: it exists already`, {
@@ -90,7 +93,7 @@ class ProcessRuntime implements Runtime {
     try {
       const order = this.#writeOrder(spec, image);
       const { pid } = (await link.request({ verb: 'spawn', order })) as Started;
-      return { pid, startedAt: this.#options.clock.now() };
+      return { handle: { pid, startedAt: this.#options.clock.now() }, ...prepared };
     } catch (cause) {
       this.#known.delete(spec.workerId);
       await this.#retract(spec.workerId);

@@ -39,7 +39,17 @@ export interface RuntimeCapabilities {
   };
 }
 
-/** Runs workers. `list` is the truth after a restart; `startWorker` gives a handle or throws; `stopWorker` is idempotent. */
+/** A worker that runs, and what it took to bring its image here. */
+export interface StartedWorker {
+  readonly handle: Handle;
+  /** When the image was ready. */
+  readonly preparedAt: number;
+  /** Bytes that were fetched or unpacked; 0 when all was here. */
+  readonly bytes: number;
+  readonly isCached: boolean;
+}
+
+/** Runs workers. `list` is the truth after a restart; `startWorker` gives a running worker or throws; `stopWorker` is idempotent. */
 export interface Runtime {
   readonly name: string;
   readonly capabilities: RuntimeCapabilities;
@@ -50,7 +60,7 @@ export interface Runtime {
   /** Makes the image ready to start quickly (verify, unpack). Throws RUNTIME_REFUSED with the runtime that could run it. */
   prepare(image: { readonly repository: string; readonly digest: Digest }): Promise<void>;
   /** Throws RUNTIME_UNAVAILABLE; then nothing runs. */
-  startWorker(spec: WorkerSpec): Promise<Handle>;
+  startWorker(spec: WorkerSpec): Promise<StartedWorker>;
   /** SIGTERM to its main process, grace, SIGKILL to all; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
   stopWorker(workerId: string, graceMs: number): Promise<void>;
   /** Ids of the workers that run now. */

@@ -1,4 +1,5 @@
 import { isTerminal, type Job } from '../domain/job.js';
+import type { JobNotes } from '../engine/engine.js';
 
 /** The answer to a submission: the same for every repetition of it (extension B9). */
 export function formatReceipt({ id }: Pick<Job, 'id'>): string {
@@ -16,8 +17,8 @@ function delayOf({ queuedAt, claimedAt, finishedAt }: Job): number {
   return Math.max(0, (claimedAt ?? finishedAt ?? queuedAt) - queuedAt);
 }
 
-/** The job object of job-api §4 as JSON text; `output` and `error` are the worker's own text. */
-export function formatJob(job: Job): string {
+/** The job object of job-api §4 as JSON text; `output` and `error` are the worker's own text. The notes are extensions (B1, B8). */
+export function formatJob(job: Job, notes: JobNotes = {}): string {
   const members = [`"id":${JSON.stringify(job.id)}`, `"status":"${job.state}"`];
   const isEnded = isTerminal(job.state);
   if (job.claimedAt !== null && job.state !== 'IN_QUEUE') {
@@ -31,5 +32,7 @@ export function formatJob(job: Job): string {
   if (job.state === 'COMPLETED') members.push(`"output":${job.output ?? 'null'}`);
   else if (job.output !== null) members.push(`"output":${job.output}`);
   if (job.error !== null) members.push(`"error":${job.error}`);
+  if (notes.waiting) members.push(`"waiting":${JSON.stringify({ ...notes.waiting, since: new Date(notes.waiting.since).toISOString() })}`);
+  if (notes.timeline) members.push(`"timeline":${JSON.stringify(notes.timeline)}`);
   return `{${members.join(',')}}`;
 }

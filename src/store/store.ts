@@ -2,7 +2,7 @@ import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.j
 import type { Job, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { Release, Rollout, RolloutState } from '../domain/release.js';
-import type { Worker, WorkerState } from '../domain/worker.js';
+import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
 /** Plain records kept through the generic contract, by kind. `decision` is a scaler decision, `setting` is server state (instance id, port). */
 export interface RecordKinds {
@@ -90,6 +90,7 @@ export interface WorkerChange {
   readonly id: string;
   readonly state?: WorkerState;
   readonly handle?: string;
+  readonly start?: WorkerStart;
   readonly isCandidate?: boolean;
   readonly readyAt?: number;
   readonly lastSeenAt?: number;

@@ -303,13 +303,13 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
       () => expect([told.exit('w-1'), told.exit('w-2')]).toEqual(Array(2).fill({ exitCode: null, signal: 'SIGKILL' })),
       within,
     );
-    expect([isAlive(pid), isAlive(Number(worker['pid']))]).toEqual([false, false]);
+    expect([isAlive(pid), isAlive(Number(worker.handle['pid']))]).toEqual([false, false]);
     expect(await runtime.list()).toEqual([]);
     expect(await startAndRead('w-3', "console.log('again');")).toBe('again');
   });
 
   it('ends leftovers before the first start when supervisor and server died together', async () => {
-    const handle = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
+    const { handle } = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
     await runtime.stop();
     const [supervisor = 0] = supervisorsOf(opened.dataDir);
     process.kill(supervisor, 'SIGKILL');
@@ -332,7 +332,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
   it('ends workers and supervisor when no server comes back', async () => {
     await opened.close();
     await begin({ orphanMs: 100 });
-    const handle = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
+    const { handle } = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
     await runtime.stop();
     await vi.waitFor(() => expect([isAlive(Number(handle['pid'])), supervisorsOf(opened.dataDir)]).toEqual([false, []]), within);
   });
@@ -351,7 +351,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
   });
 
   it('names the pid of the worker itself, not that of a shell in between', async () => {
-    const handle = await runtime.startWorker(specOf('w-1', opened.image('console.log(process.pid);')));
+    const { handle } = await runtime.startWorker(specOf('w-1', opened.image('console.log(process.pid);')));
     await vi.waitFor(() => expect(told.lines('w-1')).toEqual([String(handle['pid'])]), within);
   });
 

@@ -46,6 +46,7 @@ function workerOf(id: string, more: Partial<Worker> = {}): Worker {
     handle: null,
     isCandidate: false,
     createdAt: NOW,
+    start: null,
     readyAt: null,
     lastSeenAt: null,
     idleSince: null,

@@ -20,6 +20,8 @@ export interface PreparedImage {
   readonly kind: 'node' | 'python';
   /** What the root must be; see {@link findChange}. */
   readonly seal: Seal;
+  /** What unpacking wrote; 0 when it was there. */
+  readonly unpackedBytes: number;
 }
 
 export interface RootOptions {
@@ -40,12 +42,15 @@ export async function prepareImage(image: ImageName, options: RootOptions, inter
   const labels = readLabels(image, config?.Labels ?? {});
   const interpreter = await interpreterFor(labels.interpreter, options);
   const root = rootOf(options.dataDir, image.digest);
+  const sound = await findSound(root, options.log);
+  const seal = sound ?? (await unpackRoot(image, root, labels.layers, options));
   return {
     config: config ?? {},
     root,
     interpreter,
     kind: labels.interpreter.startsWith('node') ? 'node' : 'python',
-    seal: (await findSound(root, options.log)) ?? (await unpackRoot(image, root, labels.layers, options)),
+    seal,
+    unpackedBytes: sound ? 0 : seal.reduce((sum, { size }) => sum + size, 0),
   };
 }
 

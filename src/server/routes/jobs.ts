@@ -1,5 +1,5 @@
 import { toWherryError, WherryError } from '../../base/errors.js';
-import { JOB_LIMITS } from '../../domain/job.js';
+import { JOB_LIMITS, type Job } from '../../domain/job.js';
 import type { Engine } from '../../engine/engine.js';
 import { authenticate, mayUse } from '../auth.js';
 import { type Exchange, sendJson } from '../exchange.js';
@@ -70,19 +70,23 @@ async function run(engine: Engine, exchange: Exchange, { endpointId }: JobPath):
 async function runsync(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
   const waitMs = readInteger(exchange, 'wait', JOB_LIMITS.waitMs) ?? JOB_LIMITS.waitMs.initial;
   const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: true }));
-  sendJson(exchange, 200, formatJob(await engine.waitFor({ endpointId, jobId: job.id }, waitMs, exchange.signal)));
+  await sendJob(engine, exchange, await engine.waitFor({ endpointId, jobId: job.id }, waitMs, exchange.signal));
+}
+
+async function sendJob(engine: Engine, exchange: Exchange, job: Job): Promise<void> {
+  sendJson(exchange, 200, formatJob(job, await engine.noteJob(job)));
 }
 
 async function status(engine: Engine, exchange: Exchange, { endpointId, id }: JobPath): Promise<void> {
   const keepMs = readInteger(exchange, 'ttl', { min: 0, max: JOB_LIMITS.ttlMs.max });
   const job = await engine.getJob(endpointId, id);
   if (keepMs !== undefined) await engine.shortenRetention({ endpointId, jobId: id }, keepMs);
-  sendJson(exchange, 200, formatJob(job));
+  await sendJob(engine, exchange, job);
 }
 
 async function statusSync(engine: Engine, exchange: Exchange, { endpointId, id }: JobPath): Promise<void> {
   const waitMs = readInteger(exchange, 'wait', JOB_LIMITS.waitMs) ?? JOB_LIMITS.waitMs.initial;
-  sendJson(exchange, 200, formatJob(await engine.waitFor({ endpointId, jobId: id }, waitMs, exchange.signal)));
+  await sendJob(engine, exchange, await engine.waitFor({ endpointId, jobId: id }, waitMs, exchange.signal));
 }
 
 /** Keys `status` and `stream` are there whatever happened to the job (job-api §13.2). */

@@ -51,7 +51,7 @@ CREATE TABLE attempt (
 CREATE TABLE worker (
   id TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE, release INTEGER NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('THROTTLED', 'INITIALIZING', 'IDLE', 'RUNNING', 'FROZEN', 'DRAINING', 'UNHEALTHY', 'STOPPED')), token_hash TEXT NOT NULL, runtime TEXT NOT NULL, handle TEXT,
-  is_candidate INTEGER NOT NULL, created_at INTEGER NOT NULL, ready_at INTEGER, last_seen_at INTEGER, idle_since INTEGER,
+  is_candidate INTEGER NOT NULL, created_at INTEGER NOT NULL, start TEXT, ready_at INTEGER, last_seen_at INTEGER, idle_since INTEGER,
   stopped_at INTEGER, exit_code INTEGER, reason TEXT
 ) STRICT;
 CREATE INDEX worker_live ON worker (endpoint_id) WHERE state <> 'STOPPED';

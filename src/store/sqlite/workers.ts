@@ -16,7 +16,7 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
   const change =
     db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle), is_candidate = coalesce(?4, is_candidate),
     ready_at = coalesce(ready_at, ?5), last_seen_at = coalesce(?6, last_seen_at), idle_since = CASE WHEN ?7 THEN ?8 ELSE idle_since END,
-    stopped_at = coalesce(?9, stopped_at), exit_code = coalesce(?10, exit_code), reason = coalesce(?11, reason)
+    stopped_at = coalesce(?9, stopped_at), exit_code = coalesce(?10, exit_code), reason = coalesce(?11, reason), start = coalesce(?13, start)
     WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?12))) RETURNING *`);
 
   return {
@@ -52,6 +52,7 @@ function valuesOf(change: WorkerChange): SqlValue[] {
     change.exitCode ?? null,
     change.reason ?? null,
     change.state === undefined ? '[]' : JSON.stringify(statesBefore(change.state)),
+    change.start === undefined ? null : JSON.stringify(change.start),
   ];
 }
 

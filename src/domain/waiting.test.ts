@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest';
+import { explainWait, WAIT_REASONS, type WaitSample } from './waiting.js';
+
+const NOW = 1_000_000;
+const CALM: WaitSample = {
+  priority: 'normal',
+  queuedAt: NOW - 5_000,
+  queued: 1,
+  hasRelease: true,
+  isProving: false,
+  pausedReason: null,
+  max: 2,
+  starting: 0,
+  startingSince: null,
+  busy: 0,
+  idle: 1,
+  stopping: 0,
+  pulling: 0,
+  nextStartAt: 0,
+  lastEnd: null,
+};
+const NONE = { idle: 0 } as const;
+const END = { at: NOW - 300, reason: 'exited with code 3: no such file', isStarted: true };
+
+describe('explainWait', () => {
+  it.each([
+    ['next', {}],
+    ['paused', { ...NONE, pausedReason: 'paused by request', max: 0 }],
+    ['no-release', { ...NONE, hasRelease: false }],
+    ['parked', { ...NONE, max: 0 }],
+    ['crash-looping', { ...NONE, nextStartAt: NOW + 700, lastEnd: END }],
+    ['no-capacity', { ...NONE, nextStartAt: NOW + 700, lastEnd: { ...END, isStarted: false } }],
+    ['pulling', { ...NONE, starting: 1, pulling: 1, startingSince: NOW - 50 }],
+    ['starting', { ...NONE, starting: 1, startingSince: NOW - 50 }],
+    ['starting', { ...NONE, hasRelease: false, isProving: true, starting: 1, startingSince: NOW - 50 }],
+    ['stopping', { ...NONE, stopping: 2 }],
+    ['at-max-workers', { ...NONE, busy: 2, queued: 9 }],
+    ['low-priority', { ...NONE, priority: 'low' }],
+  ] as const)('says %s', (reason, change) => {
+    const waiting = explainWait({ ...CALM, ...change }, NOW);
+    expect(waiting.reason).toBe(reason);
+    expect(waiting.evidence).not.toBe('');
+    expect(waiting.next).not.toBe('');
+  });
+
+  it('shows the evidence of a crash loop: how the last worker ended, and when', () => {
+    const waiting = explainWait({ ...CALM, ...NONE, nextStartAt: NOW + 700, lastEnd: END }, NOW);
+    expect(waiting).toMatchObject({ since: END.at, evidence: expect.stringContaining('exited with code 3: no such file') });
+    expect(waiting.next).toContain('700 ms');
+  });
+
+  it('names every reason it can give', () => {
+    expect(new Set(WAIT_REASONS).size).toBe(WAIT_REASONS.length);
+  });
+});

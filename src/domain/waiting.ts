@@ -1,0 +1,99 @@
+import type { JobPriority } from './job.js';
+
+/** Why a queued job waits (extension B1). One word a reason, the same in API, console and CLI. */
+export const WAIT_REASONS = [
+  'no-release',
+  'paused',
+  'parked',
+  'no-capacity',
+  'crash-looping',
+  'pulling',
+  'starting',
+  'stopping',
+  'at-max-workers',
+  'low-priority',
+  'next',
+] as const;
+export type WaitReason = (typeof WAIT_REASONS)[number];
+
+/** The answer to "why is my job queued": what holds it, since when, what shows it, what to do. Moments in milliseconds. */
+export interface Waiting {
+  readonly reason: WaitReason;
+  readonly since: number;
+  /** What was seen: counts, exit code, last log line. */
+  readonly evidence: string;
+  /** One sentence for the person who waits. */
+  readonly next: string;
+}
+
+/** What is known of an endpoint at the moment somebody asks. */
+export interface WaitSample {
+  readonly priority: JobPriority;
+  readonly queuedAt: number;
+  /** Jobs that wait, this one too. */
+  readonly queued: number;
+  readonly hasRelease: boolean;
+  /** A release that was never active is being proved. */
+  readonly isProving: boolean;
+  readonly pausedReason: string | null;
+  readonly max: number;
+  /** Live workers that may serve, by what they do; `startedAt` of the oldest that starts. */
+  readonly starting: number;
+  readonly startingSince: number | null;
+  readonly busy: number;
+  readonly idle: number;
+  readonly stopping: number;
+  /** After crashes the next start waits until then; 0 when it does not. */
+  readonly nextStartAt: number;
+  /** Of `starting`, those whose image is not there yet. */
+  readonly pulling: number;
+  /** The newest worker that ended by itself; `isStarted` is false when the runtime could not start it. */
+  readonly lastEnd: { readonly at: number; readonly reason: string; readonly isStarted: boolean } | null;
+}
+
+/** The first thing that holds the job, the one that no other change would help against first. */
+export function explainWait(sample: WaitSample, now: number): Waiting {
+  const { queuedAt: since, max, busy, idle, starting, stopping } = sample;
+  const said = (reason: WaitReason, evidence: string, next: string, at = since): Waiting => ({ reason, since: at, evidence, next });
+  const last = sample.lastEnd === null ? '' : `; the last worker: ${sample.lastEnd.reason}`;
+  if (sample.pausedReason !== null) return said('paused', sample.pausedReason, 'mend the cause, then deploy again or resume the endpoint');
+  if (!sample.hasRelease && !sample.isProving) return said('no-release', `no release serves${last}`, 'deploy an image to the endpoint');
+  if (max === 0) return said('parked', 'scale.max is 0', 'set scale.max to 1 or more');
+  if (sample.nextStartAt > now && busy + idle + starting === 0) {
+    const waitMs = sample.nextStartAt - now;
+    if (sample.lastEnd?.isStarted === false)
+      return said(
+        'no-capacity',
+        `no worker can be started: ${sample.lastEnd.reason}`,
+        `the next try is in ${waitMs} ms`,
+        sample.lastEnd.at,
+      );
+    return said(
+      'crash-looping',
+      `workers end without finishing a job${last}`,
+      `the next one starts in ${waitMs} ms; see the logs`,
+      sample.lastEnd?.at,
+    );
+  }
+  if (starting > 0 && busy + idle === 0) {
+    const reason = sample.pulling === starting ? 'pulling' : 'starting';
+    return said(reason, `${starting} starting${last}`, 'nothing to do, it is served once a worker is ready', sample.startingSince ?? since);
+  }
+  if (stopping > 0 && busy + idle + starting === 0)
+    return said('stopping', `${stopping} old ones still stop`, 'new workers start when they are gone');
+  if (busy > 0 && busy + idle + starting + stopping >= max) {
+    return said(
+      'at-max-workers',
+      `${busy} of at most ${max} workers are busy, ${sample.queued} jobs wait`,
+      'raise scale.max to serve more at once',
+    );
+  }
+  if (sample.priority === 'low' && busy + idle + starting === 0) {
+    return said('low-priority', 'no worker runs, and a job of low priority starts none', 'it runs when a worker has nothing else to do');
+  }
+  return said(
+    'next',
+    `${sample.queued} jobs wait, ${busy} workers are busy, ${idle} idle, ${starting} starting`,
+    'nothing to do, it is served next',
+  );
+}
