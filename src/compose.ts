@@ -13,7 +13,7 @@ import { JOB_VERBS } from './domain/endpoint.js';
 import { createEngine } from './engine/create.js';
 import type { Digest } from './oci/digest.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
-import { createRegistryClient } from './registry/client.js';
+import { createRegistryClient, type RegistryClient } from './registry/client.js';
 import { readDockerCredentials } from './registry/credentials.js';
 import { createRegistryHandler } from './registry/handler.js';
 import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
@@ -84,6 +84,17 @@ export function packageRoot(): string {
   }
 }
 
+/** A client of another registry, with the credentials that `docker login` left. Throws CONFIG_INVALID. */
+export async function openRemoteRegistry(registry: string, environment: Environment, log: Log): Promise<RegistryClient> {
+  const configDir = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');
+  return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log });
+}
+
+/** The creation time that images get, in seconds; undefined when none was asked for. */
+export function readSourceDateEpoch(environment: Environment): string | undefined {
+  return environment['SOURCE_DATE_EPOCH'] || undefined;
+}
+
 export interface ServerOptions {
   readonly dataDir: string;
   readonly host?: string | undefined;
@@ -124,10 +135,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     blobs,
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
-    clientFor: async (registry) => {
-      const configDir = environment['DOCKER_CONFIG'] || join(homedir(), '.docker');
-      return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log });
-    },
+    clientFor: (registry) => openRemoteRegistry(registry, environment, log),
   });
   const runtime = createProcessRuntime({
     dataDir,

@@ -2,7 +2,7 @@ import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { findPlatform, type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Blobs } from './blobs.js';
 import type { PulledManifest, RegistryClient } from './client.js';
@@ -169,10 +169,10 @@ async function pullPlatform(context: Context, client: RegistryClient, { text, re
   return client.getManifest(repository, choosePlatform(manifest, text, context.architecture).digest);
 }
 
-function choosePlatform({ manifests }: Index, text: string, architecture: string): Descriptor {
-  const found = manifests.find(({ platform }) => platform?.os === 'linux' && platform.architecture === architecture);
+function choosePlatform(index: Index, text: string, architecture: string): Descriptor {
+  const found = findPlatform(index, { os: 'linux', architecture });
   if (found) return found;
-  const offered = manifests.map(({ platform }) => (platform ? `${platform.os}/${platform.architecture}` : 'unknown')).join(', ');
+  const offered = index.manifests.map(({ platform }) => (platform ? `${platform.os}/${platform.architecture}` : 'unknown')).join(', ');
   throw new WherryError('IMAGE_UNKNOWN', `image '${text}' has nothing for linux/${architecture}`, {
     hint: `it offers: ${offered || 'nothing'}`,
   });
