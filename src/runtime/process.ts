@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import type { Digest } from '../oci/digest.js';
 import { APP_ROOT } from '../oci/manifest.js';
 import { detectCgroups, hasController, removeGroups } from './process/cgroup.js';
 import { resolveArgv, resolveImageEnv } from './process/command.js';
@@ -10,7 +11,7 @@ import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
 import { endLeftovers } from './process/members.js';
 import { MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
-import { type PreparedImage, prepareImage, pycacheOf } from './process/root.js';
+import { type PreparedImage, prepareImage, pycacheOf, removeDrafts, removeRoots } from './process/root.js';
 import { copyTree, findChange } from './process/seal.js';
 import type { ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
 
@@ -44,7 +45,7 @@ class ProcessRuntime implements Runtime {
   readonly name = 'process';
   readonly capabilities: RuntimeCapabilities;
   readonly #options: ProcessRuntimeOptions;
-  readonly #prepared = new Map<string, Promise<PreparedImage>>();
+  readonly #prepared = new Map<Digest, Promise<PreparedImage>>();
   readonly #interpreters = new Map<string, Promise<string>>();
   /** Workers whose exit has not been told yet. */
   readonly #known = new Set<string>();
@@ -62,6 +63,7 @@ class ProcessRuntime implements Runtime {
   async start(events: RuntimeEvents): Promise<void> {
     this.#events = events;
     this.#isStopped = false;
+    if (this.#prepared.size === 0) removeDrafts(this.#options.dataDir);
     this.#link = openLink(this.#linkOptions());
     this.#adopt(await this.#link);
   }
@@ -76,6 +78,12 @@ class ProcessRuntime implements Runtime {
 
   async prepare(image: WorkerSpec['image']): Promise<void> {
     await this.#prepare(image);
+  }
+
+  async forgetImages(except: ReadonlySet<Digest>): Promise<void> {
+    await Promise.allSettled(this.#prepared.values());
+    for (const digest of this.#prepared.keys()) if (!except.has(digest)) this.#prepared.delete(digest);
+    await removeRoots(this.#options.dataDir, new Set([...except, ...this.#prepared.keys()]));
   }
 
   async startWorker(spec: WorkerSpec): Promise<StartedWorker> {

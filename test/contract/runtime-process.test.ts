@@ -260,6 +260,23 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(readdirSync(join(opened.dataDir, 'roots'))).toEqual([image.digest.slice(7)]);
   });
 
+  it('frees the unpacked roots of other images, and unpacks one of them again when it is needed', async () => {
+    const [kept, other] = [opened.image('console.log(1)'), opened.image('console.log(2)')];
+    for (const image of [kept, other]) await runtime.prepare(image);
+    await runtime.forgetImages(new Set([kept.digest]));
+    expect(readdirSync(join(opened.dataDir, 'roots'))).toEqual([kept.digest.slice(7)]);
+    expect(await startAndRead('w-1', 'console.log(2)')).toBe('2');
+    await runtime.prepare(kept);
+    expect(opened.source.opened).toEqual([kept.digest, other.digest, other.digest]);
+  });
+
+  it('removes at its start what a crash left of a root', async () => {
+    const next = opened.reopen();
+    mkdirSync(join(opened.dataDir, 'roots', '.draft-x', 'wherry'), { recursive: true });
+    await next.start(listen().events);
+    expect(readdirSync(join(opened.dataDir, 'roots'))).toEqual([]);
+  });
+
   it('makes unpacked files read-only, and unpacks a root again that was never finished', async () => {
     const image = opened.image('');
     const root = join(opened.dataDir, 'roots', image.digest.slice(7));

@@ -237,6 +237,17 @@ describe('a built image', () => {
     expect(statSync(file).size).toBe(size);
   });
 
+  it('is pushed without a look into the working directory when DOCKER_CONFIG is empty', async () => {
+    const dir = stage.project('elsewhere', { ...nodeProject('elsewhere', ECHO), 'config.json': 'not a config of docker' });
+    const env = { DOCKER_CONFIG: '', HOME: stage.dir };
+    const pushed = await runCli(['push', '.', '--to', `${new URL(stage.url).host}/elsewhere:1`, '--data', stage.dataDir], {
+      cwd: dir,
+      env,
+    });
+    expect(pushed.stderr).toContain('401');
+    expect(pushed.stderr).not.toContain('config.json');
+  });
+
   it('is the same for a copy of the project', async () => {
     const dir = stage.project('same', PYTHON);
     const copy = mkdtempSync(join(tmpdir(), 'wherry-copy-'));

@@ -1,9 +1,9 @@
-import { existsSync, renameSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
-import type { Digest } from '../../oci/digest.js';
+import { type Digest, isDigest } from '../../oci/digest.js';
 import { syncDirectory } from '../../oci/durable-file.js';
 import { APP_ROOT, type ImageConfig, LABELS } from '../../oci/manifest.js';
 import { unpackTar } from '../../oci/tar.js';
@@ -30,6 +30,8 @@ export interface RootOptions {
   readonly searchPath: string;
   readonly log: Log;
 }
+
+const DRAFT = '.draft-';
 
 type ImageName = { readonly repository: string; readonly digest: Digest };
 
@@ -62,6 +64,25 @@ export function rootOf(dataDir: string, digest: Digest): string {
 /** Where Python keeps the compiled modules of an image: beside its root, which is read-only. */
 export function pycacheOf(dataDir: string, digest: Digest): string {
   return join(dataDir, 'cache', 'pycache', digest.slice('sha256:'.length));
+}
+
+/** Removes the unpacked roots and compiled modules of other images. */
+export async function removeRoots(dataDir: string, except: ReadonlySet<Digest>): Promise<void> {
+  const roots = join(dataDir, 'roots');
+  for (const name of existsSync(roots) ? await readdir(roots) : []) {
+    const digest = `sha256:${name}`;
+    if (!isDigest(digest) || except.has(digest)) continue;
+    await rm(join(roots, name), { recursive: true, force: true });
+    await rm(pycacheOf(dataDir, digest), { recursive: true, force: true });
+  }
+}
+
+/** Removes what a crash left of roots that were being unpacked; before the first is. */
+export function removeDrafts(dataDir: string): void {
+  const roots = join(dataDir, 'roots');
+  for (const name of existsSync(roots) ? readdirSync(roots) : []) {
+    if (name.startsWith(DRAFT)) rmSync(join(roots, name), { recursive: true, force: true });
+  }
 }
 
 /** The seal of a root that is as it was unpacked; else undefined. */
@@ -98,7 +119,7 @@ function parseList(text: string | undefined): readonly string[] | undefined {
 async function unpackRoot(image: ImageName, root: string, wanted: readonly string[], { dataDir, images }: RootOptions): Promise<Seal> {
   const roots = join(dataDir, 'roots');
   await mkdir(roots, { recursive: true, mode: 0o700 });
-  const draft = await mkdtemp(join(roots, '.draft-'));
+  const draft = await mkdtemp(join(roots, DRAFT));
   const former = `${draft}-former`;
   try {
     const layers = new Map((await images.layers(image)).map((layer) => [layer.diffId, layer]));
