@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.js';
 import type { Log } from '../base/log.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
-import type { Job } from '../domain/job.js';
+import type { Job, JobFacts } from '../domain/job.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -100,7 +100,7 @@ export interface Engine {
   waitFor(job: { readonly endpointId: string; readonly jobId: string }, timeoutMs: number, signal: AbortSignal): Promise<Job>;
   /** Throws JOB_UNKNOWN, also for a job of another endpoint and past its retention. */
   getJob(endpointId: string, jobId: string): Promise<Job>;
-  listJobs(filter: JobFilter): Promise<readonly Job[]>;
+  listJobs(filter: JobFilter): Promise<readonly JobFacts[]>;
   /** Idempotent on terminal jobs. Throws JOB_UNKNOWN. */
   cancel(endpointId: string, jobId: string): Promise<Job>;
   /** Number of queued jobs ended. */

@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { WherryError } from '../base/errors.js';
 import { hashSecret } from '../base/ids.js';
-import type { Job } from '../domain/job.js';
+import type { Job, JobFacts } from '../domain/job.js';
 import type { Worker } from '../domain/worker.js';
 import { ATTEMPTS, type Core, HOLD_MS, LEASE_MS } from './core.js';
 import type { TakenJob } from './engine.js';
@@ -95,7 +95,7 @@ async function resolveLost(core: Core, worker: Worker): Promise<void> {
   }
 }
 
-async function heldJobs({ store }: Core, worker: Worker): Promise<readonly Job[]> {
+async function heldJobs({ store }: Core, worker: Worker): Promise<readonly JobFacts[]> {
   if (worker.state !== 'RUNNING') return [];
   return store.listJobs({ endpointId: worker.endpointId, workerId: worker.id, states: ['IN_PROGRESS'], limit: 1_000 });
 }
@@ -135,7 +135,7 @@ async function reportUnhealthy(core: Core, workerId: string, reason: string): Pr
 }
 
 /** Gives a job of a worker that is gone to another one, or fails it when it was tried often enough. */
-export async function giveBack(core: Core, job: Job, why: string): Promise<void> {
+export async function giveBack(core: Core, job: JobFacts, why: string): Promise<void> {
   if (job.workerId === null) return;
   if (job.attempt >= ATTEMPTS) {
     await endJob(core, job, { state: 'FAILED', error: `the worker ${why}; the job was tried ${job.attempt} times` }, ['IN_PROGRESS']);

@@ -2,7 +2,7 @@ import type { Job } from '../../domain/job.js';
 import type { ClaimRequest, EndRequest, JobFilter, NewJob, QueueSample, SettleRequest, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
 import type { Database, Row } from './driver.js';
-import { readJob } from './rows.js';
+import { JOB_FACTS, readJob, readJobFacts } from './rows.js';
 
 type QueueVerbs = Pick<
   Store,
@@ -141,9 +141,9 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     },
 
     listJobs: async ({ endpointId, states, workerId, limit }: JobFilter) =>
-      sql.listJobs.all(endpointId, states ? JSON.stringify(states) : null, workerId ?? null, limit).map(readJob),
+      sql.listJobs.all(endpointId, states ? JSON.stringify(states) : null, workerId ?? null, limit).map(readJobFacts),
 
-    listOverdue: async (now) => sql.overdue.all(now, now, now).map(readJob),
+    listOverdue: async (now, limit) => sql.overdue.all(now, now, now, limit).map(readJobFacts),
 
     sweep: (now) =>
       commits.write(() => {
@@ -207,11 +207,11 @@ function prepare(db: Database) {
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
-    listJobs: db.prepare(`SELECT * FROM job WHERE endpoint_id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
+    listJobs: db.prepare(`SELECT ${JOB_FACTS} FROM job WHERE endpoint_id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
       AND (?3 IS NULL OR worker_id = ?3) ORDER BY seq DESC LIMIT ?4`),
     overdue:
-      db.prepare(`SELECT * FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
-      UNION SELECT * FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ?`),
+      db.prepare(`SELECT ${JOB_FACTS} FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
+      UNION SELECT ${JOB_FACTS} FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ? LIMIT ?`),
     sweepJobs: db.prepare('DELETE FROM job WHERE retain_until < ?'),
     sweepWorkers: db.prepare(`DELETE FROM worker WHERE state = 'STOPPED' AND stopped_at < ?`),
     sample: db.prepare(`SELECT completed, failed, retried,
