@@ -5,7 +5,7 @@ import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionVal
 import { createCompletion } from './commands/completion.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
-import { logs, releases, rollback, status } from './commands/releases.js';
+import { logs, releases, resume, rollback, status } from './commands/releases.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
 import { createOutput, reportError } from './output.js';
@@ -22,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   jobs,
   releases,
   rollback,
+  resume,
   logs,
   status,
   serve,

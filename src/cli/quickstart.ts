@@ -2,10 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { createApiClient } from '../api/client.js';
 import { WherryError } from '../base/errors.js';
-import { composeServer, packageRoot, readServerFile, type StartedServer } from '../compose.js';
+import { packageRoot, type StartedServer } from '../compose.js';
 import { readProject } from '../project/read.js';
 import { type Context, untilStopped } from './command.js';
 import { buildPhase, deployPhases, pushPhase } from './motion.js';
+import { composeOwner } from './owner.js';
 import { createPhases, type Phase } from './phases.js';
 
 export interface QuickstartOptions {
@@ -27,9 +28,7 @@ interface Answer {
 export async function quickstart(context: Context, options: QuickstartOptions): Promise<number> {
   const { environment } = context;
   const { dataDir } = await context.settings();
-  const server = await composeServer({ dataDir, environment, host: options.host, port: options.port }).catch((thrown: unknown) =>
-    tellOwner(dataDir, thrown),
-  );
+  const server = await composeOwner({ dataDir, environment, host: options.host, port: options.port });
   try {
     const started = await server.start();
     if (started.notice) context.output.warn(started.notice);
@@ -48,15 +47,6 @@ export async function quickstart(context: Context, options: QuickstartOptions): 
   } finally {
     await server.stop({ stopWorkers: options.isOnce });
   }
-}
-
-async function tellOwner(dataDir: string, thrown: unknown): Promise<never> {
-  const owner = await readServerFile(dataDir);
-  if (!(thrown instanceof WherryError) || thrown.code !== 'DATA_LOCKED' || !owner) throw thrown;
-  throw new WherryError('DATA_LOCKED', `a server runs on '${dataDir}' already: ${owner.url} (process ${owner.pid})`, {
-    hint: 'use that one, stop it, or choose another directory with --data',
-    cause: thrown,
-  });
 }
 
 async function answerFrom(

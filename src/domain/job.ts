@@ -79,6 +79,9 @@ export interface Job {
   readonly retainUntil: number | null;
 }
 
+/** A job without its texts, which may be megabytes: what lists are made of. */
+export type JobFacts = Omit<Job, 'input' | 'extras' | 'output' | 'error'>;
+
 /** What a worker or the engine says about a job's end. */
 export interface Outcome {
   readonly state: TerminalState;

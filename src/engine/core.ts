@@ -28,8 +28,10 @@ export interface Core extends EngineOptions {
   readonly seen: Map<string, number>;
   /** When this server began: nobody could be heard of before. */
   readonly startedAt: number;
-  /** Recent queue lengths by endpoint. */
-  readonly depths: Map<string, { at: number; count: number }>;
+  /** Recent queue lengths by endpoint; `pending` are submissions that are not in the store yet. */
+  readonly depths: Map<string, { at: number; count: number; pending: number }>;
+  /** Endpoints that are being removed: nothing of them is started or accepted any more. */
+  readonly removals: Map<string, Promise<void>>;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */
   readonly life: { isStopped: boolean };
   /** Something changed that may need workers started or stopped. */
@@ -39,14 +41,19 @@ export interface Core extends EngineOptions {
 /** Starting and stopping of workers, which every use-case may ask for. */
 export interface Fleet {
   start(endpointId: string, release: number, options: { readonly isCandidate: boolean }): Promise<void>;
-  /** No more jobs; SIGTERM, `graceMs`, SIGKILL. Resolves when nothing of it runs. Idempotent. */
-  drain(workerId: string, options: { readonly reason: string; readonly graceMs: number }): Promise<void>;
+  /**
+   * No more jobs; SIGTERM, `graceMs`, SIGKILL. Without `graceMs` the jobs it holds may run as long as they are allowed to.
+   * Resolves when nothing of it runs. Idempotent: the shortest grace asked for counts.
+   */
+  drain(workerId: string, options: { readonly reason: string; readonly graceMs?: number }): Promise<void>;
+  /** True while a stop is under way, and for a moment after one that failed. */
+  isStopping(workerId: string): boolean;
   /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. */
   markReady(workerId: string): Promise<void>;
-  /** The runtime says it is gone. */
+  /** The runtime says it is gone. `isLost`: with the machine, the supervisor or while no server was there, so that it says nothing about its release. */
   recordExit(
     workerId: string,
-    exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string },
+    exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string; readonly isLost?: boolean },
   ): Promise<void>;
   /** A job was settled: the endpoint's workers do work. */
   recordSuccess(endpointId: string): void;

@@ -3,7 +3,7 @@ import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
 import { createBackoff } from './backoff.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
 import { deploy, rollback } from './deploy.js';
-import type { Engine, EngineOptions, Health } from './engine.js';
+import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
 import { cancel, purge, requireEndpoint, requireJob, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import { createLogs } from './logs.js';
@@ -12,6 +12,7 @@ import { ping } from './ping.js';
 import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
+import { removeEndpoint } from './remove.js';
 import { waitRollout } from './rollout.js';
 import { done } from './settle.js';
 import { createStops } from './stop-list.js';
@@ -40,6 +41,7 @@ export function createEngine(options: EngineOptions): Engine {
     seen: new Map(),
     startedAt: options.clock.now(),
     depths: new Map(),
+    removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
     get fleet() {
       return fleet;
@@ -54,6 +56,16 @@ export function createEngine(options: EngineOptions): Engine {
     return workers.filter((worker) => release === undefined || worker.release === release).map(({ id }) => id);
   };
 
+  /** A deploy that changed nothing ends a pause too: there is no rollout that would do it. */
+  const resumed = async (result: DeployResult): Promise<DeployResult> => {
+    const { endpointId } = result.release;
+    backoff.reset(endpointId);
+    if (result.rollout) return result;
+    await store.updateEndpoint(endpointId, { pausedReason: null });
+    core.wake(endpointId);
+    return result;
+  };
+
   return {
     async start() {
       await options.runtime.start({
@@ -65,7 +77,7 @@ export function createEngine(options: EngineOptions): Engine {
         exit: ({ workerId, exitCode, signal }) => {
           if (core.life.isStopped) return;
           const recorded = fleet
-            .recordExit(workerId, { exitCode, signal })
+            .recordExit(workerId, { exitCode, signal, isLost: exitCode === null && signal === null })
             .catch((cause: unknown) => options.log.error({ err: cause, workerId }, 'the exit of a worker could not be recorded'))
             .finally(() => exits.delete(recorded));
           exits.add(recorded);
@@ -137,24 +149,9 @@ export function createEngine(options: EngineOptions): Engine {
     },
     getEndpoint: (id) => requireEndpoint(core, id),
     listEndpoints: () => store.listEndpoints(),
-    async removeEndpoint(id) {
-      await requireEndpoint(core, id);
-      await store.updateEndpoint(id, { pausedReason: 'being removed' });
-      const workers = await store.listWorkers(id);
-      await Promise.all(workers.map((worker) => fleet.drain(worker.id, { reason: 'its endpoint is removed', graceMs: 1_000 })));
-      await store.removeEndpoint(id);
-      await core.logs.removeEndpoint(id);
-    },
-    async deploy(endpointId, request) {
-      const result = await deploy(core, endpointId, request);
-      backoff.reset(endpointId);
-      return result;
-    },
-    async rollback(endpointId, request) {
-      const result = await rollback(core, endpointId, request);
-      backoff.reset(endpointId);
-      return result;
-    },
+    removeEndpoint: (id) => removeEndpoint(core, id, () => reconciler.settle(id)),
+    deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
+    rollback: async (endpointId, request) => resumed(await rollback(core, endpointId, request)),
     async listReleases(endpointId) {
       await requireEndpoint(core, endpointId);
       return store.listReleases(endpointId);
@@ -184,7 +181,12 @@ async function adopt(core: Core): Promise<void> {
   const known = await core.store.listWorkers(undefined);
   for (const worker of known) {
     if (!running.has(worker.id))
-      await core.fleet.recordExit(worker.id, { exitCode: null, signal: null, reason: 'it ended while the server was away' });
+      await core.fleet.recordExit(worker.id, {
+        exitCode: null,
+        signal: null,
+        reason: 'it ended while the server was away',
+        isLost: true,
+      });
     else await core.store.extend(worker.id, { confirmed: [], leaseUntil: now + LEASE_MS }, now);
     if (!running.has(worker.id)) continue;
     for (const job of await core.store.listJobs({
@@ -196,7 +198,7 @@ async function adopt(core: Core): Promise<void> {
       core.occupations.begin(worker.id, job.id, job.claimedAt ?? now);
     if (worker.state === 'DRAINING') {
       core.fleet
-        .drain(worker.id, { reason: worker.reason ?? 'it was stopping', graceMs: 5_000 })
+        .drain(worker.id, { reason: worker.reason ?? 'it was stopping' })
         .catch((cause: unknown) => core.log.error({ err: cause }, 'a worker could not be stopped'));
     }
   }

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.js';
 import type { Log } from '../base/log.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
-import type { Job, JobPriority } from '../domain/job.js';
+import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
 import type { Waiting } from '../domain/waiting.js';
 import type { Timeline, Worker } from '../domain/worker.js';
@@ -136,7 +136,7 @@ export interface Engine {
   getJob(endpointId: string, jobId: string): Promise<Job>;
   /** Why a queued job waits, or how the cold start of another one went. */
   noteJob(job: Job): Promise<JobNotes>;
-  listJobs(filter: JobFilter): Promise<readonly Job[]>;
+  listJobs(filter: JobFilter): Promise<readonly JobFacts[]>;
   /** Idempotent on terminal jobs. Throws JOB_UNKNOWN. */
   cancel(endpointId: string, jobId: string): Promise<Job>;
   /** A new run of a FAILED or TIMED_OUT job. Throws JOB_UNKNOWN, JOB_EXPIRED, JOB_NOT_RETRYABLE. */

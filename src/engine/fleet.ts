@@ -1,5 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret, createWorkerId, hashSecret } from '../base/ids.js';
+import { JOB_LIMITS } from '../domain/job.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import { shortDigest } from '../oci/digest.js';
@@ -12,6 +13,10 @@ import { forgetWorker } from './stops.js';
 import { createWaiters } from './waiters.js';
 
 const EXIT_EVENT_MS = 500;
+/** Grace for a worker without a job, and for a worker to end after its last one. */
+const IDLE_GRACE_MS = 5_000;
+/** Pause after a stop that failed. */
+const STOP_RETRY_MS = 5_000;
 const NEVER = new AbortController().signal;
 
 /** How many last lines of a worker explain its end. */
@@ -19,14 +24,17 @@ const REASON_LINES = 20;
 
 /** Starts and stops workers and keeps their rows true. */
 export function createFleet(core: Core, backoff: Backoff): Fleet {
-  const drains = new Map<string, Promise<void>>();
+  const drains = new Map<string, { readonly until: number; readonly done: Promise<void> }>();
+  /** When a stop that failed may be tried again, by worker. */
+  const retries = new Map<string, number>();
   const exits = createWaiters<true>();
   const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) =>
-    core.logs.append({ endpointId: worker.endpointId, workerId: worker.id }, [
-      { at: core.clock.now(), source: 'system', jobId: null, text },
-    ]);
+    // What happens to workers does not depend on a line about it.
+    core.logs
+      .append({ endpointId: worker.endpointId, workerId: worker.id }, [{ at: core.clock.now(), source: 'system', jobId: null, text }])
+      .catch(() => {});
 
-  const recordExit: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason }) => {
+  const recordExit: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason, isLost = false }) => {
     const before = await core.store.getWorker(workerId);
     if (!before || before.state === 'STOPPED') return;
     const now = core.clock.now();
@@ -43,11 +51,13 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     for (const job of held) isQuarantined = (await giveBack(core, job, { why, isOwnDoing: isWanted, evidence })) || isQuarantined;
     // The job was to blame, not the release: the queue moves on.
     if (isQuarantined) backoff.reset(before.endpointId);
-    else if (!isWanted) await recordCrash(before, said === why ? why : `${why}: ${said}`);
+    // A lost worker is no crash: its endpoint is not paused for it, and its rollout goes on with another candidate.
+    else if (!isWanted && !isLost) await recordCrash(before, said === why ? why : `${why}: ${said}`);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
     forgetWorker(core, workerId);
     core.seen.delete(workerId);
+    retries.delete(workerId);
     core.wake(before.endpointId);
   };
 
@@ -60,18 +70,19 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     }
     const pause = backoff.recordCrash(worker.endpointId, core.clock.now());
     if (!pause) return;
-    const pausedReason = `${pause} workers in a row ended without finishing a job; the last: ${reason}`;
+    const pausedReason = `${pause} workers in a row ended without finishing a job (\`wherry resume ${worker.endpointId}\` tries again); the last: ${reason}`;
     await core.store.updateEndpoint(worker.endpointId, { pausedReason });
     core.log.warn({ endpointId: worker.endpointId }, 'endpoint paused: its workers crash');
   };
 
-  const stop = async (workerId: string, reason: string, graceMs: number): Promise<void> => {
+  const stop = async (workerId: string, reason: string, graceMs: number | undefined): Promise<void> => {
     const draining = await core.store.changeWorker({ id: workerId, state: 'DRAINING', reason });
     const worker = draining ?? (await core.store.getWorker(workerId));
     if (!worker || worker.state === 'STOPPED') return;
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, true);
-    await core.runtime.stopWorker(workerId, graceMs).catch((thrown: unknown) => {
+    // Asked now: a worker that drains gets no more jobs.
+    await core.runtime.stopWorker(workerId, graceMs ?? (await heldGrace(core, worker))).catch((thrown: unknown) => {
       if (!core.life.isStopped) throw thrown;
     });
     if (core.life.isStopped) return;
@@ -88,18 +99,30 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const worker = newWorker({ core, release, token, isCandidate });
       await core.store.addWorker(worker);
       await startWorker(core, { worker, release, token }).then(
-        () =>
-          say(worker, `started ${formatRelease(number)}, image ${shortDigest(release.image.digest)}${isCandidate ? ', as candidate' : ''}`),
+        async (isKept) => {
+          const image = shortDigest(release.image.digest);
+          if (isKept) await say(worker, `started ${formatRelease(number)}, image ${image}${isCandidate ? ', as candidate' : ''}`);
+        },
         (thrown: unknown) => recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}` }),
       );
     },
     drain(workerId, { reason, graceMs }) {
+      const now = core.clock.now();
+      const until = graceMs === undefined ? Number.POSITIVE_INFINITY : now + graceMs;
       const known = drains.get(workerId);
-      if (known && graceMs > 2_000) return known;
-      const drained = stop(workerId, reason, graceMs).finally(() => drains.delete(workerId));
-      drains.set(workerId, drained);
-      return drained;
+      if (known && known.until <= until) return known.done;
+      const done = stop(workerId, reason, graceMs)
+        .catch((thrown: unknown) => {
+          retries.set(workerId, core.clock.now() + STOP_RETRY_MS);
+          throw thrown;
+        })
+        .finally(() => {
+          if (drains.get(workerId)?.done === done) drains.delete(workerId);
+        });
+      drains.set(workerId, { until, done });
+      return done;
     },
+    isStopping: (workerId) => drains.has(workerId) || core.clock.now() < (retries.get(workerId) ?? 0),
     async markReady(workerId) {
       const worker = await core.store.getWorker(workerId);
       const now = core.clock.now();
@@ -127,10 +150,20 @@ async function prove(core: Core, worker: Worker): Promise<void> {
   const { inQueue } = await core.store.sampleQueue(endpointId);
   await core.store.changeWorker({ id: worker.id, isCandidate: false });
   if (inQueue === 0 && endpoint.settings.scale.min === 0) {
-    const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits', graceMs: 5_000 });
+    const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits' });
     drained.catch((cause: unknown) => core.log.error({ err: cause, workerId: worker.id }, 'a candidate could not be stopped'));
   }
   core.wake(endpointId);
+}
+
+/** How long the jobs a worker holds may still run, and a moment to end; one without a limit gets as long as a limit can be. */
+async function heldGrace({ store, clock }: Core, { id, endpointId }: Worker): Promise<number> {
+  const held = await store.listJobs({ endpointId, workerId: id, states: ['IN_PROGRESS'], limit: 1_000 });
+  const now = clock.now();
+  const left = held.map(({ claimedAt, executionTimeoutMs }) =>
+    executionTimeoutMs === 0 ? JOB_LIMITS.executionTimeoutMs.max : Math.max(0, (claimedAt ?? now) + executionTimeoutMs - now),
+  );
+  return Math.max(0, ...left) + IDLE_GRACE_MS;
 }
 
 function newWorker({ core, release, token, isCandidate }: { core: Core; release: Release; token: string; isCandidate: boolean }): Worker {
@@ -154,7 +187,8 @@ function newWorker({ core, release, token, isCandidate }: { core: Core; release:
   };
 }
 
-async function startWorker(core: Core, { worker, release, token }: { worker: Worker; release: Release; token: string }): Promise<void> {
+/** False when the worker was given up while it started: then nothing of it runs. */
+async function startWorker(core: Core, { worker, release, token }: { worker: Worker; release: Release; token: string }): Promise<boolean> {
   const { image, spec } = release;
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
@@ -170,7 +204,10 @@ async function startWorker(core: Core, { worker, release, token }: { worker: Wor
   };
   const { handle, ...prepared } = await core.runtime.startWorker(workerSpec);
   const start = { ...prepared, startedAt: core.clock.now() };
-  await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
+  const started = await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
+  if (started && started.state !== 'STOPPED') return true;
+  await core.runtime.stopWorker(worker.id, 0);
+  return false;
 }
 
 /** worker-protocol §1.1 and §1.3: placeholders stay literal, each URL has a query already; users cannot override these. */

@@ -1,15 +1,15 @@
 import { WherryError } from '../base/errors.js';
 import { createUuid } from '../base/ids.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import { isTerminal, type Job, type Outcome, type TerminalState } from '../domain/job.js';
+import { isTerminal, type Job, type JobFacts, type Outcome, type TerminalState } from '../domain/job.js';
 import type { NewJob } from '../store/store.js';
 import type { Core } from './core.js';
 import type { JobName, Submission } from './engine.js';
 import { stopWork } from './stops.js';
 
 /** The endpoint or ENDPOINT_UNKNOWN. */
-export async function requireEndpoint({ store }: Core, id: string): Promise<Endpoint> {
-  const endpoint = await store.getEndpoint(id);
+export async function requireEndpoint({ store, removals }: Core, id: string): Promise<Endpoint> {
+  const endpoint = removals.has(id) ? undefined : await store.getEndpoint(id);
   if (endpoint) return endpoint;
   throw new WherryError('ENDPOINT_UNKNOWN', `there is no endpoint '${id}'`, { hint: '`wherry status` lists the endpoints' });
 }
@@ -42,13 +42,13 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   const { store, clock } = core;
   const endpoint = await requireEndpoint(core, submission.endpointId);
   const { limits } = endpoint.settings;
-  await refuseFlood(core, endpoint);
+  const admitted = await admit(core, endpoint);
   const now = clock.now();
   const { endpointId, isSync } = submission;
   const id = isSync ? `sync-${createUuid(now)}` : createUuid(now);
   const executionTimeoutMs = submission.executionTimeoutMs ?? limits.executionMs;
   const expiresAt = now + (submission.ttlMs ?? limits.ttlMs);
-  const enqueued = store.enqueue({ ...contentOf(submission), id, executionTimeoutMs, expiresAt }, now);
+  const enqueued = store.enqueue({ ...contentOf(submission), id, executionTimeoutMs, expiresAt }, now).finally(admitted);
   // A worker that waits is woken before the commit, so that its claim shares it: one flush, and the job leaves with it.
   const isWoken = core.polls.wake(endpointId);
   const job = await enqueued;
@@ -78,26 +78,37 @@ function checkSame(earlier: Job, { idempotencyKey, input, extras }: Submission):
 /** How old a count of the queue may be: counting at every submission would cost more than the submission. */
 const COUNT_AGE_MS = 250;
 
-/** The queue limit of the endpoint. Throws TOOMANYREQUESTS. */
-async function refuseFlood(core: Core, { id, settings }: Endpoint): Promise<void> {
+const NOTHING = () => {};
+
+/** Lets a submission in below the queue limit of the endpoint; call the result when it is stored. Throws TOOMANYREQUESTS. */
+async function admit(core: Core, { id, settings }: Endpoint): Promise<() => void> {
   const limit = settings.limits.queueJobs ?? Math.max(50, settings.scale.max * 500);
-  if (limit === 0) return;
+  if (limit === 0) return NOTHING;
   const now = core.clock.now();
-  let depth = core.depths.get(id);
-  if (!depth || now - depth.at > COUNT_AGE_MS) {
-    depth = { at: now, count: (await core.store.sampleQueue(id)).inQueue };
-    core.depths.set(id, depth);
+  const depth = core.depths.get(id) ?? { at: 0, count: 0, pending: 0 };
+  core.depths.set(id, depth);
+  const recount = async () => {
+    const { inQueue } = await core.store.sampleQueue(id);
+    depth.at = now;
+    depth.count = inQueue + depth.pending;
+  };
+  if (now - depth.at > COUNT_AGE_MS) await recount();
+  // Jobs that left since the last count make room: nobody is refused by an old one.
+  if (depth.count >= limit) await recount();
+  if (depth.count >= limit) {
+    throw new WherryError('TOOMANYREQUESTS', `${limit} jobs wait at endpoint '${id}' already`, {
+      hint: 'try again when some are done, or raise scale.max',
+    });
   }
-  if (++depth.count <= limit) return;
-  throw new WherryError('TOOMANYREQUESTS', `${limit} jobs wait at endpoint '${id}' already`, {
-    hint: 'try again when some are done, or raise scale.max',
-  });
+  depth.count++;
+  depth.pending++;
+  return () => void depth.pending--;
 }
 
 /** Ends a job by the server's decision; undefined when it was not in one of `from` any more. Wakes who waits for it. */
 export async function endJob(
   core: Core,
-  job: Job,
+  job: JobFacts,
   { state, error }: { readonly state: TerminalState; readonly error: string | null },
   from: readonly Job['state'][] = ['IN_QUEUE', 'IN_PROGRESS'],
 ): Promise<Job | undefined> {
@@ -132,11 +143,14 @@ export async function waitForJob(
   { endpointId, jobId }: { readonly endpointId: string; readonly jobId: string },
   { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<Job> {
-  const changed = core.jobWaiters.wait(jobId, timeoutMs, signal);
-  const job = await requireJob(core, endpointId, jobId);
-  if (isTerminal(job.state)) return job;
-  const ended = await changed;
-  return ended ?? requireJob(core, endpointId, jobId);
+  const wait = core.jobWaiters.begin(jobId, timeoutMs, signal);
+  try {
+    const job = await requireJob(core, endpointId, jobId);
+    if (isTerminal(job.state)) return job;
+    return (await wait.value) ?? (await requireJob(core, endpointId, jobId));
+  } finally {
+    wait.cancel();
+  }
 }
 
 /** Ends a live job as CANCELLED and stops its work. Terminal jobs stay as they are. Throws JOB_UNKNOWN. */
@@ -175,10 +189,16 @@ export async function shortenRetention(core: Core, { endpointId, jobId }: JobNam
 
 /** Ends every queued job. Gives their number. Throws ENDPOINT_UNKNOWN. */
 export async function purge(core: Core, endpointId: string): Promise<number> {
-  const endpoint = await requireEndpoint(core, endpointId);
+  const { settings } = await requireEndpoint(core, endpointId);
+  return endQueued(core, endpointId, settings.limits.retentionMs);
+}
+
+/** Ends every queued job of an endpoint and tells who waits for one. Gives their number. */
+export async function endQueued(core: Core, endpointId: string, keepMs: number): Promise<number> {
   const now = core.clock.now();
-  const ids = await core.store.purge(endpointId, now + endpoint.settings.limits.retentionMs, now);
+  const ids = await core.store.purge(endpointId, now + keepMs, now);
   for (const id of ids) {
+    if (!core.jobWaiters.isAwaited(id) && !core.streamWaiters.isAwaited(id)) continue;
     const job = await core.store.getJob(id);
     if (job) announceEnd(core, job);
   }

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCodeOf } from '../base/errors.js';
 import type { LogLine } from './engine.js';
@@ -23,12 +23,12 @@ const SEGMENT_BYTES = 1024 * 1024;
 /** Older segments of a worker are removed beyond this, so that a chatty worker cannot fill the disk. */
 const SEGMENTS_KEPT = 16;
 
-/** Opens the writer of one worker's segments; continues after the newest that exists. */
+/** Opens the writer of one worker's segments; continues after the newest that exists. After a failed append open it anew. */
 export async function openSegments(dir: string, workerId: string): Promise<Segments> {
   await mkdir(dir, { recursive: true });
   const numbers = await listSegments(dir);
   let segment = numbers.at(-1) ?? 1;
-  let offset = numbers.length > 0 ? (await stat(fileOf(dir, segment))).size : 0;
+  let offset = numbers.length > 0 ? await endLine(fileOf(dir, segment)) : 0;
   return {
     append: async (lines) => {
       if (offset >= SEGMENT_BYTES) {
@@ -38,16 +38,39 @@ export async function openSegments(dir: string, workerId: string): Promise<Segme
       }
       const placed: LogLine[] = [];
       const texts: string[] = [];
+      let end = offset;
       for (const line of lines) {
         const text = `${JSON.stringify(line)}\n`;
-        placed.push(toLogLine(line, workerId, `${segment}:${offset}`));
-        offset += Buffer.byteLength(text);
+        placed.push(toLogLine(line, workerId, `${segment}:${end}`));
+        end += Buffer.byteLength(text);
         texts.push(text);
       }
       await appendFile(fileOf(dir, segment), texts.join(''));
+      offset = end;
       return placed;
     },
   };
+}
+
+/** Ends a line that a crash or a full disk cut off, so that the next one is not part of it. Gives the size. */
+async function endLine(file: string): Promise<number> {
+  const handle = await open(file, 'a+');
+  try {
+    const { size } = await handle.stat();
+    if (size === 0) return 0;
+    const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
+    if (buffer[0] === 10) return size;
+    await handle.appendFile('\n');
+    return size + 1;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** When the worker's newest segment was written last; 0 when there is none. */
+export async function lastWrittenAt(dir: string): Promise<number> {
+  const newest = (await listSegments(dir)).at(-1);
+  return newest === undefined ? 0 : (await stat(fileOf(dir, newest))).mtimeMs;
 }
 
 /** The last `limit` lines of a worker that `isWanted` accepts, oldest first. Reads newest segments first and stops early. */

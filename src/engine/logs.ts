@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.js';
 import { systemCodeOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { LogFilter, LogLine } from './engine.js';
-import { type OrderedLine, openSegments, readSegments, type Segments } from './log-segments.js';
+import { lastWrittenAt, type OrderedLine, openSegments, readSegments, type Segments } from './log-segments.js';
 
 export interface NewLine {
   readonly at: number;
@@ -17,7 +17,7 @@ type Place = { readonly endpointId: string; readonly workerId: string };
 
 /** What workers print, and what happens to them, kept beyond their death and followed live. */
 export interface Logs {
-  /** Resolves when the lines are written. Lines of one worker keep their order. */
+  /** Resolves when the lines are written; rejects when the disk refuses them. Lines of one worker keep their order. */
   append(place: Place, lines: readonly NewLine[]): Promise<void>;
   /** Last lines of the workers, oldest first. */
   read(filter: LogFilter, workerIds: readonly string[]): Promise<readonly LogLine[]>;
@@ -62,15 +62,18 @@ export function createLogs({ dir, clock, log }: { readonly dir: string; readonly
   const read = async (filter: LogFilter, workerIds: readonly string[], after = -1): Promise<readonly OrderedLine[]> => {
     const isWanted = (line: OrderedLine) => line.order > after && (filter.jobId === undefined || line.jobId === filter.jobId);
     const chosen = filter.workerId === undefined ? workerIds : workerIds.filter((id) => id === filter.workerId);
-    const parts = await Promise.all(
-      chosen.map((workerId) =>
-        readSegments(dirOf({ endpointId: filter.endpointId, workerId }), workerId, { limit: filter.limit, isWanted }),
-      ),
-    );
-    return parts
-      .flat()
-      .sort((a, b) => a.order - b.order)
-      .slice(-filter.limit);
+    const places = await mapInTurn(chosen, async (workerId) => {
+      const place = dirOf({ endpointId: filter.endpointId, workerId });
+      return { workerId, place, writtenAt: await lastWrittenAt(place) };
+    });
+    let found: OrderedLine[] = [];
+    for (const { workerId, place, writtenAt } of places.sort((a, b) => b.writtenAt - a.writtenAt)) {
+      // Full, and this worker and those after it wrote nothing since the oldest line of what is found.
+      if (found.length >= filter.limit && writtenAt < (found[0]?.at ?? 0)) break;
+      const lines = await readSegments(place, workerId, { limit: filter.limit, isWanted });
+      found = [...found, ...lines].sort((a, b) => a.order - b.order).slice(-filter.limit);
+    }
+    return found;
   };
 
   return {
@@ -78,12 +81,15 @@ export function createLogs({ dir, clock, log }: { readonly dir: string; readonly
       const before = queues.get(place.workerId) ?? Promise.resolve();
       const next = before.then(() => write(place, lines));
       const settled = next
-        .catch((cause: unknown) => log.error({ err: cause, ...place }, 'worker output could not be stored'))
+        .catch((cause: unknown) => {
+          log.error({ err: cause, ...place }, 'worker output could not be stored');
+          writers.delete(place.workerId);
+        })
         .then(() => {
           if (queues.get(place.workerId) === settled) queues.delete(place.workerId);
         });
       queues.set(place.workerId, settled);
-      return settled;
+      return next;
     },
     read: async (filter, workerIds) => (await read(filter, workerIds)).map(withoutOrder),
     follow: (filter, workerIds, signal) =>
@@ -92,7 +98,10 @@ export function createLogs({ dir, clock, log }: { readonly dir: string; readonly
         const after = filter.afterId === undefined ? undefined : await orderOf(filter.afterId, filter.endpointId, dirOf);
         return after === undefined ? read(filter, ids) : read({ ...filter, limit: FOLLOWER_LINES }, ids, after);
       }),
-    removeEndpoint: (endpointId) => rm(join(dir, endpointId), { recursive: true, force: true }),
+    removeEndpoint: async (endpointId) => {
+      for (const name of await list(join(dir, endpointId))) writers.delete(name);
+      await rm(join(dir, endpointId), { recursive: true, force: true });
+    },
     removeWorkersExcept: async (endpointId, workerIds) => {
       for (const name of await list(join(dir, endpointId))) {
         if (workerIds.has(name)) continue;
@@ -101,6 +110,17 @@ export function createLogs({ dir, clock, log }: { readonly dir: string; readonly
       }
     },
   };
+}
+
+const IN_TURN = 16;
+
+/** Maps a few at a time: an endpoint may have had thousands of workers. */
+async function mapInTurn<T, R>(items: readonly T[], map: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let start = 0; start < items.length; start += IN_TURN) {
+    results.push(...(await Promise.all(items.slice(start, start + IN_TURN).map(map))));
+  }
+  return results;
 }
 
 async function orderOf(id: string, endpointId: string, dirOf: (place: Place) => string): Promise<number | undefined> {

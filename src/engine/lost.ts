@@ -1,4 +1,4 @@
-import type { Job } from '../domain/job.js';
+import type { JobFacts } from '../domain/job.js';
 import type { Worker } from '../domain/worker.js';
 import { ATTEMPTS, type Core, PING_INTERVAL_MS } from './core.js';
 import { endJob } from './jobs.js';
@@ -8,7 +8,7 @@ import { stopWork } from './stops.js';
 const UNSEEN_MS = 2 * PING_INTERVAL_MS + 3_000;
 
 /** Jobs the worker has, as the store knows. */
-export async function heldJobs({ store }: Core, worker: Worker): Promise<readonly Job[]> {
+export async function heldJobs({ store }: Core, worker: Worker): Promise<readonly JobFacts[]> {
   if (worker.state !== 'RUNNING' && worker.state !== 'DRAINING') return [];
   return store.listJobs({ endpointId: worker.endpointId, workerId: worker.id, states: ['IN_PROGRESS'], limit: 1_000 });
 }
@@ -40,7 +40,7 @@ export async function comparePing(core: Core, worker: Worker, named: readonly st
   }
 }
 
-async function loseJob(core: Core, job: Job): Promise<void> {
+async function loseJob(core: Core, job: JobFacts): Promise<void> {
   core.missedPings.delete(job.id);
   if (job.workerId === null) return;
   if (job.isConfirmed || job.attempt >= 2) {
@@ -68,7 +68,7 @@ export interface Loss {
 }
 
 /** Gives a job of a worker that is gone to another one; one that ended several workers is set aside (JOB_QUARANTINED). */
-export async function giveBack(core: Core, job: Job, { why, isOwnDoing, evidence }: Loss): Promise<boolean> {
+export async function giveBack(core: Core, job: JobFacts, { why, isOwnDoing, evidence }: Loss): Promise<boolean> {
   if (job.workerId === null) return false;
   core.missedPings.delete(job.id);
   if (job.attempt >= ATTEMPTS && !isOwnDoing) {

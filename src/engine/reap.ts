@@ -1,10 +1,12 @@
-import type { Job } from '../domain/job.js';
+import type { JobFacts } from '../domain/job.js';
 import type { Core } from './core.js';
 import { endJob } from './jobs.js';
 import { giveBack } from './lost.js';
 import { stopWork } from './stops.js';
 
 const TICK_MS = 500;
+/** Overdue jobs looked at together. */
+const PAGE = 100;
 /** Terminal jobs, and logs of workers that are forgotten, are removed so often. */
 const SWEEP_MS = 60_000;
 
@@ -43,23 +45,36 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
   };
 }
 
+/** One page at a time; the next one at once, unless this one could not be worked off. */
 async function reap(core: Core): Promise<void> {
-  const now = core.clock.now();
-  for (const job of await core.store.listOverdue(now)) {
-    if (job.expiresAt < now) await timeOut(core, job, 'its ttl passed before it was done');
-    else if (job.executionTimeoutMs > 0 && (job.claimedAt ?? now) + job.executionTimeoutMs < now)
-      await timeOut(core, job, `it ran longer than its execution time-out of ${job.executionTimeoutMs} ms`);
-    else await expireLease(core, job);
+  for (let isMore = true; isMore && !core.life.isStopped; ) {
+    const now = core.clock.now();
+    const page = await core.store.listOverdue(now, PAGE);
+    let failures = 0;
+    for (const job of page) {
+      await reapOne(core, job, now).catch((cause: unknown) => {
+        failures++;
+        core.log.error({ err: cause, jobId: job.id }, 'an overdue job could not be ended');
+      });
+    }
+    isMore = page.length === PAGE && failures === 0;
   }
 }
 
-async function timeOut(core: Core, job: Job, why: string): Promise<void> {
+async function reapOne(core: Core, job: JobFacts, now: number): Promise<void> {
+  if (job.expiresAt < now) await timeOut(core, job, 'its ttl passed before it was done');
+  else if (job.executionTimeoutMs > 0 && (job.claimedAt ?? now) + job.executionTimeoutMs < now)
+    await timeOut(core, job, `it ran longer than its execution time-out of ${job.executionTimeoutMs} ms`);
+  else await expireLease(core, job);
+}
+
+async function timeOut(core: Core, job: JobFacts, why: string): Promise<void> {
   const ended = await endJob(core, job, { state: 'TIMED_OUT', error: `the job timed out: ${why}` }, [job.state]);
   if (ended && job.state === 'IN_PROGRESS') stopWork(core, ended, 'its job timed out');
 }
 
 /** The worker is killed first, so that the job never runs twice at once; then the job goes back. */
-async function expireLease(core: Core, job: Job): Promise<void> {
+async function expireLease(core: Core, job: JobFacts): Promise<void> {
   if (job.workerId === null) return;
   const reason = 'it was not heard of while it had a job';
   await core.store.changeWorker({ id: job.workerId, state: 'UNHEALTHY', reason });

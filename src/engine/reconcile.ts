@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { DEFAULT_SETTINGS, type Endpoint } from '../domain/endpoint.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import type { Rollout } from '../domain/release.js';
 import { decideScale, decideStops } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
@@ -11,11 +11,11 @@ import { findOpenRollout } from './rollout.js';
 const PACE_MS = 20;
 /** Between looks at an endpoint that has workers, jobs or a rollout. */
 const TICK_MS = 500;
-/** Grace for a worker without a job. */
-const IDLE_GRACE_MS = 5_000;
 
 export interface Reconciler {
   wake(endpointId: string): void;
+  /** Resolves when no look at the endpoint is under way. */
+  settle(endpointId: string): Promise<void>;
   start(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -51,6 +51,7 @@ export function createReconciler(core: () => Core, backoff: Backoff): Reconciler
 
   return {
     wake,
+    settle: async (endpointId) => running.get(endpointId),
     async start() {
       timer = setInterval(() => active.forEach(wake), TICK_MS);
       for (const { id } of await core().store.listEndpoints()) wake(id);
@@ -67,7 +68,7 @@ export function createReconciler(core: () => Core, backoff: Backoff): Reconciler
 /** One look. True when the endpoint needs another soon. */
 async function reconcile(core: Core, backoff: Backoff, endpointId: string): Promise<boolean> {
   const endpoint = await core.store.getEndpoint(endpointId);
-  if (!endpoint) return false;
+  if (!endpoint || core.removals.has(endpointId)) return false;
   const now = core.clock.now();
   await stopLost(core, await core.store.listWorkers(endpointId), now);
   const workers = await core.store.listWorkers(endpointId);
@@ -103,7 +104,7 @@ function stopOutdated(core: Core, { endpoint, rollout, workers }: View): void {
   for (const worker of workers) {
     const isWanted = worker.release === endpoint.activeRelease || (worker.isCandidate && worker.release === rollout?.to);
     if (isWanted || worker.state === 'DRAINING') continue;
-    drain(core, worker, 'its release does not serve any more', endpoint.settings.limits.executionMs);
+    drain(core, worker, { reason: 'its release does not serve any more' });
   }
 }
 
@@ -144,7 +145,7 @@ async function scale(core: Core, { endpoint, serving, workers, backoff }: ScaleV
   }));
   for (const id of decideStops(views, policy, now)) {
     const worker = up.find((candidate) => candidate.id === id);
-    if (worker) drain(core, worker, up.length > policy.max ? 'there are more than max' : 'it was idle long enough', IDLE_GRACE_MS);
+    if (worker) drain(core, worker, { reason: up.length > policy.max ? 'there are more than max' : 'it was idle long enough' });
   }
 }
 
@@ -155,17 +156,21 @@ async function replaceUseless(core: Core, serving: readonly Worker[]): Promise<v
     const [untried] = await core.store.listJobs({ endpointId, states: ['IN_QUEUE'], untriedBy: id, limit: 1 });
     const now = await core.store.getWorker(id);
     if (!untried && now?.state === 'IDLE' && (await core.store.sampleQueue(endpointId)).inQueue > 0)
-      drain(core, worker, 'it had every job that waits before', IDLE_GRACE_MS);
+      drain(core, worker, { reason: 'it had every job that waits before' });
   }
 }
 
-/** Workers that did not become ready in time, or were not heard of for a lease. */
+/** Workers that did not become ready in time, or were not heard of for a lease; and those whose stop failed, which is tried again. */
 async function stopLost(core: Core, workers: readonly Worker[], now: number): Promise<void> {
   for (const worker of workers) {
+    const isHalfStopped = worker.state === 'DRAINING' || worker.state === 'UNHEALTHY';
+    if (isHalfStopped && !core.fleet.isStopping(worker.id)) {
+      drain(core, worker, { reason: worker.reason ?? 'it was stopping', ...(worker.state === 'UNHEALTHY' && { graceMs: 0 }) });
+    }
     const reason = await judgeLost(core, worker, now);
     if (reason === undefined) continue;
     await core.store.changeWorker({ id: worker.id, state: 'UNHEALTHY', reason });
-    drain(core, worker, reason, 0);
+    drain(core, worker, { reason, graceMs: 0 });
   }
 }
 
@@ -181,11 +186,9 @@ async function judgeLost(core: Core, worker: Worker, now: number): Promise<strin
   return `not heard of for ${Math.round((now - seenAt) / 1000)} s`;
 }
 
-/** Not waited for: the exit comes back as an event. A worker with a job may finish it. */
-function drain(core: Core, worker: Worker, reason: string, busyGraceMs: number): void {
-  const executionMs = busyGraceMs > 0 ? busyGraceMs : DEFAULT_SETTINGS.limits.executionMs;
-  const graceMs = worker.state === 'RUNNING' && busyGraceMs > 0 ? executionMs + IDLE_GRACE_MS : Math.min(busyGraceMs, IDLE_GRACE_MS);
-  core.fleet.drain(worker.id, { reason, graceMs }).catch((cause: unknown) => {
+/** Not waited for: the exit comes back as an event. */
+function drain(core: Core, worker: Worker, options: { readonly reason: string; readonly graceMs?: number }): void {
+  core.fleet.drain(worker.id, options).catch((cause: unknown) => {
     core.log.error({ err: cause, workerId: worker.id }, 'a worker could not be stopped');
   });
 }

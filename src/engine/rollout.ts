@@ -25,10 +25,14 @@ export async function waitRollout(
   { endpointId, to }: { readonly endpointId: string; readonly to: number },
   { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<Rollout> {
-  const ended = core.rolloutWaiters.wait(keyOf(endpointId, to), timeoutMs, signal);
-  const now = await findRollout(core, endpointId, to);
-  if (now.state === 'DONE' || now.state === 'REVERTED') return now;
-  return (await ended) ?? findRollout(core, endpointId, to);
+  const wait = core.rolloutWaiters.begin(keyOf(endpointId, to), timeoutMs, signal);
+  try {
+    const now = await findRollout(core, endpointId, to);
+    if (now.state === 'DONE' || now.state === 'REVERTED') return now;
+    return (await wait.value) ?? (await findRollout(core, endpointId, to));
+  } finally {
+    wait.cancel();
+  }
 }
 
 async function findRollout({ store }: Core, endpointId: string, to: number): Promise<Rollout> {

@@ -1,4 +1,4 @@
-import type { Job } from '../domain/job.js';
+import type { JobFacts } from '../domain/job.js';
 import { type Core, HOLD_MS, PING_INTERVAL_MS } from './core.js';
 import { findDue, type Stop } from './stop-list.js';
 
@@ -15,7 +15,7 @@ const SETTLE_MS = 1_000;
  * Makes a worker let go of a job that was ended. One that listens on job-stop is told and has time to show that it obeyed,
  * by asking for work or by a ping without the job; one that does not listen, or does not obey, is stopped.
  */
-export function stopWork(core: Core, { workerId, id, claimedAt }: Job, reason: string): void {
+export function stopWork(core: Core, { workerId, id, claimedAt }: JobFacts, reason: string): void {
   if (workerId === null) return;
   if (!isListening(core, workerId)) {
     endWorker(core, workerId, reason);
@@ -33,7 +33,7 @@ export function stopWork(core: Core, { workerId, id, claimedAt }: Job, reason: s
 }
 
 function isListening(core: Core, workerId: string): boolean {
-  return core.stopPolls.has(workerId) || core.clock.now() - (core.stops.heardAt.get(workerId) ?? 0) < LISTENING_MS;
+  return core.stopPolls.isAwaited(workerId) || core.clock.now() - (core.stops.heardAt.get(workerId) ?? 0) < LISTENING_MS;
 }
 
 function endWorker(core: Core, workerId: string, reason: string): void {

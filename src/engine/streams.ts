@@ -49,16 +49,14 @@ function splitChunk(output: string): string[] {
 export async function readStream(core: Core, name: JobName, { timeoutMs, signal }: { timeoutMs: number; signal: AbortSignal }) {
   const end = core.clock.now() + timeoutMs;
   for (;;) {
-    const left = new AbortController();
-    // Waiting begins before the look: what comes between the two is not missed.
-    const changed = core.streamWaiters.wait(name.jobId, end - core.clock.now(), AbortSignal.any([signal, left.signal]));
+    const changed = core.streamWaiters.begin(name.jobId, end - core.clock.now(), signal);
     try {
       const part = await readPart(core, name);
       const isOver = isTerminal(part.job.state) || core.clock.now() >= end || signal.aborted;
       if (part.chunks.length > 0 || isOver) return part;
-      await changed;
+      await changed.value;
     } finally {
-      left.abort();
+      changed.cancel();
     }
   }
 }
@@ -87,8 +85,7 @@ export async function* followStream(core: Core, { endpointId, jobId }: JobName, 
   let given = 0;
   let claimedAt: number | null = null;
   while (!signal.aborted) {
-    const left = new AbortController();
-    const changed = core.streamWaiters.wait(jobId, FOLLOW_LOOK_MS, AbortSignal.any([signal, left.signal]));
+    const changed = core.streamWaiters.begin(jobId, FOLLOW_LOOK_MS, signal);
     try {
       const job = await requireJob(core, endpointId, jobId);
       if (given > job.chunks || (given > 0 && job.claimedAt !== claimedAt)) throw restarted(jobId);
@@ -97,9 +94,9 @@ export async function* followStream(core: Core, { endpointId, jobId }: JobName, 
       given = last;
       if (chunks.length > 0) yield chunks;
       else if (isTerminal(job.state)) return;
-      else await changed;
+      else await changed.value;
     } finally {
-      left.abort();
+      changed.cancel();
     }
   }
 }

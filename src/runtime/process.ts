@@ -277,7 +277,7 @@ class ProcessRuntime implements Runtime {
     rmSync(join(dataDir, 'workers'), { recursive: true, force: true });
     for (const workerId of workers) {
       if (!this.#known.delete(workerId)) continue;
-      this.#enqueue(async () => this.#events?.exit({ workerId, exitCode: null, signal: 'SIGKILL' }));
+      this.#enqueue(async () => this.#events?.exit({ workerId, exitCode: null, signal: null }));
     }
   }
 }

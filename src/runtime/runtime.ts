@@ -25,6 +25,7 @@ export interface RuntimeEvents {
     readonly lines: readonly { readonly at: number; readonly text: string }[];
     readonly dropped: number;
   }): void | Promise<void>;
+  /** Code and signal both null: the worker was lost, nobody saw how it ended. */
   exit(event: { readonly workerId: string; readonly exitCode: number | null; readonly signal: string | null }): void;
 }
 

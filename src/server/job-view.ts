@@ -1,4 +1,4 @@
-import { isTerminal, type Job } from '../domain/job.js';
+import { isTerminal, type Job, type JobFacts } from '../domain/job.js';
 import type { JobNotes } from '../engine/engine.js';
 
 /** The answer to a submission: the same for every repetition of it (extension B9). */
@@ -13,12 +13,23 @@ export function formatStream(job: Job, chunks: readonly string[]): string {
 }
 
 /** Milliseconds a run waited for a worker, or until it ended without one. */
-function delayOf({ queuedAt, claimedAt, finishedAt }: Job): number {
+function delayOf({ queuedAt, claimedAt, finishedAt }: JobFacts): number {
   return Math.max(0, (claimedAt ?? finishedAt ?? queuedAt) - queuedAt);
 }
 
 /** The job object of job-api §4 as JSON text; `output` and `error` are the worker's own text. The notes are extensions (B1, B8). */
 export function formatJob(job: Job, notes: JobNotes = {}): string {
+  const members = formatFacts(job);
+  if (job.state === 'COMPLETED') members.push(`"output":${job.output ?? 'null'}`);
+  else if (job.output !== null) members.push(`"output":${job.output}`);
+  if (job.error !== null) members.push(`"error":${job.error}`);
+  if (notes.waiting) members.push(`"waiting":${JSON.stringify({ ...notes.waiting, since: new Date(notes.waiting.since).toISOString() })}`);
+  if (notes.timeline) members.push(`"timeline":${JSON.stringify(notes.timeline)}`);
+  return `{${members.join(',')}}`;
+}
+
+/** The job object without `output` and `error`, as the members of its JSON text. */
+export function formatFacts(job: JobFacts): string[] {
   const members = [`"id":${JSON.stringify(job.id)}`, `"status":"${job.state}"`];
   const isEnded = isTerminal(job.state);
   if (job.claimedAt !== null && job.state !== 'IN_QUEUE') {
@@ -29,10 +40,5 @@ export function formatJob(job: Job, notes: JobNotes = {}): string {
     // Never picked up: clients still expect integers in a terminal state.
     members.push(`"delayTime":${delayOf(job)}`, '"executionTime":0');
   }
-  if (job.state === 'COMPLETED') members.push(`"output":${job.output ?? 'null'}`);
-  else if (job.output !== null) members.push(`"output":${job.output}`);
-  if (job.error !== null) members.push(`"error":${job.error}`);
-  if (notes.waiting) members.push(`"waiting":${JSON.stringify({ ...notes.waiting, since: new Date(notes.waiting.since).toISOString() })}`);
-  if (notes.timeline) members.push(`"timeline":${JSON.stringify(notes.timeline)}`);
-  return `{${members.join(',')}}`;
+  return members;
 }

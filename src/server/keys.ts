@@ -28,6 +28,8 @@ export interface Keys {
   setEnabled(id: string, isEnabled: boolean): Promise<Key>;
   /** Throws KEY_UNKNOWN. */
   remove(id: string): Promise<void>;
+  /** Call when an endpoint was removed: its keys went with it. */
+  forgetEndpoint(endpointId: string): void;
 }
 
 /** Enough for the keys of one server; the oldest is read again when it is asked for. */
@@ -76,6 +78,9 @@ export function createKeys({ records, clock }: { readonly records: KeyRecords; r
       await require(id);
       await records.remove(id);
       cache.delete(id);
+    },
+    forgetEndpoint(endpointId) {
+      for (const key of cache.values()) if (key.endpointId === endpointId) cache.delete(key.id);
     },
   };
 }

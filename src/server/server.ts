@@ -11,6 +11,7 @@ import type { Keys } from './keys.js';
 import { type Api, createApi } from './routes/api.js';
 import { serveJobs } from './routes/jobs.js';
 import { serveWorkers, WORKER_VERBS } from './routes/workers.js';
+import { limitStall } from './stall.js';
 
 export interface ServerOptions {
   readonly engine: Engine;
@@ -35,12 +36,15 @@ export interface Server {
 
 /** Above the 15 s after which aiohttp drops an idle connection: the server must not be the first. */
 const KEEP_ALIVE_MS = 60_000;
+/** Longest pause within a body. */
+const BODY_IDLE_MS = 60_000;
 const VERBS: ReadonlySet<string> = new Set(JOB_VERBS);
 
 /** One port for everything: job API, worker routes, registry, management API. They are told apart by the shape of the path. */
 export function createServer(options: ServerOptions): Server {
   let api: Api | undefined;
   const http = createHttpServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
+    limitStall(request, response, BODY_IDLE_MS);
     const exchange = openExchange(request, response);
     if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange);
     else if (api) api.serve(request, response);
@@ -54,12 +58,13 @@ export function createServer(options: ServerOptions): Server {
       return { host: host.includes(':') ? `[${host}]` : host, port };
     },
     async close() {
+      // Also called back, with an error, when it never listened.
       const closed = new Promise<void>((resolve) => {
         http.close(() => resolve());
       });
       await api?.close();
       http.closeAllConnections();
-      if (http.listening) await closed;
+      await closed;
     },
   };
 }

@@ -1,11 +1,11 @@
 import type { EndpointView, JobRecordView, KeyView, LogLineView, ReleaseView, RolloutView, WorkerView } from '../api/resources.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import type { Job } from '../domain/job.js';
+import type { Job, JobFacts } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { Release, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { LogLine } from '../engine/engine.js';
-import { formatJob } from './job-view.js';
+import { formatFacts, formatJob } from './job-view.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
@@ -17,6 +17,15 @@ export function viewEndpoint({ createdAt, ...rest }: Endpoint): EndpointView {
 
 export function viewRelease({ createdAt, ...rest }: Release): ReleaseView {
   return { ...rest, createdAt: moment(createdAt) };
+}
+
+const MASK = '***';
+
+/** For keys that may not read secrets: names of variables, no values. */
+export function viewReleaseMasked(release: Release): ReleaseView {
+  const { spec, ...rest } = viewRelease(release);
+  const env = Object.fromEntries(Object.keys(spec.env).map((name) => [name, MASK]));
+  return { ...rest, spec: { ...spec, env } };
 }
 
 export function viewRollout({ startedAt, endedAt, ...rest }: Rollout): RolloutView {
@@ -42,13 +51,18 @@ export function viewWorker(worker: Worker, activeRelease: number | null): Worker
   };
 }
 
-/** Without `output` and `error` in lists: they may be large. */
-export function viewJob(job: Job, isWhole: boolean): JobRecordView {
-  const { output, error, ...facts } = JSON.parse(formatJob(job)) as JobRecordView;
+/** A job with its output or error. */
+export function viewJob(job: Job): JobRecordView {
+  return { ...JSON.parse(formatJob(job)), ...viewRecord(job) };
+}
+
+/** A job of a list: without `output` and `error`, which may be large. */
+export function viewJobFacts(job: JobFacts): JobRecordView {
+  return { ...JSON.parse(`{${formatFacts(job).join(',')}}`), ...viewRecord(job) };
+}
+
+function viewRecord(job: JobFacts): Pick<JobRecordView, 'submittedAt' | 'finishedAt' | 'release' | 'attempt'> {
   return {
-    ...facts,
-    ...(isWhole && output !== undefined && { output }),
-    ...(isWhole && error !== undefined && { error }),
     submittedAt: moment(job.submittedAt),
     finishedAt: momentOrNull(job.finishedAt),
     release: job.release,

@@ -1,10 +1,10 @@
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
-import type { Job, JobPriority, JobState, Outcome } from '../domain/job.js';
+import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { Release, Rollout, RolloutState } from '../domain/release.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
-/** Plain records kept through the generic contract, by kind. `decision` is a scaler decision, `setting` is server state (instance id, port). */
+/** Plain records kept through the generic contract, by kind. `setting` is server state (instance id, port). */
 export interface RecordKinds {
   readonly key: Key;
   readonly setting: { readonly value: string };
@@ -123,7 +123,7 @@ export interface Store {
   updateEndpoint(id: string, change: { name?: string; settings?: EndpointSettings; pausedReason?: string | null }): Promise<Endpoint>;
   getEndpoint(id: string): Promise<Endpoint | undefined>;
   listEndpoints(): Promise<readonly Endpoint[]>;
-  /** Durable. Removes the endpoint with its releases, rollouts, workers and jobs. */
+  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys. */
   removeEndpoint(id: string): Promise<void>;
   /** Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN. */
   addRelease(release: Omit<Release, 'number'>, now: number): Promise<{ release: Release; rollout: Rollout }>;
@@ -170,9 +170,9 @@ export interface Store {
   purge(endpointId: string, retainUntil: number, now: number): Promise<readonly string[]>;
   getJob(id: string): Promise<Job | undefined>;
   /** Newest first, without tombstones. */
-  listJobs(filter: JobFilter): Promise<readonly Job[]>;
-  /** Live jobs that need attention: lease passed, execution time over, or ttl passed. */
-  listOverdue(now: number): Promise<readonly Job[]>;
+  listJobs(filter: JobFilter): Promise<readonly JobFacts[]>;
+  /** Live jobs that need attention: lease passed, execution time over, or ttl passed; at most `limit`. */
+  listOverdue(now: number, limit: number): Promise<readonly JobFacts[]>;
   /** Lets an ended job's record go at `retainUntil` when that is earlier than planned. */
   shortenRetention(jobId: string, retainUntil: number): Promise<void>;
   /**

@@ -128,10 +128,12 @@ describe('wherry', () => {
   });
 
   it('refuses a second server on the data directory and names the one that runs', async () => {
-    const second = await runCli(['up', '--once', '--data', stage.dataDir]);
-    expect(second.code).toBe(5);
-    expect(second.stderr).toContain('DATA_LOCKED');
-    expect(second.stderr).toContain(stage.url);
+    for (const command of [['serve'], ['up', '--once']]) {
+      const second = await runCli([...command, '--data', stage.dataDir]);
+      expect(second.code).toBe(5);
+      expect(second.stderr).toContain('DATA_LOCKED');
+      expect(second.stderr).toContain(stage.url);
+    }
   });
 
   it('refuses a port that is taken', async () => {

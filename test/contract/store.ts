@@ -147,6 +147,31 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect((await store.sampleQueue('e1')).retried).toBe(1);
     });
 
+    it('removes an endpoint with its jobs and keys, and no other key', async () => {
+      const keyOf = (id: string, endpointId: string | null) =>
+        ({ id, name: id, scope: endpointId ? 'endpoint' : 'admin', endpointId, hash: 'x', isEnabled: true, createdAt: NOW }) as const;
+      for (const [id, endpointId] of [
+        ['own', 'e1'],
+        ['other', 'e2'],
+        ['all', null],
+      ] as const)
+        await store.putRecord('key', id, keyOf(id, endpointId));
+      await store.enqueue(jobOf('a'), NOW);
+      await store.removeEndpoint('e1');
+      expect(await store.getJob('a')).toBeUndefined();
+      expect((await store.listRecords('key')).map(({ id }) => id)).toEqual(['all', 'other']);
+      await store.addEndpoint(endpointOf('e1'));
+    });
+
+    it('lists jobs without their texts, which may be large', async () => {
+      await store.enqueue(jobOf('a', { expiresAt: NOW + 1, extras: '{"more":1}' }), NOW);
+      for (const [job] of [await store.listJobs({ endpointId: 'e1', limit: 1 }), await store.listOverdue(NOW + 2, 1)]) {
+        expect(job).toMatchObject({ id: 'a', state: 'IN_QUEUE' });
+        expect(job).not.toHaveProperty('input');
+        expect(JSON.stringify(job)).not.toMatch(/"n"|more/);
+      }
+    });
+
     it('purges queued jobs and leaves running ones', async () => {
       await store.addWorker(workerOf('w1'));
       await store.enqueue(jobOf('a'), NOW);
@@ -161,9 +186,10 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       await store.enqueue(jobOf('a'), NOW);
       await store.claim(claimOf('w1'));
       await store.enqueue(jobOf('b', { expiresAt: NOW + 1 }), NOW);
-      expect(await store.listOverdue(NOW)).toEqual([]);
-      expect((await store.listOverdue(NOW + 2)).map(({ id }) => id)).toEqual(['b']);
-      expect((await store.listOverdue(NOW + 10_001)).map(({ id }) => id).sort()).toEqual(['a', 'b']);
+      expect(await store.listOverdue(NOW, 10)).toEqual([]);
+      expect((await store.listOverdue(NOW + 2, 10)).map(({ id }) => id)).toEqual(['b']);
+      expect((await store.listOverdue(NOW + 10_001, 10)).map(({ id }) => id).sort()).toEqual(['a', 'b']);
+      expect(await store.listOverdue(NOW + 10_001, 1)).toHaveLength(1);
       await settle('a', 'w1');
       expect(await store.sweep(NOW + 1000)).toBe(0);
       expect(await store.sweep(NOW + 1001)).toBe(1);

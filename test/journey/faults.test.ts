@@ -177,6 +177,48 @@ describe('a busy worker that is not wanted any more', () => {
     expect(await list('less/workers')).toEqual([]);
   });
 
+  it('finishes its job when a new release takes over, also without an execution limit or with a longer one of its own (row 33)', async () => {
+    stage = await openStage();
+    const settings = 'scale: { max: 4, type: requestCount, value: 1 }\n';
+    const project = stage.project('free', nodeProject('free', RUNS, settings));
+    await stage.cli('deploy', project);
+    const file = join(stage.dir, 'runs');
+    const limitTo = (executionMs: number) =>
+      stage.call('/api/v1/endpoints/free', { method: 'PATCH', body: { settings: { limits: { executionMs } } } });
+    await limitTo(0);
+    const unlimited = await startSlow('free', file);
+    await limitTo(1_000);
+    const longer = await stage.submit('free', { file, sleepMs: 8_000 }, { policy: { executionTimeout: 60_000 } });
+    await until(() => runsOf(file, longer.id).length === 1, 'the job to run');
+    await limitTo(0);
+    stage.project('free', { 'handler.mjs': "export const handler = () => 'two';\n" });
+    await stage.cli('deploy', project);
+    for (const { id } of [unlimited, longer]) {
+      const done = await stage.finished('free', id);
+      expect(done).toMatchObject({ status: 'COMPLETED' });
+      expect(runsOf(file, id)).toEqual([done.output]);
+    }
+    expect(await countJobs('free')).toMatchObject({ failed: 0, retried: 0 });
+  });
+
+  it('goes on draining with the time its job has left when the server restarts (row 33)', async () => {
+    stage = await openStage();
+    // Its own listener: a second SIGTERM must not end it, whatever the SDK does with one.
+    const project = stage.project('rest', nodeProject('rest', `process.on('SIGTERM', () => {});${RUNS}`));
+    await stage.cli('deploy', project);
+    const file = join(stage.dir, 'runs');
+    const { id } = await stage.submit('rest', { file, sleepMs: 9_000 });
+    await until(() => runsOf(file, id).length === 1, 'the job to run');
+    stage.project('rest', { 'handler.mjs': "export const handler = () => 'two';\n" });
+    await stage.cli('deploy', project);
+    await until(async () => (await list('rest/workers')).some(({ state }) => state === 'DRAINING'), 'the worker to drain');
+    await stage.kill();
+    await stage.restart();
+    const done = await stage.finished('rest', id);
+    expect(done).toMatchObject({ status: 'COMPLETED' });
+    expect(runsOf(file, id)).toEqual([done.output]);
+  });
+
   it('finishes its job when its processes get SIGTERM, and exits with 0 (row 33)', async () => {
     stage = await openStage();
     await stage.cli('deploy', stage.project('term', nodeProject('term', RUNS)));

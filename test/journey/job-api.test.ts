@@ -135,6 +135,22 @@ describe('job API', () => {
     await until(async () => (await workers()).every(({ id }) => id !== workerId), 'its worker to be gone');
   });
 
+  it('refuses jobs above the queue limit, and counts again before it does', async () => {
+    const limitTo = (queueJobs: number, max: number) =>
+      stage.call('/api/v1/endpoints/echo', { method: 'PATCH', body: { settings: { scale: { max }, limits: { queueJobs } } } });
+    await limitTo(2, 3);
+    // More than the limit within the time a count is kept, but never two that wait.
+    for (let n = 0; n < 12; n++) expect(await stage.runsync('echo', { value: n })).toMatchObject({ status: 'COMPLETED' });
+    await limitTo(5, 0);
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, () => stage.call(path('run'), { method: 'POST', body: { input: { value: 1 } } })),
+    );
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(5);
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(7);
+    await stage.call(path('purge-queue'), { method: 'POST' });
+    await limitTo(0, 3);
+  });
+
   it('purges queued jobs and leaves running ones (row 50)', async () => {
     const running = await Promise.all([1, 2].map(() => stage.submit('echo', { sleepMs: 3_000 })));
     await until(async () => (await health()).jobs.inProgress === 2 || (await health()).jobs.inQueue === 1, 'a job to run');
@@ -200,6 +216,9 @@ describe('job API', () => {
     expect((await stage.call(path('health'), { key: made.key })).status).toBe(200);
     expect((await stage.call('/v2/other/health', { key: made.key })).status).toBe(401);
     expect((await stage.call('/api/v1/endpoints/echo', { key: made.key })).status).toBe(200);
+    const shown = await stage.call('/api/v1/endpoints/echo/releases', { key: made.key });
+    expect(shown.json).toMatchObject({ items: [{ spec: { env: { GREETING: '***' } } }] });
+    expect((await stage.call('/api/v1/endpoints/echo/releases')).json).toMatchObject({ items: [{ spec: { env: { GREETING: 'hello' } } }] });
     expect((await stage.call('/api/v1/keys', { key: made.key })).status).toBe(403);
     expect((await stage.call('/v2/', { key: made.key })).status).toBe(401);
     await stage.cli('keys', 'disable', made.id);

@@ -12,6 +12,7 @@ interface WorkerRow {
   readonly id: string;
   readonly state: string;
   readonly release: number;
+  readonly isCandidate: boolean;
   readonly reason: string | null;
   readonly exitCode: number | null;
   readonly createdAt: string;
@@ -52,7 +53,7 @@ describe('scaling', () => {
     let most = 0;
     const jobs = await Promise.all(Array.from({ length: 40 }, () => stage.submit('most', { sleepMs: 20 })));
     await until(async () => {
-      most = Math.max(most, (await workers('most')).filter(({ state }) => state !== 'DRAINING').length);
+      most = Math.max(most, (await workers('most')).filter(({ isCandidate }) => !isCandidate).length);
       const { jobs: counts } = (await stage.call('/v2/most/health')).json as { jobs: { completed: number } };
       return counts.completed === jobs.length;
     }, 'all jobs to be done');

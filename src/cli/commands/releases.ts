@@ -87,6 +87,22 @@ function readNumber(text: string): number {
   throw new WherryError('USAGE', `'${text}' is not a release`, { hint: 'use a number as `wherry releases` shows it, for instance r3' });
 }
 
+export const resume: Command = {
+  name: 'resume',
+  summary: 'let an endpoint start workers again after it was paused',
+  args: '[endpoint]',
+  options: [ENDPOINT_OPTION],
+  example: 'wherry resume hello-node',
+  async run(context) {
+    const endpointId = context.args[0] ?? (await endpointOf(context));
+    const client = await context.client();
+    const { pausedReason } = await client.getEndpoint(endpointId);
+    const endpoint = await client.updateEndpoint(endpointId, { isPaused: false });
+    context.output.result(endpoint, pausedReason === null ? `${endpointId} was not paused` : `${endpointId} starts workers again`);
+    return 0;
+  },
+};
+
 export const logs: Command = {
   name: 'logs',
   summary: 'show what workers printed, and what happened to them',

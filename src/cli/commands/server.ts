@@ -21,9 +21,9 @@ export const serve: Command = {
   options: SERVER_OPTIONS,
   example: 'wherry serve --port 7070',
   async run(context) {
-    const { composeServer } = await import('../../compose.js');
+    const { composeOwner } = await import('../owner.js');
     const { dataDir } = await context.settings();
-    const server = await composeServer({
+    const server = await composeOwner({
       dataDir,
       environment: context.environment,
       host: textOf(context.options, 'host'),

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
-import fastify, { type FastifyRequest } from 'fastify';
+import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import { formatError } from '../../api/envelope.js';
 import * as schema from '../../api/schema.js';
 import { toWherryError, WherryError } from '../../base/errors.js';
@@ -27,6 +27,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   const { keys, clock, log, version } = options;
   const closing = new AbortController();
   const callers = new WeakMap<FastifyRequest, Key>();
+  const replies = new WeakMap<FastifyRequest, FastifyReply>();
   const app: ApiServer = fastify({
     genReqId: () => createUuid(clock.now()),
     bodyLimit: 1024 * 1024,
@@ -57,11 +58,15 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   app.get('/api/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(
     (server, _options, done) => {
-      server.addHook('onRequest', async (request) => void callers.set(request, await authorize(keys, request)));
+      server.addHook('onRequest', async (request, reply) => {
+        replies.set(request, reply);
+        callers.set(request, await authorize(keys, request));
+      });
       const context: ApiContext = {
         ...options,
         authorOf: (request) => callers.get(request)?.name ?? '',
-        signalOf: (request) => AbortSignal.any([closing.signal, signalOf(request)]),
+        maySeeSecrets: (request) => callers.get(request)?.scope === 'admin',
+        signalOf: (request) => AbortSignal.any([closing.signal, signalOf(replies.get(request))]),
       };
       const typed = server.withTypeProvider<TypeBoxTypeProvider>() as ApiServer;
       addEndpointRoutes(typed, context);
@@ -104,9 +109,11 @@ function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiCo
   });
 }
 
-function signalOf({ raw }: FastifyRequest): AbortSignal {
+/** On the answer, not on the socket: a socket lives for many requests. */
+function signalOf(reply: FastifyReply | undefined): AbortSignal {
   const controller = new AbortController();
-  raw.socket.once('close', () => controller.abort());
+  if (!reply || reply.raw.destroyed) controller.abort();
+  reply?.raw.once('close', () => controller.abort());
   return controller.signal;
 }
 

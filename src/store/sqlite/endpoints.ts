@@ -70,6 +70,7 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
         () => {
           known.delete(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
+          sql.removeKeys.run(id);
         },
         { isDurable: true },
       ),
@@ -121,6 +122,7 @@ function prepare(db: Database) {
     get: db.prepare('SELECT * FROM endpoint WHERE id = ?'),
     list: db.prepare('SELECT * FROM endpoint ORDER BY id'),
     remove: db.prepare('DELETE FROM endpoint WHERE id = ?'),
+    removeKeys: db.prepare(`DELETE FROM record WHERE kind = 'key' AND json_extract(value, '$.endpointId') = ?`),
     lastNumber: db.prepare('SELECT max(number) AS last FROM release WHERE endpoint_id = ?'),
     addRelease: db.prepare(
       'INSERT INTO release (endpoint_id, number, created_at, author, source, source_revision, image, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',

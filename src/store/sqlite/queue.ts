@@ -2,7 +2,7 @@ import { JOB_PRIORITIES, type Job } from '../../domain/job.js';
 import type { ClaimRequest, EndRequest, JobFilter, NewJob, QueueSample, SettleRequest, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
 import type { Database, Row, SqlValue } from './driver.js';
-import { readJob } from './rows.js';
+import { JOB_FACTS, readJob, readJobFacts } from './rows.js';
 
 type QueueVerbs = Pick<
   Store,
@@ -144,10 +144,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
 
     listJobs: async ({ endpointId, states, workerId, batchId, untriedBy, limit }: JobFilter) => {
       const wanted = states ? JSON.stringify(states) : null;
-      return sql.listJobs.all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, untriedBy ?? null).map(readJob);
+      return sql.listJobs.all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, untriedBy ?? null).map(readJobFacts);
     },
 
-    listOverdue: async (now) => sql.overdue.all(now, now, now).map(readJob),
+    listOverdue: async (now, limit) => sql.overdue.all(now, now, now, limit).map(readJobFacts),
 
     shortenRetention: (jobId, retainUntil) =>
       commits.write(() => {
@@ -228,12 +228,12 @@ function prepare(db: Database) {
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
     listJobs:
-      db.prepare(`SELECT * FROM job WHERE endpoint_id = ?1 AND is_tombstone = 0 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
+      db.prepare(`SELECT ${JOB_FACTS} FROM job WHERE endpoint_id = ?1 AND is_tombstone = 0 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
       AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5)
       AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id AND worker_id = ?6)) ORDER BY seq DESC LIMIT ?4`),
     overdue:
-      db.prepare(`SELECT * FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
-      UNION SELECT * FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ?`),
+      db.prepare(`SELECT ${JOB_FACTS} FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
+      UNION SELECT ${JOB_FACTS} FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ? LIMIT ?`),
     shorten: db.prepare('UPDATE job SET retain_until = min(retain_until, ?) WHERE id = ? AND retain_until IS NOT NULL'),
     bury: db.prepare(`UPDATE job SET is_tombstone = 1, input = 'null', extras = NULL, output = NULL, error = NULL, webhook = NULL, idempotency_key = NULL, ${NO_STREAM}
       WHERE retain_until < ? AND is_tombstone = 0 RETURNING id`),

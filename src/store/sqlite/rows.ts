@@ -1,5 +1,5 @@
 import type { Endpoint } from '../../domain/endpoint.js';
-import { JOB_PRIORITIES, type Job, type JobState } from '../../domain/job.js';
+import { JOB_PRIORITIES, type Job, type JobFacts, type JobState } from '../../domain/job.js';
 import type { Release, Rollout, RolloutState } from '../../domain/release.js';
 import type { Worker, WorkerState } from '../../domain/worker.js';
 import type { Row } from './driver.js';
@@ -12,11 +12,24 @@ const intOrNull = (row: Row, column: string) => (row[column] ?? null) as number 
 /** A row of `job` as the domain's Job. */
 export function readJob(row: Row): Job {
   return {
+    ...readJobFacts(row),
+    input: text(row, 'input'),
+    extras: textOrNull(row, 'extras'),
+    output: textOrNull(row, 'output'),
+    error: textOrNull(row, 'error'),
+  };
+}
+
+/** What `readJobFacts` reads. */
+export const JOB_FACTS = `id, endpoint_id, state, is_sync, priority, webhook, batch_id, idempotency_key, execution_timeout_ms, expires_at, submitted_at, queued_at, claimed_at,
+  finished_at, worker_id, release, attempt, is_confirmed, lease_until, chunks, retain_until`;
+
+/** A row of `job` without its texts. */
+export function readJobFacts(row: Row): JobFacts {
+  return {
     id: text(row, 'id'),
     endpointId: text(row, 'endpoint_id'),
     state: text(row, 'state') as JobState,
-    input: text(row, 'input'),
-    extras: textOrNull(row, 'extras'),
     isSync: row['is_sync'] === 1,
     priority: JOB_PRIORITIES[int(row, 'priority')] ?? 'normal',
     webhook: textOrNull(row, 'webhook'),
@@ -34,8 +47,6 @@ export function readJob(row: Row): Job {
     isConfirmed: row['is_confirmed'] === 1,
     leaseUntil: intOrNull(row, 'lease_until'),
     chunks: int(row, 'chunks'),
-    output: textOrNull(row, 'output'),
-    error: textOrNull(row, 'error'),
     retainUntil: intOrNull(row, 'retain_until'),
   };
 }

@@ -17,6 +17,8 @@ export interface ApiOptions {
 export interface ApiContext extends ApiOptions {
   /** Name of the key that asks. */
   authorOf(request: FastifyRequest): string;
+  /** True for admin keys: others see names of variables, not values. */
+  maySeeSecrets(request: FastifyRequest): boolean;
   /** Aborts when the client goes away or the server closes. */
   signalOf(request: FastifyRequest): AbortSignal;
 }

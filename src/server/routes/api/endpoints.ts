@@ -3,11 +3,11 @@ import * as schema from '../../../api/schema.js';
 import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoint.js';
 import { DEFAULT_SPEC, type ReleaseSpec } from '../../../domain/release.js';
 import type { DeployResult } from '../../../engine/engine.js';
-import { viewEndpoint, viewJob, viewRelease, viewRollout, viewWorker } from '../../views.js';
+import { viewEndpoint, viewJob, viewJobFacts, viewRelease, viewReleaseMasked, viewRollout, viewWorker } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
 
 /** Endpoints, their releases, rollouts, workers and jobs. */
-export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): void {
+export function addEndpointRoutes(server: ApiServer, { engine, keys }: ApiContext): void {
   const params = schema.EndpointPath;
 
   server.get('/endpoints', { schema: { summary: 'List endpoints', response: { 200: schema.listOf(schema.Endpoint) } } }, async () => ({
@@ -48,6 +48,7 @@ export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): vo
     { schema: { summary: 'Remove an endpoint with everything of it', params } },
     async ({ params: { id } }, reply) => {
       await engine.removeEndpoint(id);
+      keys.forgetEndpoint(id);
       return reply.code(204).send();
     },
   );
@@ -77,23 +78,25 @@ export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): vo
     async ({ params: { id }, query: { state, worker, limit = 100 } }) => {
       const states = state === undefined ? {} : { states: [state as never] };
       const jobs = await engine.listJobs({ endpointId: id, limit, ...states, ...(worker !== undefined && { workerId: worker }) });
-      return { items: jobs.map((job) => viewJob(job, false)) };
+      return { items: jobs.map(viewJobFacts) };
     },
   );
   server.get<{ Params: { id: string; job: string } }>(
     '/endpoints/:id/jobs/:job',
     { schema: { summary: 'Read a job', response: { 200: schema.Job } } },
-    async ({ params: { id, job } }) => viewJob(await engine.getJob(id, job), true),
+    async ({ params: { id, job } }) => viewJob(await engine.getJob(id, job)),
   );
 }
 
 /** Releases and rollouts of an endpoint. */
-export function addReleaseRoutes(server: ApiServer, { engine, authorOf, signalOf }: ApiContext): void {
+export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSecrets, signalOf }: ApiContext): void {
   const params = schema.EndpointPath;
   server.get(
     '/endpoints/:id/releases',
     { schema: { summary: 'List releases, newest first', params, response: { 200: schema.listOf(schema.Release) } } },
-    async ({ params: { id } }) => ({ items: (await engine.listReleases(id)).map(viewRelease) }),
+    async (request) => ({
+      items: (await engine.listReleases(request.params.id)).map(maySeeSecrets(request) ? viewRelease : viewReleaseMasked),
+    }),
   );
   server.post(
     '/endpoints/:id/releases',

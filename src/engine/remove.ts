@@ -1,0 +1,35 @@
+import { WherryError } from '../base/errors.js';
+import type { Core } from './core.js';
+import { endQueued } from './jobs.js';
+import { endRollout, findOpenRollout } from './rollout.js';
+
+const GRACE_MS = 1_000;
+
+/**
+ * Removes an endpoint with everything of it. First its rollout ends and no look starts a worker any more, then its workers
+ * are stopped until none is left, then who waits for its jobs hears of their end; its rows and keys go in one step.
+ * `settle` waits for a look that is under way. Throws ENDPOINT_UNKNOWN.
+ */
+export function removeEndpoint(core: Core, id: string, settle: () => Promise<void>): Promise<void> {
+  const known = core.removals.get(id);
+  if (known) return known;
+  const removed = remove(core, id, settle).finally(() => core.removals.delete(id));
+  core.removals.set(id, removed);
+  return removed;
+}
+
+async function remove(core: Core, id: string, settle: () => Promise<void>): Promise<void> {
+  // A server that dies from here on leaves a paused endpoint, which can be removed again.
+  await core.store.updateEndpoint(id, { pausedReason: 'being removed' });
+  const rollout = await findOpenRollout(core, id);
+  if (rollout) await endRollout(core, { endpointId: id, to: rollout.to, state: 'REVERTED', reason: 'its endpoint is removed' });
+  await settle();
+  for (let workers = await core.store.listWorkers(id); workers.length > 0; workers = await core.store.listWorkers(id)) {
+    if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', `the server stops before endpoint '${id}' is removed`);
+    await Promise.all(workers.map((worker) => core.fleet.drain(worker.id, { reason: 'its endpoint is removed', graceMs: GRACE_MS })));
+  }
+  await endQueued(core, id, 0);
+  await core.store.removeEndpoint(id);
+  core.depths.delete(id);
+  await core.logs.removeEndpoint(id);
+}
