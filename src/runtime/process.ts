@@ -217,21 +217,24 @@ class ProcessRuntime implements Runtime {
     if (this.#isStopped) link.close();
   }
 
-  /** Tells an event after those before it, then lets the supervisor forget it. */
+  /** Tells an event after those before it, then lets the supervisor forget it; one that was not taken is told again. */
   #tell(event: SupervisorEvent, ack: () => void): void {
-    this.#enqueue(async () => {
+    const step = async () => {
       if (event.event === 'output') await this.#events?.output(event);
       else {
         this.#known.delete(event.workerId);
         this.#events?.exit(event);
       }
       ack();
-    });
+    };
+    this.#enqueue(step, () => this.#tell(event, ack));
   }
 
-  #enqueue(step: () => Promise<void>): void {
+  #enqueue(step: () => Promise<void>, again: () => void = () => {}): void {
     this.#telling = this.#telling.then(step).catch((cause: unknown) => {
-      if (!this.#isStopped) this.#options.log.warn({ reason: messageOf(cause) }, 'an event of the supervisor was not taken');
+      if (this.#isStopped) return;
+      this.#options.log.warn({ reason: messageOf(cause) }, 'an event of the supervisor was not taken; it is told again');
+      setTimeout(() => !this.#isStopped && again(), RETRY_MS).unref();
     });
   }
 

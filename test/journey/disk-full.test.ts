@@ -117,6 +117,32 @@ describe.skipIf(!canMount)('a full disk (needs root and a tmpfs mount)', () => {
     expect(await listIds(on)).toEqual([...stored, after.id].sort());
   }, 120_000);
 
+  it('keeps what a worker prints meanwhile, and stores it when there is space again', async () => {
+    const on = await openSmallStage();
+    const talking = `export async function handler() {
+  for (let n = 0; n < 40; n++) {
+    console.log('said ' + n + ' ' + 'x'.repeat(1000));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+`;
+    await on.cli('deploy', on.project('full', nodeProject('full', talking)));
+    const { id } = await on.submit('full', null);
+    const said = async () => {
+      const lines = (await on.cli('logs', '-e', 'full', '--limit', '1000')).match(/said \d+/g) ?? [];
+      return [...new Set(lines)];
+    };
+    await until(async () => (await said()).length > 2, 'the first lines');
+    fill(join(on.dataDir, 'ballast'));
+    const before = (await said()).length;
+    await new Promise((resolve) => setTimeout(resolve, 1_500)); // Time is what passes: nothing tells what was not stored.
+    rmSync(join(on.dataDir, 'ballast'));
+    expect(before).toBeLessThan(30);
+    await on.finished('full', id);
+    const all = Array.from({ length: 40 }, (_, n) => `said ${n}`);
+    expect(await until(async () => ((await said()).length === 40 ? said() : undefined), 'all lines')).toEqual(all);
+  }, 120_000);
+
   it('acknowledges no blob that is not whole on disk, and takes it when there is space again', async () => {
     const on = await openSmallStage();
     await on.cli('deploy', on.project('full', nodeProject('full', ECHO)));
