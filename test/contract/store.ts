@@ -172,6 +172,74 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       }
     });
 
+    it('gives an ended job a new run without what the last one left, once and only while it is kept', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.addWorker(workerOf('w2'));
+      await store.enqueue(jobOf('a'), NOW);
+      await store.claim(claimOf('w1'));
+      await store.report({ jobId: 'a', workerId: 'w1', chunks: ['1'] });
+      const failed = { state: 'FAILED', output: '2', error: '"no"' } as const;
+      await store.settle({ jobId: 'a', workerId: 'w1', endpointId: 'e1', outcome: failed, retainUntil: NOW + 1000, now: NOW });
+      expect(await store.requeue({ jobId: 'a', workerId: null }, 'retry', NOW + 1000)).toBeUndefined();
+      const again = await store.requeue({ jobId: 'a', workerId: null }, 'retry', NOW + 9);
+      expect(again).toMatchObject({
+        state: 'IN_QUEUE',
+        queuedAt: NOW + 9,
+        submittedAt: NOW,
+        attempt: 0,
+        chunks: 0,
+        output: null,
+        error: null,
+      });
+      expect(await store.requeue({ jobId: 'a', workerId: null }, 'retry', NOW + 9)).toBeUndefined();
+      expect((await store.readChunks({ jobId: 'a', after: 0 })).chunks).toEqual([]);
+      expect(await store.claim(claimOf('w1'))).toEqual([]);
+      expect(await store.listJobs({ endpointId: 'e1', untriedBy: 'w1', limit: 1 })).toEqual([]);
+      expect((await store.claim(claimOf('w2'))).map(({ id }) => id)).toEqual(['a']);
+    });
+
+    it('delivers each chunk of a stream once, and shows all of them to one that counts by itself', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('a'), NOW);
+      expect(await store.report({ jobId: 'a', workerId: 'w1', chunks: ['0'] })).toBeUndefined();
+      await store.claim(claimOf('w1'));
+      expect(await store.report({ jobId: 'a', workerId: 'w1', chunks: ['1', '2'] })).toEqual({ chunks: 2, streamBytes: 2 });
+      expect(await store.readChunks({ jobId: 'a', after: 'delivered' })).toEqual({ chunks: ['1', '2'], last: 2 });
+      await store.report({ jobId: 'a', workerId: 'w1', chunks: ['3'] });
+      const readers = await Promise.all([1, 2].map(() => store.readChunks({ jobId: 'a', after: 'delivered' })));
+      expect(readers.flatMap(({ chunks }) => chunks)).toEqual(['3']);
+      expect(await store.readChunks({ jobId: 'a', after: 1 })).toEqual({ chunks: ['2', '3'], last: 3 });
+    });
+
+    it('makes one job of an idempotency key until its record goes', async () => {
+      const keyed = (id: string) => jobOf(id, { idempotencyKey: 'k' });
+      const made = await Promise.all(['a', 'b', 'c'].map((id) => store.enqueue(keyed(id), NOW)));
+      expect(made.map(({ id }) => id)).toEqual(['a', 'a', 'a']);
+      await store.end({ jobId: 'a', outcome: CANCELLED, from: ['IN_QUEUE'], retainUntil: NOW + 5, now: NOW });
+      expect((await store.enqueue(keyed('d'), NOW + 4)).id).toBe('a');
+      expect((await store.enqueue(keyed('e'), NOW + 5)).id).toBe('e');
+    });
+
+    it('keeps of a job past its retention only that it was, and that for an hour', async () => {
+      await store.enqueue(jobOf('a', { extras: '{"s3Config":{}}', webhook: 'http://x.test/' }), NOW);
+      await store.end({
+        jobId: 'a',
+        outcome: { state: 'FAILED', output: '1', error: '2' },
+        from: ['IN_QUEUE'],
+        retainUntil: NOW + 900,
+        now: NOW,
+      });
+      await store.shortenRetention('a', NOW + 5);
+      await store.shortenRetention('a', NOW + 500);
+      expect(await store.sweep(NOW + 6)).toBe(1);
+      expect(await store.sweep(NOW + 7)).toBe(0);
+      const empty = { input: 'null', extras: null, output: null, error: null, webhook: null };
+      expect(await store.getJob('a')).toMatchObject({ state: 'FAILED', retainUntil: NOW + 5, ...empty });
+      expect(await store.listJobs({ endpointId: 'e1', limit: 9 })).toEqual([]);
+      await store.sweep(NOW + 3_600_006);
+      expect(await store.getJob('a')).toBeUndefined();
+    });
+
     it('purges queued jobs and leaves running ones', async () => {
       await store.addWorker(workerOf('w1'));
       await store.enqueue(jobOf('a'), NOW);
