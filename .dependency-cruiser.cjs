@@ -28,7 +28,7 @@ const PACKAGES = {
   '@photostructure/sqlite': ['store'],
   pino: ['compose\\.ts'],
   'tar-stream': ['oci'],
-  undici: ['registry', 'build'],
+  undici: ['registry'],
   yaml: ['project', 'cli'],
 };
 

@@ -11,12 +11,14 @@ import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { createEngine } from './engine/create.js';
-import { openBlobs } from './registry/blobs.js';
-import { createRegistryClient } from './registry/client.js';
+import type { Digest } from './oci/digest.js';
+import { type Blobs, openBlobs } from './registry/blobs.js';
+import { createRegistryClient, type RegistryClient } from './registry/client.js';
 import { readDockerCredentials } from './registry/credentials.js';
 import { createRegistryHandler } from './registry/handler.js';
-import { createImages } from './registry/retain.js';
+import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
 import { createProcessRuntime } from './runtime/process.js';
+import type { Runtime } from './runtime/runtime.js';
 import { createKeys } from './server/keys.js';
 import { createServer } from './server/server.js';
 import { openSqliteStore } from './store/sqlite/store.js';
@@ -82,6 +84,17 @@ export function packageRoot(): string {
   }
 }
 
+/** A client of another registry, with the credentials that `docker login` left. Throws CONFIG_INVALID. */
+export async function openRemoteRegistry(registry: string, environment: Environment, log: Log): Promise<RegistryClient> {
+  const configDir = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');
+  return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log });
+}
+
+/** The creation time that images get, in seconds; undefined when none was asked for. */
+export function readSourceDateEpoch(environment: Environment): string | undefined {
+  return environment['SOURCE_DATE_EPOCH'] || undefined;
+}
+
 export interface ServerOptions {
   readonly dataDir: string;
   readonly host?: string | undefined;
@@ -122,10 +135,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     blobs,
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
-    clientFor: async (registry) => {
-      const configDir = environment['DOCKER_CONFIG'] || join(homedir(), '.docker');
-      return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log });
-    },
+    clientFor: (registry) => openRemoteRegistry(registry, environment, log),
   });
   const runtime = createProcessRuntime({
     dataDir,
@@ -136,10 +146,19 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     supervisorEntry: join(packageRoot(), 'dist', 'supervisor.js'),
     searchPath: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
   });
-  const engine = createEngine({ store, runtime, images, clock, log, logsDir: join(dataDir, 'logs'), workerUrl: () => url });
+  const engine = createEngine({
+    store,
+    runtime,
+    images,
+    clock,
+    log,
+    logsDir: join(dataDir, 'logs'),
+    workerUrl: () => url,
+    sweepFiles: createFileSweep({ store, blobs, images, runtime }),
+  });
   const keys = createKeys({ records: keyRecords(store), clock });
   const isRepositoryAllowed = (name: string) =>
-    !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith('retained/');
+    !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed });
   const server = createServer({ engine, keys, registry, log, clock, version: __WHERRY_VERSION__ });
 
@@ -202,6 +221,29 @@ function createProtection(store: Store, images: () => ReturnType<typeof createIm
       }
     }
     return false;
+  };
+}
+
+type Swept = {
+  readonly store: Store;
+  readonly blobs: Pick<Blobs, 'removeOldUploads'>;
+  readonly images: Pick<PinnedImages, 'removeRetained'>;
+  readonly runtime: Pick<Runtime, 'forgetImages'>;
+};
+
+/** Frees uploads that ended without an end, copies of removed endpoints, and unpacked images that no release in use has. */
+function createFileSweep({ store, blobs, images, runtime }: Swept) {
+  return async (): Promise<void> => {
+    const inUse = new Set<Digest>();
+    for (const { id, activeRelease } of await store.listEndpoints()) {
+      const open = (await store.listRollouts(id)).filter(({ state }) => state === 'PROVING' || state === 'CANARY');
+      const workers = await store.listWorkers(id);
+      const numbers = new Set([activeRelease, ...open.map(({ to }) => to), ...workers.map(({ release }) => release)]);
+      for (const { number, image } of await store.listReleases(id)) if (numbers.has(number)) inUse.add(image.digest);
+    }
+    await runtime.forgetImages(inUse);
+    await blobs.removeOldUploads();
+    await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);
   };
 }
 

@@ -43,7 +43,7 @@ export async function buildLayer(plan: LayerPlan, { layout, cacheDir, zlibVersio
     .digest('hex');
   const file = join(cacheDir, 'layers', key);
   const known = await readCached(file);
-  if (known && (await layout.has(known.digest))) return { ...known, role: plan.role, isCached: true };
+  if (known && (await layout.has(known))) return { ...known, role: plan.role, isCached: true };
   const layer = encodeLayer(plan.entries);
   const { digest, size } = await layout.writeBlob(layer.bytes);
   const built = { digest, diffId: layer.diffId(), size };

@@ -48,7 +48,8 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
     project.base === 'scratch' ? undefined : request.pullBase(project.base, platform),
   ]);
   if (base)
-    for (const { digest } of base.manifest.layers) if (!(await layout.has(digest))) await layout.writeBlob(base.openBlob(digest), digest);
+    for (const layer of base.manifest.layers)
+      if (!(await layout.has(layer))) await layout.writeBlob(base.openBlob(layer.digest), layer.digest);
   const layers: BuiltLayer[] = [];
   for (const plan of planned.layers) layers.push(await buildLayer(plan, store));
   const { descriptor, manifest, config } = await writeImage(
@@ -96,7 +97,7 @@ async function planNode({ project, sdk: { node: sdkDir } }: BuildRequest): Promi
             entries: packages.flatMap(({ target, files }) => files.map((file) => toEntry(file, `wherry/${target}`))),
             key: packages.map(({ target, files }) => `${target}\n${stampOf(files)}`).join('\n'),
           },
-      planFiles('sdk', sdk, 'wherry/sdk/node'),
+      planFiles('sdk', sdk.files, 'wherry/sdk/node'),
       {
         role: 'code',
         entries: [
@@ -108,7 +109,10 @@ async function planNode({ project, sdk: { node: sdkDir } }: BuildRequest): Promi
     ],
     entrypoint: ['node', '/wherry/sdk/node/main.mjs', `/${entry}:${handler.function}`],
     env: [DEFAULT_PATH],
-    warnings: [...bundled.warnings, ...secretWarnings(found.secrets)],
+    warnings: [
+      ...bundled.warnings,
+      ...secretWarnings([...found.secrets, ...packages.flatMap(({ target, secrets }) => secrets.map((path) => `${target}/${path}`))]),
+    ],
   };
 }
 
@@ -140,8 +144,12 @@ function planFiles(role: LayerPlan['role'], files: readonly FoundFile[], prefix:
   return { role, entries: files.map((file) => toEntry(file, prefix)), key: `${prefix}\n${stampOf(files)}` };
 }
 
+const SECRETS_NAMED = 20;
+
 function secretWarnings(secrets: readonly string[]): string[] {
-  return secrets.length === 0 ? [] : [`left out because they may hold secrets: ${secrets.join(', ')}`];
+  if (secrets.length === 0) return [];
+  const more = secrets.length > SECRETS_NAMED ? ` and ${secrets.length - SECRETS_NAMED} more` : '';
+  return [`left out because they may hold secrets: ${secrets.slice(0, SECRETS_NAMED).join(', ')}${more}`];
 }
 
 function platformWarnings({ platforms }: Project): string[] {

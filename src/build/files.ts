@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { lstat, readdir, readlink } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import type { TarEntry } from '../oci/tar.js';
-import { judgeName, readDockerignore } from './ignore.js';
+import { judgeName, judgePackageName, readDockerignore, type Verdict } from './ignore.js';
 
 /** A file that goes into a layer, with what tells whether it changed since it was last hashed. */
 export interface FoundFile {
@@ -25,20 +25,29 @@ export interface FoundFiles {
   readonly secrets: readonly string[];
 }
 
-type Judge = (path: string, name: string) => 'keep' | 'leave out' | 'secret';
+type Judge = (entry: { readonly path: string; readonly name: string; readonly isDirectory: boolean }) => Verdict | Promise<Verdict>;
 
 /** The files of a project that belong in its image. Throws BUILD_FAILED for links that leave the project. */
 export async function findProjectFiles(dir: string): Promise<FoundFiles> {
   const isIgnored = await readDockerignore(dir);
-  return walk(dir, (path, name) => {
+  return walk(dir, ({ path, name }) => {
     const verdict = judgeName(name, path === name);
     return verdict === 'keep' && isIgnored?.(path) ? 'leave out' : verdict;
   });
 }
 
-/** Every file of an installed package but its own nested node_modules. */
-export async function findPackageFiles(dir: string): Promise<readonly FoundFile[]> {
-  return (await walk(dir, (_path, name) => (name === 'node_modules' || name === '.git' ? 'leave out' : 'keep'))).files;
+/**
+ * The files of an installed package without its own nested node_modules. The rules for secrets hold here too: a package may be
+ * a linked directory of the author's. A `.pem` without a private key is public, such as the certificates a package ships.
+ */
+export async function findPackageFiles(dir: string): Promise<FoundFiles> {
+  return walk(dir, async ({ path, name, isDirectory }) => {
+    const verdict = judgePackageName(name, isDirectory);
+    if (verdict !== 'secret' || isDirectory || !/\.pem$/i.test(name)) return verdict;
+    // What cannot be read, such as a broken link, is judged by its name.
+    const text = await readFile(join(dir, path), 'latin1').catch(() => undefined);
+    return text === undefined || text.includes('PRIVATE KEY') ? 'secret' : 'keep';
+  });
 }
 
 async function walk(root: string, judge: Judge): Promise<FoundFiles> {
@@ -49,7 +58,7 @@ async function walk(root: string, judge: Judge): Promise<FoundFiles> {
     await Promise.all(
       entries.map(async (entry) => {
         const path = relative === '' ? entry.name : `${relative}/${entry.name}`;
-        const verdict = judge(path, entry.name);
+        const verdict = await judge({ path, name: entry.name, isDirectory: entry.isDirectory() });
         if (verdict === 'secret') secrets.push(path);
         if (verdict !== 'keep') return;
         if (entry.isDirectory()) {

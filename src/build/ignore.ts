@@ -35,6 +35,13 @@ export function judgeName(name: string, isTop: boolean): Verdict {
   return 'keep';
 }
 
+/** As {@link judgeName} for a package: a folder of sources may be called `credentials`, so the rules for files count for files only. */
+export function judgePackageName(name: string, isDirectory: boolean): Verdict {
+  if (!isDirectory) return judgeName(name, false);
+  if (NEVER.has(name)) return 'leave out';
+  return SECRET_DIRECTORIES.has(name) ? 'secret' : 'keep';
+}
+
 /** The project's `.dockerignore` (Docker's semantics), or undefined: true for paths that it leaves out. */
 export async function readDockerignore(dir: string): Promise<((path: string) => boolean) | undefined> {
   try {

@@ -12,6 +12,8 @@ export interface PlacedPackage {
   /** Below /wherry, for instance `node_modules/a/node_modules/b`. */
   readonly target: string;
   readonly files: readonly FoundFile[];
+  /** Paths left out because they hold secrets, relative to `dir`. */
+  readonly secrets: readonly string[];
 }
 
 interface Manifest {
@@ -23,7 +25,7 @@ interface Manifest {
 /**
  * The packages that the bundle imports and, transitively, those they depend on, placed so that Node finds each from where
  * it is needed: at the top, or below its dependent when another version of the name is at the top already. Throws
- * BUILD_FAILED when an imported package is not installed.
+ * BUILD_FAILED when a package that is imported, or a dependency that is not optional, is not installed.
  */
 export async function placePackages(imports: Bundle['imports']): Promise<readonly PlacedPackage[]> {
   const placed = new Map<string, { name: string; dir: string }>();
@@ -32,7 +34,7 @@ export async function placePackages(imports: Bundle['imports']): Promise<readonl
   for (const { specifier, importer } of seen) queue.push({ name: packageName(specifier), importer, parent: '', isRequired: true });
   for (let next = queue.shift(); next; next = queue.shift()) {
     const found = findPackage(next.name, next.importer);
-    if (!found && next.isRequired && next.parent === '') throw notInstalled(next.name, next.importer);
+    if (!found && next.isRequired) throw notInstalled(next);
     if (!found) continue;
     const dir = await realpath(found);
     const target = chooseTarget(next, dir, placed);
@@ -41,7 +43,7 @@ export async function placePackages(imports: Bundle['imports']): Promise<readonl
     for (const [name, isRequired] of await readDependencies(dir))
       queue.push({ name, importer: posix.join(dir, 'package.json'), parent: target, isRequired });
   }
-  return Promise.all([...placed].map(async ([target, { name, dir }]) => ({ name, dir, target, files: await findPackageFiles(dir) })));
+  return Promise.all([...placed].map(async ([target, { name, dir }]) => ({ name, dir, target, ...(await findPackageFiles(dir)) })));
 }
 
 /** Where the package must go to be found from its dependent; undefined when that finds the same package already. */
@@ -67,8 +69,9 @@ async function readDependencies(dir: string): Promise<readonly (readonly [string
     .map((name) => [name, dependencies?.[name] !== undefined && optionalDependencies?.[name] === undefined] as const);
 }
 
-function notInstalled(name: string, importer: string): WherryError {
-  return new WherryError('BUILD_FAILED', `package '${name}', imported by '${importer}', is not installed`, {
-    hint: `run npm install ${name} in the project`,
+function notInstalled({ name, importer, parent }: { name: string; importer: string; parent: string }): WherryError {
+  const isDirect = parent === '';
+  return new WherryError('BUILD_FAILED', `package '${name}', ${isDirect ? 'imported' : 'needed'} by '${importer}', is not installed`, {
+    hint: isDirect ? `run npm install ${name} in the project` : 'the installation is incomplete: run npm install in the project',
   });
 }

@@ -1,7 +1,7 @@
 import { WherryError } from '../base/errors.js';
 import type { BaseImage } from '../build/assemble.js';
 import type { Platform } from '../oci/descriptor.js';
-import { isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { findPlatform, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
 
@@ -27,9 +27,7 @@ async function readManifest(client: RegistryClient, { repository, wanted, platfo
   const pulled = await client.getManifest(repository, wanted);
   const found = parseManifest(pulled.bytes);
   if (!isIndex(found)) return found;
-  const match = found.manifests.find(
-    (entry) => entry.platform?.os === platform.os && entry.platform.architecture === platform.architecture,
-  );
+  const match = findPlatform(found, platform);
   if (!match) {
     throw new WherryError('IMAGE_UNKNOWN', `base image '${text}' has no image for ${platform.os}/${platform.architecture}`, {
       hint: 'choose another base, or another platform in wherry.yaml',

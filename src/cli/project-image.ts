@@ -3,13 +3,12 @@ import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import { type BuiltImage, buildImage } from '../build/build.js';
 import type { Environment } from '../compose.js';
-import { packageRoot } from '../compose.js';
+import { openRemoteRegistry, packageRoot, readSourceDateEpoch } from '../compose.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import { openLayout } from '../oci/layout.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Project } from '../project/read.js';
 import { createRegistryClient, type RegistryClient } from '../registry/client.js';
-import { readDockerCredentials } from '../registry/credentials.js';
 import { type PushResult, pushImage } from '../registry/push.js';
 import { pullBase } from './base-image.js';
 
@@ -31,9 +30,9 @@ export function buildProject(project: Project, { dataDir, environment }: ImagePl
     layoutDir: layoutDirOf(dataDir),
     cacheDir: join(dataDir, 'cache'),
     sdk: { node: join(root, 'sdk/node/src'), python: join(root, 'sdk/python/wherry') },
-    sourceDateEpoch: environment['SOURCE_DATE_EPOCH'],
+    sourceDateEpoch: readSourceDateEpoch(environment),
     zlibVersion: process.versions.zlib ?? 'unknown',
-    pullBase: (reference, platform) => pullBase(reference, platform, (registry) => openRemote(registry, environment)),
+    pullBase: (reference, platform) => pullBase(reference, platform, (registry) => openRemoteRegistry(registry, environment, silentLog)),
   });
 }
 
@@ -55,7 +54,7 @@ export interface PushRequest {
 /** Pushes a built image; success means that it was re-read from the registry. */
 export async function pushProject({ built, to, place, embedded, onBlob }: PushRequest): Promise<PushResult> {
   const layout = await openLayout(layoutDirOf(place.dataDir));
-  const client = to.registry ? await openRemote(to.registry, place.environment) : openEmbedded(embedded);
+  const client = to.registry ? await openRemoteRegistry(to.registry, place.environment, silentLog) : openEmbedded(embedded);
   try {
     return await pushImage({
       client,
@@ -98,9 +97,4 @@ function openEmbedded(embedded: Embedded | undefined): RegistryClient {
     });
   const credentials = { username: 'wherry', password: embedded.key };
   return createRegistryClient({ registry: new URL(embedded.url).host, credentials, log: silentLog });
-}
-
-async function openRemote(registry: string, environment: Environment): Promise<RegistryClient> {
-  const configDir = environment['DOCKER_CONFIG'] ?? join(environment['HOME'] ?? '', '.docker');
-  return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log: silentLog });
 }

@@ -23,6 +23,8 @@ export interface EngineOptions {
   readonly log: Log;
   /** Directory of the log segments. */
   readonly logsDir: string;
+  /** Frees disk that nothing known to the store needs; called from time to time. */
+  readonly sweepFiles?: () => Promise<void>;
   /** Base URL that workers reach, without a final slash; known once the server listens. */
   readonly workerUrl: () => string;
 }

@@ -31,6 +31,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
       const known = await core().store.listWorkers(id, true);
       await core().logs.removeWorkersExcept(id, new Set(known.map((worker) => worker.id)));
     }
+    await core().sweepFiles?.();
   };
   return {
     start: () => {

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { createGunzip, createGzip } from 'node:zlib';
+import { createGzip } from 'node:zlib';
 import type { Digest } from './digest.js';
 import { packTar, type TarEntry } from './tar.js';
 
@@ -35,14 +34,6 @@ export function encodeLayer(entries: readonly TarEntry[]): EncodedLayer {
       return diffId;
     },
   };
-}
-
-/** The tar of a gzip layer. */
-export function decodeLayer(compressed: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  const source = Readable.from(compressed);
-  const gunzip = createGunzip();
-  source.on('error', (error) => gunzip.destroy(error));
-  return source.pipe(gunzip);
 }
 
 /** Byte 9 of a gzip header names the operating system (RFC 1952 §2.3.1); 255 is "unknown", so that it is the same everywhere. */

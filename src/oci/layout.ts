@@ -1,16 +1,18 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
 import { type Digest, digestOf } from './digest.js';
+import { syncDirectory, writeAll } from './durable-file.js';
 
 /** A directory in the OCI image layout (image-spec, image-layout.md). */
 export interface Layout {
   readonly dir: string;
-  has(digest: Digest): Promise<boolean>;
-  /** Streams a blob to disk, hashing on the way. With `expected` throws DIGEST_MISMATCH when the bytes are others. */
+  /** Whether the blob is here with all its bytes, by its size. */
+  has(blob: { readonly digest: Digest; readonly size: number }): Promise<boolean>;
+  /** Streams a blob to disk, hashing on the way; it appears whole and durable or not at all. With `expected` throws DIGEST_MISMATCH when the bytes are others. */
   writeBlob(source: AsyncIterable<Uint8Array>, expected?: Digest): Promise<{ readonly digest: Digest; readonly size: number }>;
   putBytes(bytes: Uint8Array | string): Promise<{ readonly digest: Digest; readonly size: number }>;
   openBlob(digest: Digest): AsyncIterable<Uint8Array>;
@@ -38,7 +40,7 @@ export async function openLayout(dir: string): Promise<Layout> {
   const writeBlob: Layout['writeBlob'] = (source, expected) => writeHashed(source, { dir, fileOf, expected });
   return {
     dir,
-    has: (digest) => isFile(fileOf(digest)),
+    has: ({ digest, size }) => hasSize(fileOf(digest), size),
     writeBlob,
     putBytes: (bytes) => writeBlob(once(typeof bytes === 'string' ? Buffer.from(bytes) : bytes)),
     openBlob: (digest) => createReadStream(fileOf(digest), { highWaterMark: 256 * 1024 }),
@@ -66,15 +68,17 @@ async function writeHashed(source: AsyncIterable<Uint8Array>, { dir, fileOf, exp
     try {
       for await (const part of source) {
         hash.update(part);
+        await writeAll(handle, part, size);
         size += part.length;
-        await handle.write(part);
       }
+      await handle.sync();
     } finally {
       await handle.close();
     }
     const digest = `sha256:${hash.digest('hex')}` as Digest;
     if (expected && digest !== expected) throw mismatch(expected, digest);
     await rename(temporary, fileOf(digest));
+    await syncDirectory(dirname(fileOf(digest)));
     return { digest, size };
   } catch (thrown) {
     await rm(temporary, { force: true });
@@ -105,9 +109,9 @@ async function replaceFile(file: string, text: string): Promise<void> {
   await rename(temporary, file);
 }
 
-async function isFile(file: string): Promise<boolean> {
+async function hasSize(file: string, size: number): Promise<boolean> {
   try {
-    return (await stat(file)).isFile();
+    return (await stat(file)).size === size;
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT') return false;
     throw thrown;

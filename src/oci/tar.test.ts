@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { afterEach, describe, expect, it } from 'vitest';
-import { decodeLayer, encodeLayer } from './layer.js';
+import { encodeLayer } from './layer.js';
 import { packTar, type TarEntry, unpackTar } from './tar.js';
 
 const made: string[] = [];
@@ -74,11 +75,7 @@ describe('encodeLayer', () => {
     const layer = encodeLayer([text('a/b', 'x'.repeat(100_000))]);
     const bytes = await collect(layer.bytes);
     expect(bytes[9]).toBe(255);
-    async function* source() {
-      yield bytes;
-    }
-    const tar = await collect(decodeLayer(source()));
-    expect(`sha256:${createHash('sha256').update(tar).digest('hex')}`).toBe(layer.diffId());
+    expect(`sha256:${createHash('sha256').update(gunzipSync(bytes)).digest('hex')}`).toBe(layer.diffId());
   });
 
   it('keeps memory flat for large files', async () => {

@@ -3,6 +3,7 @@ import { dirname, join, posix, resolve, sep } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { extract, type Header, pack } from 'tar-stream';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+import { writeAll } from './durable-file.js';
 
 /** One entry of a layer. `path` is relative, with `/`, without a final slash. */
 export type TarEntry =
@@ -204,7 +205,11 @@ async function makeDirectory(target: string, header: Header, content: Readable):
 async function writeContent(target: string, header: Header, content: Readable): Promise<void> {
   const handle = await open(target, 'wx', (header.mode ?? 0o644) & 0o777);
   try {
-    for await (const part of content) await handle.write(part as Uint8Array);
+    let size = 0;
+    for await (const part of content) {
+      await writeAll(handle, part as Uint8Array, size);
+      size += (part as Uint8Array).length;
+    }
     await handle.chmod((header.mode ?? 0o644) & 0o777);
   } finally {
     await handle.close();

@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import { type Digest, digestOf } from '../oci/digest.js';
+import { syncDirectory, writeAll } from '../oci/durable-file.js';
 
 /** First and last byte wanted, both included, as in an HTTP range. */
 export interface ByteRange {
@@ -122,7 +123,7 @@ async function writeHashed(path: string, digest: Digest, source: AsyncIterable<U
   try {
     for await (const part of source) {
       hash.update(part);
-      await writeAll(handle, part, size);
+      await asStorage(writeAll(handle, part, size));
       size += part.length;
     }
     await asStorage(handle.sync());
@@ -132,15 +133,6 @@ async function writeHashed(path: string, digest: Digest, source: AsyncIterable<U
   const actual = `sha256:${hash.digest('hex')}`;
   if (actual !== digest) throw mismatch(digest, actual);
   return size;
-}
-
-/** Writes every byte at `position`; one write call may take only a part of them. Throws STORE_UNAVAILABLE. */
-export async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const { bytesWritten } = await asStorage(handle.write(bytes, done, bytes.length - done, position + done));
-    done += bytesWritten;
-  }
 }
 
 /** The digest of a file's bytes. */
@@ -170,16 +162,6 @@ export async function writeDurable(file: string, text: string): Promise<void> {
   for (let above = dir; above.length > top.length; ) {
     above = dirname(above);
     await syncDirectory(above);
-  }
-}
-
-/** Makes renames and removals in a directory durable. */
-export async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

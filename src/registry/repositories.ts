@@ -46,6 +46,10 @@ export interface OwnedRepositories extends Repositories {
   unlinkBlob(repository: string, digest: Digest): Promise<void>;
   /** Whether any repository shows the bytes as blob or manifest. */
   isUsed(digest: Digest): Promise<boolean>;
+  /** Everything the repository shows, blobs and manifests. */
+  listDigests(repository: string): Promise<readonly Digest[]>;
+  /** Removes the names, not the bytes. */
+  removeRepository(repository: string): Promise<void>;
 }
 
 /**
@@ -84,6 +88,11 @@ export function openRepositories(root: string, files: OwnedBlobFiles): OwnedRepo
       }
       return false;
     },
+    async listDigests(repository) {
+      const lists = await Promise.all([tree.blobs(repository), tree.manifests(repository)].map(listEntries));
+      return lists.flatMap((names) => names ?? []).flatMap((name) => [`sha256:${name}`].filter(isDigest));
+    },
+    removeRepository: (repository) => tree.remove(repository),
   };
 }
 

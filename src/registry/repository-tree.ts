@@ -1,13 +1,15 @@
-import { access, readdir, readFile, rm } from 'node:fs/promises';
+import { access, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { type Digest, parseDigest } from '../oci/digest.js';
+import { syncDirectory } from '../oci/durable-file.js';
 import { isRepository, isTag } from '../oci/reference.js';
-import { syncDirectory, unlessMissing } from './blob-files.js';
+import { unlessMissing } from './blob-files.js';
 
 /** Paths of repositories on disk. Each is built from checked names only: a bad one throws NAME_INVALID or DIGEST_INVALID. */
 export interface RepositoryTree {
   blob(repository: string, digest: Digest): string;
+  blobs(repository: string): string;
   manifest(repository: string, digest: Digest): string;
   manifests(repository: string): string;
   tag(repository: string, tag: string): string;
@@ -16,6 +18,8 @@ export interface RepositoryTree {
   referrers(repository: string, subject: Digest): string;
   /** Names of all repositories, sorted by bytes. */
   listRepositories(): Promise<readonly string[]>;
+  /** Removes a repository's entries, and not those of repositories below it; idempotent. */
+  remove(repository: string): Promise<void>;
 }
 
 /** The tree below `root`; nothing is made until an entry is written. */
@@ -23,6 +27,7 @@ export function openRepositoryTree(root: string): RepositoryTree {
   const folder = (repository: string, name: string) => join(root, checkedName(repository), name);
   return {
     blob: (repository, digest) => join(folder(repository, '_blobs'), hexOf(digest)),
+    blobs: (repository) => folder(repository, '_blobs'),
     manifest: (repository, digest) => join(folder(repository, '_manifests'), hexOf(digest)),
     manifests: (repository) => folder(repository, '_manifests'),
     tag: (repository, tag) => join(folder(repository, '_tags'), checkedTag(tag)),
@@ -30,6 +35,13 @@ export function openRepositoryTree(root: string): RepositoryTree {
     referrer: ({ repository, subject, digest }) => join(folder(repository, '_referrers'), hexOf(subject), hexOf(digest)),
     referrers: (repository, subject) => join(folder(repository, '_referrers'), hexOf(subject)),
     listRepositories: () => listNames(root, ''),
+    async remove(repository) {
+      for (const name of ['_tags', '_referrers', '_manifests', '_blobs'])
+        await rm(folder(repository, name), { recursive: true, force: true });
+      await rmdir(join(root, checkedName(repository))).catch(() => {
+        // Repositories below it keep the folder.
+      });
+    },
   };
 }
 

@@ -2,12 +2,13 @@ import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { findPlatform, type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Blobs } from './blobs.js';
 import type { PulledManifest, RegistryClient } from './client.js';
 import { decompressLayer } from './layer-content.js';
 import { forEachOf } from './parallel.js';
+import { createTurns } from './turns.js';
 
 /** An image whose every blob is in the embedded registry, named by the digest of its platform's manifest. */
 export interface PinnedImage {
@@ -28,7 +29,7 @@ export interface PinnedLayer {
 
 /** Images for deploys and workers, all read from the embedded registry. */
 export interface PinnedImages {
-  /** Pins a reference; a remote image is copied. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
+  /** Pins a reference and protects its blobs for an hour; a remote image is copied. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
   resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
   /** Hashes manifest, config and layers again where their files changed. Throws BLOB_UNKNOWN, IMAGE_UNKNOWN, DIGEST_MISMATCH. */
   verify(image: PinnedImage): Promise<void>;
@@ -38,6 +39,8 @@ export interface PinnedImages {
   layers(image: PinnedImage): Promise<readonly PinnedLayer[]>;
   /** Every blob the image needs: manifest, config, layers. */
   usedDigests(image: PinnedImage): Promise<readonly Digest[]>;
+  /** Removes what was copied for endpoints that `isKept` does not know; not while an image is copied. */
+  removeRetained(isKept: (endpointId: string) => Promise<boolean>): Promise<void>;
 }
 
 export interface ImagesOptions {
@@ -53,18 +56,23 @@ export interface ImagesOptions {
 
 const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 const PARALLEL = 3;
+/** Repositories of copies, one an endpoint; clients cannot push there. */
+export const RETAINED = 'retained/';
 
 /** Images over the embedded registry. */
 export function createImages({ blobs, log, ownHosts, clientFor, architecture = 'amd64' }: ImagesOptions): PinnedImages {
   const context: Context = { blobs, log, architecture };
   const readConfig = async ({ config }: Manifest) => parseImageConfig(await blobs.read(config.digest, CONFIG_LIMIT_BYTES));
+  /** Copying into an endpoint's repository and removing it wait for each other. */
+  const inTurn = createTurns();
   return {
     async resolve(text, { endpointId }) {
       const { registry, ...named } = parseReference(text);
       if (registry === undefined || ownHosts().includes(registry)) return resolveOwn(context, named);
       const client = await clientFor(registry);
       try {
-        return await retain(context, { client, text, reference: { registry, ...named }, repository: `retained/${endpointId}` });
+        const repository = `${RETAINED}${endpointId}`;
+        return await inTurn(repository, () => retain(context, { client, text, reference: { registry, ...named }, repository }));
       } finally {
         await client.close();
       }
@@ -80,6 +88,14 @@ export function createImages({ blobs, log, ownHosts, clientFor, architecture = '
     },
     async usedDigests(image) {
       return [image.digest, ...blobsOf(await readManifest(context, image))];
+    },
+    async removeRetained(isKept) {
+      for (const repository of await blobs.listRepositories()) {
+        if (!repository.startsWith(RETAINED)) continue;
+        await inTurn(repository, async () => {
+          if (!(await isKept(repository.slice(RETAINED.length)))) await blobs.removeRepository(repository);
+        });
+      }
     },
   };
 }
@@ -99,7 +115,10 @@ async function resolveOwn(context: Context, reference: Reference): Promise<Pinne
     throw unknownImage(text, digest ? 'push it first, or leave the digest out' : 'push it first, or put the host of its registry in front');
   const manifest = parseManifest(found.bytes);
   const pinned = isIndex(manifest) ? choosePlatform(manifest, text, context.architecture).digest : found.digest;
-  return { reference: text, repository, tag: tag ?? (digest ? null : 'latest'), digest: pinned };
+  const image = { reference: text, repository, tag: tag ?? (digest ? null : 'latest'), digest: pinned };
+  await context.blobs.hold([pinned]);
+  await context.blobs.hold(blobsOf(await readManifest(context, image)));
+  return image;
 }
 
 interface Retained {
@@ -118,6 +137,7 @@ async function retain(context: Context, { client, text, reference, repository }:
   if (isIndex(manifest))
     throw new WherryError('MANIFEST_INVALID', `image '${text}' is an index of indexes`, { hint: 'name one image by its digest' });
   const parts = blobsOf(manifest);
+  await blobs.hold([pulled.digest, ...parts]);
   await forEachOf(parts, PARALLEL, async (digest) => {
     if (!(await isSound(blobs, digest))) await blobs.put(digest, client.getBlob(reference.repository, digest));
     await blobs.linkBlob(repository, digest);
@@ -149,10 +169,10 @@ async function pullPlatform(context: Context, client: RegistryClient, { text, re
   return client.getManifest(repository, choosePlatform(manifest, text, context.architecture).digest);
 }
 
-function choosePlatform({ manifests }: Index, text: string, architecture: string): Descriptor {
-  const found = manifests.find(({ platform }) => platform?.os === 'linux' && platform.architecture === architecture);
+function choosePlatform(index: Index, text: string, architecture: string): Descriptor {
+  const found = findPlatform(index, { os: 'linux', architecture });
   if (found) return found;
-  const offered = manifests.map(({ platform }) => (platform ? `${platform.os}/${platform.architecture}` : 'unknown')).join(', ');
+  const offered = index.manifests.map(({ platform }) => (platform ? `${platform.os}/${platform.architecture}` : 'unknown')).join(', ');
   throw new WherryError('IMAGE_UNKNOWN', `image '${text}' has nothing for linux/${architecture}`, {
     hint: `it offers: ${offered || 'nothing'}`,
   });

@@ -32,8 +32,13 @@ async function mountBlob(exchange: Exchange, repository: string): Promise<boolea
   if (mount === null || from === null) return false;
   const digest = parseDigest(mount);
   checkRepository(exchange, from);
-  if (!(await blobs.isLinked(from, digest)) || !(await blobs.has(digest))) return false;
-  await blobs.linkBlob(repository, digest);
+  if (!(await blobs.isLinked(from, digest))) return false;
+  try {
+    await blobs.linkBlob(repository, digest);
+  } catch (thrown) {
+    if (thrown instanceof WherryError && thrown.code === 'BLOB_UNKNOWN') return false;
+    throw thrown;
+  }
   sendCreated(exchange, repository, digest);
   return true;
 }
@@ -77,12 +82,11 @@ async function finishUpload(exchange: Exchange, { repository, id, digest }: Fini
   const { blobs } = exchange;
   await appendChunk(exchange, repository, id);
   try {
-    await blobs.finishUpload(id, digest);
+    await blobs.finishUpload(id, digest, repository);
   } catch (thrown) {
     if (!(thrown instanceof WherryError) || thrown.code !== 'DIGEST_MISMATCH') throw thrown;
     throw new WherryError('DIGEST_INVALID', thrown.message, { hint: 'send the bytes again', detail: thrown.detail, cause: thrown });
   }
-  await blobs.linkBlob(repository, digest);
   sendCreated(exchange, repository, digest);
 }
 

@@ -3,7 +3,8 @@ import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import type { Digest } from '../oci/digest.js';
-import { asStorage, mismatch, type OwnedBlobFiles, unlessMissing, writeAll } from './blob-files.js';
+import { writeAll } from '../oci/durable-file.js';
+import { asStorage, mismatch, unlessMissing } from './blob-files.js';
 
 /** Blobs on their way in. Steps on one upload happen one after the other; an upload survives a restart for a day. */
 export interface Uploads {
@@ -13,10 +14,18 @@ export interface Uploads {
   uploadSize(id: string): Promise<number>;
   /** Appends a stream; what came before a break is kept. Gives the new size. Throws RANGE_INVALID when `start` is not the size, BLOB_UPLOAD_UNKNOWN, STORE_UNAVAILABLE. */
   appendUpload(id: string, source: AsyncIterable<Uint8Array>, options?: { readonly start?: number | undefined }): Promise<number>;
-  /** Ends the upload and makes it a blob; gives its size. A DIGEST_MISMATCH ends it too. Throws BLOB_UPLOAD_UNKNOWN. */
-  finishUpload(id: string, digest: Digest): Promise<number>;
+  /** Ends the upload and makes it a blob of the repository, in one step; gives its size. A DIGEST_MISMATCH ends it too. Throws BLOB_UPLOAD_UNKNOWN. */
+  finishUpload(id: string, digest: Digest, repository: string): Promise<number>;
   /** Throws BLOB_UPLOAD_UNKNOWN. */
   cancelUpload(id: string): Promise<void>;
+  /** Removes uploads that nobody appended to for a day. */
+  removeOldUploads(): Promise<void>;
+}
+
+export interface UploadsOptions {
+  readonly now: () => number;
+  /** Makes a synced file, whose digest was checked, a blob of a repository. */
+  readonly adopt: (path: string, as: { readonly digest: Digest; readonly repository: string }) => Promise<void>;
 }
 
 interface Upload {
@@ -33,9 +42,9 @@ const KEPT_MS = 24 * 60 * 60 * 1000;
 const UPLOAD_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Opens the uploads in `dir`; those older than a day are removed. */
-export async function openUploads(dir: string, { files, now }: { files: OwnedBlobFiles; now: number }): Promise<Uploads> {
+export async function openUploads(dir: string, { adopt, now }: UploadsOptions): Promise<Uploads> {
   await mkdir(dir, { recursive: true });
-  await removeOld(dir, now);
+  await removeOld(dir, now());
   // Promises, so that two requests that arrive together share one upload.
   const live = new Map<string, Promise<Upload>>();
 
@@ -69,11 +78,12 @@ export async function openUploads(dir: string, { files, now }: { files: OwnedBlo
       const upload = await find(id);
       return inTurn(upload, () => append(upload, source, start));
     },
-    async finishUpload(id, digest) {
+    async finishUpload(id, digest, repository) {
       const upload = await find(id);
       return inTurn(upload, async () => {
         try {
-          await finish(upload, digest, files);
+          await finish(upload, digest);
+          await adopt(upload.file, { digest, repository });
         } finally {
           await end(upload);
         }
@@ -83,6 +93,9 @@ export async function openUploads(dir: string, { files, now }: { files: OwnedBlo
     async cancelUpload(id) {
       const upload = await find(id);
       await inTurn(upload, () => end(upload));
+    },
+    async removeOldUploads() {
+      for (const id of await removeOld(dir, now())) live.delete(id);
     },
   };
 }
@@ -107,7 +120,7 @@ async function append(upload: Upload, source: AsyncIterable<Uint8Array>, start: 
   if (!handle) throw unknownUpload(upload.id);
   try {
     for await (const part of source) {
-      await writeAll(handle, part, upload.size);
+      await asStorage(writeAll(handle, part, upload.size));
       upload.hash.update(part);
       upload.size += part.length;
     }
@@ -117,7 +130,7 @@ async function append(upload: Upload, source: AsyncIterable<Uint8Array>, start: 
   return upload.size;
 }
 
-async function finish(upload: Upload, digest: Digest, files: OwnedBlobFiles): Promise<void> {
+async function finish(upload: Upload, digest: Digest): Promise<void> {
   const actual = `sha256:${upload.hash.digest('hex')}`;
   if (actual !== digest) throw mismatch(digest, actual);
   const handle = await unlessMissing(open(upload.file, 'r+'));
@@ -129,7 +142,6 @@ async function finish(upload: Upload, digest: Digest, files: OwnedBlobFiles): Pr
   } finally {
     await handle.close();
   }
-  await files.adopt(upload.file, digest);
 }
 
 /** An upload of an earlier process: its bytes are hashed again. */
@@ -147,11 +159,15 @@ async function loadUpload(dir: string, id: string): Promise<Upload> {
   return { id, file, hash, size, tail: Promise.resolve() };
 }
 
-async function removeOld(dir: string, now: number): Promise<void> {
+async function removeOld(dir: string, now: number): Promise<readonly string[]> {
+  const removed: string[] = [];
   for (const name of await readdir(dir)) {
     const found = await unlessMissing(stat(join(dir, name)));
-    if (found && found.mtimeMs < now - KEPT_MS) await rm(join(dir, name), { force: true });
+    if (!found || found.mtimeMs >= now - KEPT_MS) continue;
+    await rm(join(dir, name), { force: true });
+    removed.push(name);
   }
+  return removed;
 }
 
 function unknownUpload(id: string): WherryError {

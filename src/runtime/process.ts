@@ -1,8 +1,9 @@
-import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import type { Digest } from '../oci/digest.js';
 import { APP_ROOT } from '../oci/manifest.js';
 import { detectCgroups, hasController, removeGroups } from './process/cgroup.js';
 import { resolveArgv, resolveImageEnv } from './process/command.js';
@@ -10,7 +11,8 @@ import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
 import { endLeftovers } from './process/members.js';
 import { MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
-import { type PreparedImage, prepareImage } from './process/root.js';
+import { type PreparedImage, prepareImage, pycacheOf, removeDrafts, removeRoots } from './process/root.js';
+import { copyTree, findChange } from './process/seal.js';
 import type { Handle, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, WorkerSpec } from './runtime.js';
 
 const CONNECT_MS = 10_000;
@@ -43,7 +45,7 @@ class ProcessRuntime implements Runtime {
   readonly name = 'process';
   readonly capabilities: RuntimeCapabilities;
   readonly #options: ProcessRuntimeOptions;
-  readonly #prepared = new Map<string, Promise<PreparedImage>>();
+  readonly #prepared = new Map<Digest, Promise<PreparedImage>>();
   readonly #interpreters = new Map<string, Promise<string>>();
   /** Workers whose exit has not been told yet. */
   readonly #known = new Set<string>();
@@ -61,6 +63,7 @@ class ProcessRuntime implements Runtime {
   async start(events: RuntimeEvents): Promise<void> {
     this.#events = events;
     this.#isStopped = false;
+    if (this.#prepared.size === 0) removeDrafts(this.#options.dataDir);
     this.#link = openLink(this.#linkOptions());
     this.#adopt(await this.#link);
   }
@@ -75,6 +78,12 @@ class ProcessRuntime implements Runtime {
 
   async prepare(image: WorkerSpec['image']): Promise<void> {
     await this.#prepare(image);
+  }
+
+  async forgetImages(except: ReadonlySet<Digest>): Promise<void> {
+    await Promise.allSettled(this.#prepared.values());
+    for (const digest of this.#prepared.keys()) if (!except.has(digest)) this.#prepared.delete(digest);
+    await removeRoots(this.#options.dataDir, new Set([...except, ...this.#prepared.keys()]));
   }
 
   async startWorker(spec: WorkerSpec): Promise<Handle> {
@@ -118,7 +127,18 @@ class ProcessRuntime implements Runtime {
     rmSync(join(this.#options.dataDir, 'workers', workerId), { recursive: true, force: true });
   }
 
-  #prepare(image: WorkerSpec['image']): Promise<PreparedImage> {
+  /** Ready and unchanged: a worker starts from the bytes of the digest, whatever an earlier one did to the unpacked files. */
+  async #prepare(image: WorkerSpec['image']): Promise<PreparedImage> {
+    const known = this.#prepared.get(image.digest);
+    if (known === undefined) return this.#prepareOnce(image);
+    const { root, seal } = await known;
+    if (findChange(root, seal) === undefined) return known;
+    // Another start may have seen it too, and be at work already.
+    if (this.#prepared.get(image.digest) === known) this.#prepared.delete(image.digest);
+    return this.#prepareOnce(image);
+  }
+
+  #prepareOnce(image: WorkerSpec['image']): Promise<PreparedImage> {
     const known = this.#prepared.get(image.digest);
     if (known !== undefined) return known;
     const preparing = prepareImage(image, this.#options, (label) => this.#interpreter(label));
@@ -143,9 +163,9 @@ class ProcessRuntime implements Runtime {
     const dir = join(dataDir, 'workers', spec.workerId);
     const [cwd, home, tmp] = [join(dir, 'work'), join(dir, 'home'), join(dir, 'tmp')];
     for (const folder of [cwd, home, tmp]) mkdirSync(folder, { recursive: true, mode: 0o700 });
-    for (const name of image.appEntries) symlinkSync(join(image.root, APP_ROOT, 'app', name), join(cwd, name));
-    // Compiled modules are kept beside the read-only root, so that the second start imports them quickly.
-    const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: join(dataDir, 'cache', 'pycache', spec.image.digest.slice(7)) } : {};
+    copyTree({ ...image, top: `${APP_ROOT.slice(1)}/app`, target: cwd });
+    // Compiled modules are kept beside the root, which must not change, so that the second start imports them quickly.
+    const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: pycacheOf(dataDir, spec.image.digest) } : {};
     const env = {
       PATH: searchPath,
       HOME: home,

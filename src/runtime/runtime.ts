@@ -50,9 +50,11 @@ export interface Runtime {
   stop(): Promise<void>;
   /** Makes the image ready to start quickly (verify, unpack). Throws RUNTIME_REFUSED with the runtime that could run it. */
   prepare(image: { readonly repository: string; readonly digest: Digest }): Promise<void>;
+  /** Frees what `prepare` keeps for other images; a worker of one of those only starts more slowly. */
+  forgetImages(except: ReadonlySet<Digest>): Promise<void>;
   /** Throws RUNTIME_UNAVAILABLE; then nothing runs. */
   startWorker(spec: WorkerSpec): Promise<Handle>;
-  /** SIGTERM, grace, SIGKILL; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
+  /** SIGTERM to its main process, grace, SIGKILL to all; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
   stopWorker(workerId: string, graceMs: number): Promise<void>;
   /** Ids of the workers that run now. */
   list(): Promise<readonly string[]>;

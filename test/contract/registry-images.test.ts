@@ -175,7 +175,7 @@ describe('blob storage', () => {
     const protect = async () => false;
     const reopened = await openBlobs(own.dir, { protect });
     await reopened.appendUpload(id, once(Buffer.from('second')), { start: 6 });
-    expect(await reopened.finishUpload(id, digestOf('first second'))).toBe(12);
+    expect(await reopened.finishUpload(id, digestOf('first second'), 'a/up')).toBe(12);
     const left = await reopened.startUpload();
     await openBlobs(own.dir, { protect, now: () => Date.now() + 23 * 3_600_000 });
     expect(readdirSync(join(own.dir, 'uploads'))).toEqual([left]);
@@ -201,7 +201,65 @@ describe('blob storage', () => {
     const id = await own.blobs.startUpload();
     const texts = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(100_000));
     await Promise.all(texts.map((text) => own.blobs.appendUpload(id, once(Buffer.from(text)))));
-    expect(await own.blobs.finishUpload(id, digestOf(texts.join('')))).toBe(400_000);
+    expect(await own.blobs.finishUpload(id, digestOf(texts.join('')), 'a/up')).toBe(400_000);
+  });
+
+  it('never answers a push with 201 and then lacks the bytes, while their last other name is deleted', async () => {
+    for (let round = 0; round < 60; round++) {
+      const bytes = Buffer.from(`round ${round}`);
+      const digest = digestOf(bytes);
+      await addBlob(own.blobs, 'first', { bytes, mediaType: MEDIA_TYPES.layerTar });
+      const [pushed] = await Promise.all([
+        fetch(`${own.url}/v2/second/blobs/uploads/?digest=${digest}`, { method: 'POST', body: new Uint8Array(bytes) }),
+        fetch(`${own.url}/v2/first/blobs/${digest}`, { method: 'DELETE' }),
+      ]);
+      expect(pushed.status).toBe(201);
+      expect((await fetch(`${own.url}/v2/second/blobs/${digest}`, { method: 'HEAD' })).status, `round ${round}`).toBe(200);
+    }
+  });
+
+  it('keeps what a deploy looked at for an hour, so that nothing of it goes before its release is stored', async () => {
+    let at = 0;
+    const blobs = await openBlobs(own.dir, { protect: async () => false, now: () => at });
+    const { digest, layers } = await addImage(blobs, 'a', { tag: 'v1', text: 'x' });
+    const clientFor = async () => Promise.reject(new Error('no other registry'));
+    await createImages({ blobs, log: silentLog, ownHosts: () => [], clientFor }).resolve('a:v1', endpoint);
+    await expect(blobs.deleteManifest('a', digest)).rejects.toMatchObject({ code: 'BLOB_IN_USE' });
+    await expect(blobs.unlinkBlob('a', layers[0]?.digest ?? digest)).rejects.toMatchObject({ code: 'BLOB_IN_USE' });
+    at = 3_600_001;
+    await blobs.deleteManifest('a', digest);
+    expect(await blobs.has(digest)).toBeUndefined();
+  });
+
+  it('removes the copies of removed endpoints, but not what another repository has or a deploy just took', async () => {
+    let at = 0;
+    const blobs = await openBlobs(own.dir, { protect: async () => false, now: () => at });
+    const { layers, digest } = await addImage(remote.blobs, 'far', { tag: 'v1', text: 'x' });
+    const clientFor = async (registry: string) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 });
+    const images = createImages({ blobs, log: silentLog, ownHosts: () => [], clientFor });
+    for (const endpointId of ['gone', 'stays']) await images.resolve(`${remote.host}/far:v1`, { endpointId });
+    const remove = () => images.removeRetained(async (id) => id === 'stays');
+    await remove();
+    expect(await blobs.listRepositories()).toEqual(['retained/gone', 'retained/stays']);
+    at = 3_600_001;
+    await remove();
+    expect(await blobs.listRepositories()).toEqual(['retained/stays']);
+    expect(await blobs.has(layers[0]?.digest ?? digest)).toBeDefined();
+    await images.removeRetained(async () => false);
+    expect(await blobs.listRepositories()).toEqual([]);
+    expect(readdirSync(join(own.dir, 'blobs', 'sha256'))).toEqual([]);
+  });
+
+  it('removes an upload that nobody went on with, also while the server runs', async () => {
+    let at = Date.now();
+    const blobs = await openBlobs(own.dir, { protect: async () => false, now: () => at });
+    const id = await blobs.startUpload();
+    await blobs.removeOldUploads();
+    expect(await blobs.uploadSize(id)).toBe(0);
+    at += 25 * 3_600_000;
+    await blobs.removeOldUploads();
+    await expect(blobs.uploadSize(id)).rejects.toMatchObject({ code: 'BLOB_UPLOAD_UNKNOWN' });
+    expect(readdirSync(join(own.dir, 'uploads'))).toEqual([]);
   });
 
   it('refuses to delete what is protected, and to read a blob above the limit', async () => {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -33,22 +33,30 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(buildDir, { recursive: true, force: true }));
 
+interface ImageMore {
+  readonly labels?: Record<string, string>;
+  readonly env?: readonly string[];
+  /** Besides the handler, below the application's folder. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
 interface Source extends ImageSource {
-  image(script: string, more?: { readonly labels?: Record<string, string>; readonly env?: readonly string[] }): WorkerSpec['image'];
+  image(script: string, more?: ImageMore): WorkerSpec['image'];
   readonly opened: string[];
 }
 
 /** Images made in memory: one application layer with the script. */
 function createSource(): Source {
   const configs = new Map<string, ImageConfig>();
-  const scripts = new Map<string, string>();
+  const scripts = new Map<string, Readonly<Record<string, string>>>();
   const opened: string[] = [];
   return {
     opened,
-    image(script, { labels, env = [] } = {}) {
-      const layer = digestOf(`layer ${script}`);
-      const digest = digestOf(JSON.stringify([script, labels, env]));
-      scripts.set(digest, script);
+    image(script, { labels, env = [], files = {} } = {}) {
+      const contents = { 'handler.mjs': script, ...files };
+      const layer = digestOf(JSON.stringify(contents));
+      const digest = digestOf(JSON.stringify([script, labels, env, files]));
+      scripts.set(digest, contents);
       configs.set(digest, {
         architecture: 'amd64',
         os: 'linux',
@@ -71,15 +79,18 @@ function createSource(): Source {
       return config;
     },
     async layers({ digest }) {
-      const script = scripts.get(digest) ?? '';
+      const contents = scripts.get(digest) ?? {};
       const open = () => {
         opened.push(digest);
         return packTar([
-          { type: 'file', path: 'wherry/app/handler.mjs', isExecutable: false, content: { bytes: Buffer.from(script) } },
+          ...Object.entries(contents).map(
+            ([path, text]) =>
+              ({ type: 'file', path: `wherry/app/${path}`, isExecutable: false, content: { bytes: Buffer.from(text) } }) as const,
+          ),
           { type: 'file', path: 'elsewhere', isExecutable: false, content: { bytes: Buffer.from('x') } },
         ]);
       };
-      return [{ diffId: digestOf(`layer ${script}`), open }];
+      return [{ diffId: digestOf(JSON.stringify(contents)), open }];
     },
   };
 }
@@ -200,8 +211,79 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(told.lines('w-1')).toEqual(['handler.mjs,out.txt', join(opened.dataDir, 'workers', 'w-1', 'work')]);
     expect(existsSync(join(opened.dataDir, 'workers', 'w-1'))).toBe(false);
     const root = join(opened.dataDir, 'roots', image.digest.slice(7));
-    expect(readdirSync(root)).toEqual(['wherry']);
+    expect(readdirSync(root)).toEqual(['seal.json', 'wherry']);
     expect(readdirSync(join(root, 'wherry', 'app'))).toEqual(['handler.mjs']);
+  });
+
+  it('keeps what a worker writes into its working directory from every later worker', async () => {
+    const script = `import fs from 'node:fs';
+      console.log(fs.readFileSync('data/cache.json', 'utf8'));
+      fs.writeFileSync('data/cache.json', 'changed'); fs.writeFileSync('handler.mjs', 'broken');`;
+    const image = opened.source.image(script, { files: { 'data/cache.json': 'original' } });
+    for (const id of ['w-1', 'w-2']) {
+      await runtime.startWorker(specOf(id, image));
+      await vi.waitFor(() => expect(told.exit(id)?.exitCode).toBe(0), within);
+      expect(told.lines(id)).toEqual(['original']);
+    }
+    expect(opened.source.opened).toEqual([image.digest]);
+  });
+
+  it.each([
+    [
+      'written over, with its size and times kept',
+      'fs.chmodSync(file, 0o644); fs.writeFileSync(file, "CHANGED!"); fs.utimesSync(file, was.atime, was.mtime);',
+    ],
+    ['replaced', 'fs.rmSync(file); fs.writeFileSync(file, "CHANGED!");'],
+    ['joined by another', "fs.writeFileSync(file + '.more', 'x');"],
+    ['removed', 'fs.rmSync(file);'],
+  ])('starts every worker from the bytes of the digest, also when a shared file was %s (decision 11)', async (_how, change) => {
+    const script = `import fs from 'node:fs';
+      const file = new URL('data/shared.txt', import.meta.url).pathname;
+      const was = fs.statSync(file);
+      console.log(fs.readFileSync(file, 'utf8') + ' ' + fs.readdirSync(new URL('data', import.meta.url)).length);
+      ${change}`;
+    const image = opened.source.image(script, { files: { 'data/shared.txt': 'original' } });
+    const start = async (running: Runtime, heard: Told, id: string): Promise<void> => {
+      await running.startWorker(specOf(id, image));
+      await vi.waitFor(() => expect(heard.exit(id)?.exitCode).toBe(0), within);
+      expect(heard.lines(id)).toEqual(['original 1']);
+    };
+    await start(runtime, told, 'w-1');
+    await start(runtime, told, 'w-2');
+    // The next server has nothing in memory but what the seal on disk says.
+    await runtime.stop();
+    const next = opened.reopen();
+    const heard = listen();
+    await next.start(heard.events);
+    await start(next, heard, 'w-3');
+    expect(opened.source.opened).toHaveLength(3);
+    expect(readdirSync(join(opened.dataDir, 'roots'))).toEqual([image.digest.slice(7)]);
+  });
+
+  it('frees the unpacked roots of other images, and unpacks one of them again when it is needed', async () => {
+    const [kept, other] = [opened.image('console.log(1)'), opened.image('console.log(2)')];
+    for (const image of [kept, other]) await runtime.prepare(image);
+    await runtime.forgetImages(new Set([kept.digest]));
+    expect(readdirSync(join(opened.dataDir, 'roots'))).toEqual([kept.digest.slice(7)]);
+    expect(await startAndRead('w-1', 'console.log(2)')).toBe('2');
+    await runtime.prepare(kept);
+    expect(opened.source.opened).toEqual([kept.digest, other.digest, other.digest]);
+  });
+
+  it('removes at its start what a crash left of a root', async () => {
+    const next = opened.reopen();
+    mkdirSync(join(opened.dataDir, 'roots', '.draft-x', 'wherry'), { recursive: true });
+    await next.start(listen().events);
+    expect(readdirSync(join(opened.dataDir, 'roots'))).toEqual([]);
+  });
+
+  it('makes unpacked files read-only, and unpacks a root again that was never finished', async () => {
+    const image = opened.image('');
+    const root = join(opened.dataDir, 'roots', image.digest.slice(7));
+    mkdirSync(join(root, 'wherry', 'app'), { recursive: true });
+    await runtime.prepare(image);
+    const file = join(root, 'wherry', 'app', 'handler.mjs');
+    expect(statSync(file).mode & 0o222).toBe(0);
   });
 
   it('unpacks an image once for concurrent prepares and starts', async () => {

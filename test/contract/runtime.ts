@@ -101,6 +101,19 @@ export function describeRuntime(name: string, open: () => Promise<OpenedRuntime>
       await vi.waitFor(() => expect(told.exit('w-term')).toEqual({ exitCode: 3, signal: null }), within);
     });
 
+    it('leaves the children of a worker alone while it may still finish', async () => {
+      const script = `import { spawn } from 'node:child_process';
+        process.on('SIGTERM', () => console.log('asked'));
+        const child = spawn('sleep', ['1']);
+        child.on('exit', (code, signal) => { console.log('child ' + code + ' ' + signal); process.exit(0); });
+        child.on('spawn', () => console.log('up'));`;
+      await runtime.startWorker(specOf('w-child', opened.image(script)));
+      await vi.waitFor(() => expect(told.lines('w-child')).toEqual(['up']), within);
+      await runtime.stopWorker('w-child', 10_000);
+      await vi.waitFor(() => expect(told.exit('w-child')).toEqual({ exitCode: 0, signal: null }), within);
+      expect(told.lines('w-child')).toEqual(['up', 'asked', 'child 0 null']);
+    });
+
     it('kills a worker that ignores SIGTERM when the grace is over', async () => {
       await runtime.startWorker(
         specOf('w-kill', opened.image(`process.on('SIGTERM', () => console.log('no')); console.log('up'); ${FOREVER}`)),

@@ -1,10 +1,22 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStage, runCli, type Stage } from '../stage.js';
+import { ECHO, nodeProject } from './projects.js';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -139,6 +151,42 @@ describe('a built image', () => {
     expect(again.layers.map(({ digest }) => digest).slice(0, 2)).toEqual(built.layers.map(({ digest }) => digest).slice(0, 2));
   });
 
+  it('leaves the secrets of linked packages out and warns, but keeps what is public', async () => {
+    const linked = stage.project('linked-library', {
+      'package.json': JSON.stringify({ name: 'library', version: '1.0.0', main: 'credentials/index.js' }),
+      'credentials/index.js': 'module.exports = 7;\n',
+      '.env': 'TOKEN=1',
+      '.npmrc': 'token=1',
+      '.git/config': 'x',
+      'service-account.json': '{}',
+      'certs/server.pem': '-----BEGIN RSA PRIVATE KEY-----\n',
+      'certs/roots.pem': '-----BEGIN CERTIFICATE-----\n',
+    });
+    const dir = stage.project('linking', {
+      'handler.mjs': "import seven from 'library';\nexport const handler = () => seven;\n",
+      'node_modules/.package-lock.json': '{}',
+    });
+    symlinkSync(linked, join(dir, 'node_modules/library'));
+    const built = await build(dir);
+    expect(filesOf(built, 'dependencies').filter((path) => !path.endsWith('/'))).toEqual(
+      ['certs/roots.pem', 'credentials/index.js', 'package.json'].map((path) => `wherry/node_modules/library/${path}`),
+    );
+    for (const path of ['.env', '.npmrc', 'service-account.json', 'certs/server.pem'])
+      expect(built.warnings.join()).toContain(`node_modules/library/${path}`);
+  });
+
+  it('refuses an installation in which a package lacks one that it needs, but not one that is optional', async () => {
+    const files = (dependencies: object) => ({
+      'handler.mjs': "import x from 'outer';\nexport const handler = () => x;\n",
+      'node_modules/outer/package.json': JSON.stringify({ name: 'outer', version: '1.0.0', main: 'index.js', ...dependencies }),
+      'node_modules/outer/index.js': 'module.exports = 1;\n',
+    });
+    const broken = await stage.tryCli('build', stage.project('incomplete', files({ dependencies: { lacking: '1' } })));
+    expect(broken).toMatchObject({ code: 2, stderr: expect.stringMatching(/'lacking', needed by .*outer.*npm install/s) });
+    const optional = { dependencies: { lacking: '1' }, optionalDependencies: { lacking: '1' }, peerDependencies: { other: '1' } };
+    await build(stage.project('optional', files(optional)));
+  });
+
   it('says which package is missing, and where a source error is', async () => {
     const missing = await stage.tryCli(
       'build',
@@ -175,6 +223,29 @@ describe('a built image', () => {
       error_traceback: expect.stringContaining('handler.py'),
     });
     expect(await stage.runsync('pyfail', 'set')).toMatchObject({ status: 'FAILED', error: expect.stringContaining('JSON') });
+  });
+
+  it('packs a layer again whose file is shorter than it was', async () => {
+    const dir = stage.project('short', nodeProject('short', ECHO));
+    const { layers } = await build(dir);
+    const code = layers.find(({ role }) => role === 'code');
+    const file = join(stage.dataDir, 'images/blobs/sha256', code?.digest.slice(7) ?? '');
+    const { size } = statSync(file);
+    truncateSync(file, size - 1);
+    const again = await build(dir);
+    expect(again.layers.find(({ role }) => role === 'code')).toMatchObject({ digest: code?.digest, isCached: false });
+    expect(statSync(file).size).toBe(size);
+  });
+
+  it('is pushed without a look into the working directory when DOCKER_CONFIG is empty', async () => {
+    const dir = stage.project('elsewhere', { ...nodeProject('elsewhere', ECHO), 'config.json': 'not a config of docker' });
+    const env = { DOCKER_CONFIG: '', HOME: stage.dir };
+    const pushed = await runCli(['push', '.', '--to', `${new URL(stage.url).host}/elsewhere:1`, '--data', stage.dataDir], {
+      cwd: dir,
+      env,
+    });
+    expect(pushed.stderr).toContain('401');
+    expect(pushed.stderr).not.toContain('config.json');
   });
 
   it('is the same for a copy of the project', async () => {

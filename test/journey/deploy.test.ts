@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStage, type Stage, until } from '../stage.js';
@@ -171,6 +171,23 @@ describe('the whole way', () => {
     );
     await stage.cli('deploy', dir);
     expect(await stage.runsync('args', null)).toMatchObject({ output: ['--fast', '2'] });
+  });
+
+  it('frees the unpacked files of releases that do not serve any more, and can roll back to them', async () => {
+    const dir = stage.project('freed', nodeProject('freed', answering('first')));
+    const rootOf = (json: string) => join(stage.dataDir, 'roots', (JSON.parse(json) as { digest: string }).digest.slice(7));
+    const first = rootOf(await stage.cli('deploy', dir, '--json'));
+    writeFileSync(join(dir, 'handler.mjs'), answering('second'));
+    const second = rootOf(await stage.cli('deploy', dir, '--json'));
+    await until(async () => (await liveWorkers('freed')).every(({ release }) => release === 2), 'the first release to end');
+    expect(existsSync(first)).toBe(true);
+    // A server sweeps when it starts, then each minute.
+    await stage.kill();
+    await stage.restart();
+    await until(() => !existsSync(first), 'the files of the first release to go');
+    expect(existsSync(second)).toBe(true);
+    await stage.cli('rollback', '-e', 'freed');
+    expect(await stage.runsync('freed', null)).toMatchObject({ output: 'first' });
   });
 
   it('refuses an endpoint id that would clash with a route or is taken', async () => {

@@ -1,3 +1,4 @@
+import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, type Context, textOf, textsOf } from '../command.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
@@ -97,7 +98,7 @@ async function list(context: Context): Promise<number> {
     ...(state !== undefined && { state }),
     ...(worker !== undefined && { worker }),
   });
-  const now = Date.now();
+  const now = openClock().now();
   const rows = items.map(({ id, status, submittedAt, delayTime, executionTime, workerId }) => [
     id,
     status,

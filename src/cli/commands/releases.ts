@@ -1,3 +1,4 @@
+import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, textOf } from '../command.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
@@ -21,7 +22,7 @@ export const releases: Command = {
       state: release.number === endpoint.activeRelease ? 'SERVES' : (rollouts.find(({ to }) => to === release.number)?.state ?? 'DONE'),
       envChanges: diffNames(items[index + 1]?.spec.env ?? {}, release.spec.env),
     }));
-    const now = Date.now();
+    const now = openClock().now();
     const rows = described.map(({ number, createdAt, author, source, image, state, envChanges }) => [
       `r${number}`,
       state,

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, type Context, textOf } from '../command.js';
 import { formatAgo, formatTable } from '../output.js';
@@ -75,7 +76,7 @@ export const keys: Command = {
 
 async function listKeys({ client, output }: Context): Promise<number> {
   const items = await (await client()).listKeys();
-  const now = Date.now();
+  const now = openClock().now();
   const rows = items.map(({ id, name, scope, endpointId, isEnabled, createdAt }) => [
     id,
     name,

@@ -1,13 +1,15 @@
-import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCodeOf, WherryError } from '../../base/errors.js';
+import { WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
-import type { Digest } from '../../oci/digest.js';
+import { type Digest, isDigest } from '../../oci/digest.js';
+import { syncDirectory } from '../../oci/durable-file.js';
 import { APP_ROOT, type ImageConfig, LABELS } from '../../oci/manifest.js';
 import { unpackTar } from '../../oci/tar.js';
 import type { ImageSource } from '../runtime.js';
 import { resolveInterpreter } from './interpreter.js';
+import { findChange, readSeal, type Seal, sealTree } from './seal.js';
 
 /** An image that is ready to run: everything a start needs, in memory. */
 export interface PreparedImage {
@@ -16,8 +18,8 @@ export interface PreparedImage {
   readonly root: string;
   readonly interpreter: string;
   readonly kind: 'node' | 'python';
-  /** Names below `/wherry/app`. */
-  readonly appEntries: readonly string[];
+  /** What the root must be; see {@link findChange}. */
+  readonly seal: Seal;
 }
 
 export interface RootOptions {
@@ -27,22 +29,63 @@ export interface RootOptions {
   readonly log: Log;
 }
 
+const DRAFT = '.draft-';
+
 type ImageName = { readonly repository: string; readonly digest: Digest };
 
-/** Unpacks the image's application layers once and finds its interpreter. Throws RUNTIME_REFUSED for an image that wherry did not build for a handler. */
+/**
+ * Finds the image's interpreter and unpacks its application layers, once: a root that is there is used when it is what its seal
+ * says, and unpacked anew when something changed it. Throws RUNTIME_REFUSED for an image that wherry did not build for a handler.
+ */
 export async function prepareImage(image: ImageName, options: RootOptions, interpreterFor = resolveInterpreter): Promise<PreparedImage> {
   const { config } = await options.images.config(image);
   const labels = readLabels(image, config?.Labels ?? {});
   const interpreter = await interpreterFor(labels.interpreter, options);
-  const root = join(options.dataDir, 'roots', image.digest.slice('sha256:'.length));
-  if (!existsSync(root)) await unpackRoot(image, root, labels.layers, options);
+  const root = rootOf(options.dataDir, image.digest);
   return {
     config: config ?? {},
     root,
     interpreter,
     kind: labels.interpreter.startsWith('node') ? 'node' : 'python',
-    appEntries: readdirSync(join(root, APP_ROOT, 'app')),
+    seal: (await findSound(root, options.log)) ?? (await unpackRoot(image, root, labels.layers, options)),
   };
+}
+
+/** Where an image is unpacked. */
+export function rootOf(dataDir: string, digest: Digest): string {
+  return join(dataDir, 'roots', digest.slice('sha256:'.length));
+}
+
+/** Where Python keeps the compiled modules of an image: beside its root, which is read-only. */
+export function pycacheOf(dataDir: string, digest: Digest): string {
+  return join(dataDir, 'cache', 'pycache', digest.slice('sha256:'.length));
+}
+
+/** Removes the unpacked roots and compiled modules of other images. */
+export async function removeRoots(dataDir: string, except: ReadonlySet<Digest>): Promise<void> {
+  const roots = join(dataDir, 'roots');
+  for (const name of existsSync(roots) ? await readdir(roots) : []) {
+    const digest = `sha256:${name}`;
+    if (!isDigest(digest) || except.has(digest)) continue;
+    await rm(join(roots, name), { recursive: true, force: true });
+    await rm(pycacheOf(dataDir, digest), { recursive: true, force: true });
+  }
+}
+
+/** Removes what a crash left of roots that were being unpacked; before the first is. */
+export function removeDrafts(dataDir: string): void {
+  const roots = join(dataDir, 'roots');
+  for (const name of existsSync(roots) ? readdirSync(roots) : []) {
+    if (name.startsWith(DRAFT)) rmSync(join(roots, name), { recursive: true, force: true });
+  }
+}
+
+/** The seal of a root that is as it was unpacked; else undefined. */
+async function findSound(root: string, log: Log): Promise<Seal | undefined> {
+  const seal = await readSeal(root);
+  const changed = seal && findChange(root, seal);
+  if (changed !== undefined) log.warn({ root, changed }, 'a worker or somebody else changed an unpacked image; it is unpacked anew');
+  return changed === undefined ? seal : undefined;
 }
 
 function readLabels({ repository, digest }: ImageName, labels: Readonly<Record<string, string>>) {
@@ -67,33 +110,38 @@ function parseList(text: string | undefined): readonly string[] | undefined {
   }
 }
 
-/** Atomic: the root appears complete under its name, or not at all. */
-async function unpackRoot(image: ImageName, root: string, wanted: readonly string[], { dataDir, images }: RootOptions): Promise<void> {
+/** The root appears complete, on disk and under its name, or not at all; one that is there gives way. */
+async function unpackRoot(image: ImageName, root: string, wanted: readonly string[], { dataDir, images }: RootOptions): Promise<Seal> {
   const roots = join(dataDir, 'roots');
   await mkdir(roots, { recursive: true, mode: 0o700 });
-  const draft = await mkdtemp(join(roots, '.draft-'));
+  const draft = await mkdtemp(join(roots, DRAFT));
+  const former = `${draft}-former`;
   try {
     const layers = new Map((await images.layers(image)).map((layer) => [layer.diffId, layer]));
     for (const diffId of wanted) {
       const layer = layers.get(diffId);
-      if (layer === undefined) {
-        throw new WherryError(
-          'RUNTIME_REFUSED',
-          `image '${image.repository}@${image.digest}' refused: its application layer '${diffId}' is not in it`,
-          {
-            hint: 'build the image again, or use the docker runtime',
-          },
-        );
-      }
+      if (layer === undefined) throw lacksLayer(image, diffId);
       await unpackTar(layer.open(), draft);
     }
     for (const name of await readdir(draft)) if (`/${name}` !== APP_ROOT) await rm(join(draft, name), { recursive: true, force: true });
     await mkdir(join(draft, APP_ROOT, 'app'), { recursive: true });
-    await rename(draft, root);
-  } catch (cause) {
-    await rm(draft, { recursive: true, force: true });
-    // Another server process was quicker; its root is as good.
-    if (systemCodeOf(cause) === 'ENOTEMPTY' || systemCodeOf(cause) === 'EEXIST') return;
-    throw cause;
+    const seal = await sealTree(draft, APP_ROOT.slice(1));
+    if (existsSync(root)) {
+      // What was compiled out of a changed root goes with it.
+      await rm(pycacheOf(dataDir, image.digest), { recursive: true, force: true });
+      // Workers that run find their files by path: the new ones are there at once.
+      renameSync(root, former);
+    }
+    renameSync(draft, root);
+    await syncDirectory(roots);
+    return seal;
+  } finally {
+    for (const left of [draft, former]) await rm(left, { recursive: true, force: true });
   }
+}
+
+function lacksLayer({ repository, digest }: ImageName, diffId: string): WherryError {
+  return new WherryError('RUNTIME_REFUSED', `image '${repository}@${digest}' refused: its application layer '${diffId}' is not in it`, {
+    hint: 'build the image again, or use the docker runtime',
+  });
 }

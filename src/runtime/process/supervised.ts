@@ -13,7 +13,7 @@ export interface Supervised extends Started {
   readonly output: WorkerOutput;
   /** Resolves when no process of the worker is left and its exit is in the outbox. */
   readonly gone: Promise<void>;
-  /** SIGTERM, grace, SIGKILL; resolves with `gone`. */
+  /** SIGTERM to the main process, grace, SIGKILL to all of them; resolves with `gone`. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -51,7 +51,8 @@ export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now 
   });
   const stop = async (graceMs: number): Promise<void> => {
     if (graceMs > 0) {
-      signal(-pid, 'SIGTERM');
+      // Only the main process: it may need its children (a pool, a tool it runs) to finish its job. What is left is killed.
+      signal(pid, 'SIGTERM');
       await raceTime(exited, graceMs);
     }
     if (child.exitCode === null && child.signalCode === null) signal(-pid, 'SIGKILL');
