@@ -27,6 +27,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   const drains = new Map<string, { readonly until: number; readonly done: Promise<void> }>();
   /** When a stop that failed may be tried again, by worker. */
   const retries = new Map<string, number>();
+  const recordings = new Map<string, Promise<void>>();
   const exits = createWaiters<true>();
   const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) =>
     // What happens to workers does not depend on a line about it.
@@ -34,7 +35,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       .append({ endpointId: worker.endpointId, workerId: worker.id }, [{ at: core.clock.now(), source: 'system', jobId: null, text }])
       .catch(() => {});
 
-  const recordExit: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason, isLost = false }) => {
+  const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason, isLost = false }) => {
     const before = await core.store.getWorker(workerId);
     if (!before || before.state === 'STOPPED') return;
     const now = core.clock.now();
@@ -59,6 +60,15 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     core.seen.delete(workerId);
     retries.delete(workerId);
     core.wake(before.endpointId);
+  };
+
+  /** Told twice, by the runtime and by who stopped it: both wait until its jobs are given back. */
+  const recordExit: Fleet['recordExit'] = (workerId, exit) => {
+    const known = recordings.get(workerId);
+    if (known) return known;
+    const recorded = record(workerId, exit).finally(() => recordings.delete(workerId));
+    recordings.set(workerId, recorded);
+    return recorded;
   };
 
   const recordCrash = async (worker: Worker, why: string) => {
