@@ -46,14 +46,21 @@ async function load(side, { clients, jobs }) {
   };
 }
 
+/** Some hundred jobs for each fresh worker process: before, interpreters that still compile are what is measured. */
+async function warmUp(sides, workers) {
+  for (const side of sides) {
+    side.prepare();
+    await load(side, { clients: 64, jobs: 2_000 + workers * 500 });
+  }
+}
+
 /** Runs of each side in turn, so that a slow moment of the machine meets all of them. */
 async function interleave(sides, shape, runs) {
   const rows = new Map(sides.map((side) => [side, []]));
-  for (let run = -1; run < runs; run++) {
+  for (let run = 0; run < runs; run++) {
     for (const side of sides) {
       side.prepare();
-      const row = await load(side, run < 0 ? { ...shape, jobs: Math.ceil(shape.jobs / 4) } : shape);
-      if (run >= 0) rows.get(side).push(row);
+      rows.get(side).push(await load(side, shape));
     }
   }
   return rows;
@@ -109,6 +116,7 @@ export async function measureQueue({ isQuick }) {
       const cells = Object.entries(CLIENTS).filter(([clients]) => !isQuick || QUICK_CELLS.includes(`${clients}/${workers}`));
       if (cells.length === 0) continue;
       await Promise.all([ours.setWorkers(workers), peer.setWorkers(workers)]);
+      await warmUp(sides, workers);
       for (const [clients, jobs] of cells) {
         const rows = await interleave(sides, { clients: Number(clients), jobs }, runs);
         print(`${clients.padStart(2)} clients, ${String(workers).padStart(2)} workers`, rows);
