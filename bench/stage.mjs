@@ -14,6 +14,11 @@ export function pin(core) {
   return spawnSync('taskset', ['-V']).status === 0 ? ['taskset', '-c', String(core)] : [];
 }
 
+/** Pins this process too, so that the generator and what it measures never share a core. */
+export function pinSelf(core) {
+  spawnSync('taskset', ['-apc', String(core), String(process.pid)]);
+}
+
 /**
  * Starts `wherry serve` on a fresh data directory; `close` ends it and its workers and removes the directory.
  * Workers inherit the server's core, so a benchmark whose peer is not pinned leaves the server unpinned too.
@@ -27,6 +32,13 @@ export async function openServer({ isPinned = true } = {}) {
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim();
   const cli = (...words) =>
     execFileSync(process.execPath, [MAIN, ...words, '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  /** The endpoint keeps what it gets: no worker, no queue limit. */
+  const park = (endpoint) =>
+    call(`${url}/api/v1/endpoints/${endpoint}`, {
+      key,
+      method: 'PATCH',
+      body: JSON.stringify({ settings: { scale: { max: 0 }, limits: { queueJobs: 0 } } }),
+    });
   const close = async () => {
     for (const { id } of (await call(`${url}/api/v1/endpoints`, { key })).items) {
       await call(`${url}/api/v1/endpoints/${id}`, { key, method: 'DELETE' });
@@ -36,7 +48,7 @@ export async function openServer({ isPinned = true } = {}) {
     await ended;
     rmSync(dataDir, { recursive: true, force: true });
   };
-  return { url, key, dataDir, cli, pid: child.pid, close };
+  return { url, key, dataDir, cli, park, pid: child.pid, close };
 }
 
 /** One HTTP request; the answer's JSON, or undefined without a body. Throws above 299. */
@@ -78,16 +90,7 @@ export function quantile(values, share) {
 }
 
 /** `12.3 ms (11.9–13.0)`: median and spread. */
-export function spread(values, unit = 'ms') {
-  return `${median(values).toFixed(2)} ${unit} (${Math.min(...values).toFixed(2)}–${Math.max(...values).toFixed(2)})`;
-}
-
-/** CPU milliseconds a process has used, from /proc; undefined elsewhere. */
-export function cpuMs(pid) {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
-    return (Number(fields[11]) + Number(fields[12])) * 10;
-  } catch {
-    return undefined;
-  }
+export function spread(values, unit = 'ms', digits = 2) {
+  const format = (value) => value.toFixed(digits);
+  return `${format(median(values))}${unit && ` ${unit}`} (${format(Math.min(...values))}–${format(Math.max(...values))})`;
 }

@@ -9,6 +9,8 @@ const SERVICES = [
   { name: 'git', packages: ['git'] },
   { name: 'curl', packages: ['curl'] },
 ];
+/** What only benchmarks need. */
+const BENCH_SERVICES = [{ name: 'redis-server', packages: ['redis-server'] }];
 
 /** Names of the services that are there now; tests require these and skip the others with a reason. */
 export function ensureServices() {
@@ -18,6 +20,12 @@ export function ensureServices() {
   for (const { name, packages } of absent)
     console.error(`wherry: '${name}' is missing (Debian: ${packages.join(' ')}); the tests that need it are skipped`);
   return SERVICES.filter((service) => !absent.includes(service)).map(({ name }) => name);
+}
+
+/** Installs what benchmarks are measured beside, when root and missing; a benchmark that needs it says so itself. */
+export function ensureBenchServices() {
+  const missing = BENCH_SERVICES.filter(({ name }) => !isThere(name));
+  if (missing.length > 0) install(missing);
 }
 
 function isThere(name) {
@@ -30,10 +38,10 @@ function isThere(name) {
 function install(missing) {
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return;
   const packages = missing.flatMap((service) => service.packages);
-  console.error(`wherry: installing ${packages.join(' ')} for the tests`);
-  const apt = (...args) =>
-    spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
-      .status === 0;
+  console.error(`wherry: installing ${packages.join(' ')}`);
+  // RUNLEVEL keeps a package from starting its daemon: what is needed is started where it is needed.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
+  const apt = (...args) => spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 2, 2], env }).status === 0;
   const wanted = ['install', '-y', '--no-install-recommends', ...packages];
   if (!apt(...wanted)) apt('update') && apt(...wanted);
 }

@@ -17,7 +17,6 @@ const EXIT_EVENT_MS = 500;
 const IDLE_GRACE_MS = 5_000;
 /** Pause after a stop that failed. */
 const STOP_RETRY_MS = 5_000;
-const NEVER = new AbortController().signal;
 
 /** How many last lines of a worker explain its end. */
 const REASON_LINES = 20;
@@ -98,7 +97,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     if (core.life.isStopped) return;
     // The runtime tells the exit, with its code, as an event of its own a moment before or after.
     const after = await core.store.getWorker(workerId);
-    if (after && after.state !== 'STOPPED') await exits.wait(workerId, EXIT_EVENT_MS, NEVER);
+    if (after && after.state !== 'STOPPED') await exits.wait(workerId, EXIT_EVENT_MS, new AbortController().signal);
     await recordExit(workerId, { exitCode: null, signal: null, reason });
   };
 
