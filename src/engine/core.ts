@@ -33,8 +33,11 @@ export interface Core extends EngineOptions {
 /** Starting and stopping of workers, which every use-case may ask for. */
 export interface Fleet {
   start(endpointId: string, release: number, options: { readonly isCandidate: boolean }): Promise<void>;
-  /** No more jobs; SIGTERM, `graceMs`, SIGKILL. Resolves when nothing of it runs. Idempotent. */
-  drain(workerId: string, options: { readonly reason: string; readonly graceMs: number }): Promise<void>;
+  /**
+   * No more jobs; SIGTERM, `graceMs`, SIGKILL. Resolves when nothing of it runs. Idempotent. With `mayFinish` a job that it
+   * holds then, perhaps taken a moment before, gets its execution time.
+   */
+  drain(workerId: string, options: { readonly reason: string; readonly graceMs: number; readonly mayFinish?: boolean }): Promise<void>;
   /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. */
   markReady(workerId: string): Promise<void>;
   /** The runtime says it is gone. */

@@ -182,7 +182,7 @@ async function adopt(core: Core): Promise<void> {
       core.occupations.begin(worker.id, job.id, job.claimedAt ?? now);
     if (worker.state === 'DRAINING') {
       core.fleet
-        .drain(worker.id, { reason: worker.reason ?? 'it was stopping', graceMs: 5_000 })
+        .drain(worker.id, { reason: worker.reason ?? 'it was stopping', graceMs: 5_000, mayFinish: true })
         .catch((cause: unknown) => core.log.error({ err: cause }, 'a worker could not be stopped'));
     }
   }

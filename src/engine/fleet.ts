@@ -1,5 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret, createWorkerId, hashSecret } from '../base/ids.js';
+import type { Job } from '../domain/job.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import { shortDigest } from '../oci/digest.js';
@@ -11,6 +12,8 @@ import { giveBack } from './take.js';
 import { createWaiters } from './waiters.js';
 
 const EXIT_EVENT_MS = 500;
+/** For the result of a job that ended at its limit. */
+const POST_MS = 5_000;
 const NEVER = new AbortController().signal;
 
 /** How many last lines of a worker explain its end. */
@@ -59,13 +62,14 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     core.log.warn({ endpointId: worker.endpointId }, 'endpoint paused: its workers crash');
   };
 
-  const stop = async (workerId: string, reason: string, graceMs: number): Promise<void> => {
+  const stop = async (workerId: string, { reason, graceMs, mayFinish = false }: Drain): Promise<void> => {
     const draining = await core.store.changeWorker({ id: workerId, state: 'DRAINING', reason });
     const worker = draining ?? (await core.store.getWorker(workerId));
     if (!worker || worker.state === 'STOPPED') return;
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, []);
-    await core.runtime.stopWorker(workerId, graceMs).catch((thrown: unknown) => {
+    const patienceMs = mayFinish ? Math.max(graceMs, await jobTimeMs(core, worker)) : graceMs;
+    await core.runtime.stopWorker(workerId, patienceMs).catch((thrown: unknown) => {
       if (!core.life.isStopped) throw thrown;
     });
     if (core.life.isStopped) return;
@@ -87,10 +91,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
         (thrown: unknown) => recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}` }),
       );
     },
-    drain(workerId, { reason, graceMs }) {
+    drain(workerId, options) {
       const known = drains.get(workerId);
-      if (known && graceMs > 2_000) return known;
-      const drained = stop(workerId, reason, graceMs).finally(() => drains.delete(workerId));
+      if (known && options.graceMs > 2_000) return known;
+      const drained = stop(workerId, options).finally(() => drains.delete(workerId));
       drains.set(workerId, drained);
       return drained;
     },
@@ -112,6 +116,16 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   };
 }
 
+type Drain = Parameters<Fleet['drain']>[1];
+
+/** How long the job may still take that the worker holds; 0 when it holds none. */
+async function jobTimeMs(core: Core, { id: workerId, endpointId }: Worker): Promise<number> {
+  const held = await core.store.listJobs({ endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
+  const endpoint = await core.store.getEndpoint(endpointId);
+  const limitOf = (job: Job) => job.executionTimeoutMs || (endpoint?.settings.limits.executionMs ?? 0);
+  return held.length === 0 ? 0 : Math.max(...held.map(limitOf)) + POST_MS;
+}
+
 /** The candidate is ready: its release serves from now on; it stays only if there is work for it. */
 async function prove(core: Core, worker: Worker): Promise<void> {
   const { endpointId, release } = worker;
@@ -121,7 +135,7 @@ async function prove(core: Core, worker: Worker): Promise<void> {
   const { inQueue } = await core.store.sampleQueue(endpointId);
   await core.store.changeWorker({ id: worker.id, isCandidate: false });
   if (inQueue === 0 && endpoint.settings.scale.min === 0) {
-    const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits', graceMs: 5_000 });
+    const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits', graceMs: 5_000, mayFinish: true });
     drained.catch((cause: unknown) => core.log.error({ err: cause, workerId: worker.id }, 'a candidate could not be stopped'));
   }
   core.wake(endpointId);

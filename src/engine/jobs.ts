@@ -123,7 +123,7 @@ export async function cancel(core: Core, endpointId: string, jobId: string): Pro
 export function stopWork(core: Core, { workerId, id }: Job, reason: string): void {
   if (workerId === null) return;
   core.stopPolls.notify(workerId, [id]);
-  const drained = core.fleet.drain(workerId, { reason, graceMs: STOP_GRACE_MS });
+  const drained = core.fleet.drain(workerId, { reason, graceMs: STOP_GRACE_MS, mayFinish: true });
   drained.catch((cause: unknown) => core.log.error({ err: cause, workerId }, 'a worker could not be stopped'));
 }
 

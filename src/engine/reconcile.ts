@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { DEFAULT_SETTINGS, type Endpoint } from '../domain/endpoint.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import type { Rollout } from '../domain/release.js';
 import { decideScale, decideStops } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
@@ -100,7 +100,7 @@ function stopOutdated(core: Core, { endpoint, rollout, workers }: View): void {
   for (const worker of workers) {
     const isWanted = worker.release === endpoint.activeRelease || (worker.isCandidate && worker.release === rollout?.to);
     if (isWanted || worker.state === 'DRAINING') continue;
-    drain(core, worker, 'its release does not serve any more', endpoint.settings.limits.executionMs);
+    drain(core, worker, 'its release does not serve any more', { mayFinish: true });
   }
 }
 
@@ -141,7 +141,7 @@ async function scale(core: Core, { endpoint, serving, workers, backoff }: ScaleV
   }));
   for (const id of decideStops(views, policy, now)) {
     const worker = up.find((candidate) => candidate.id === id);
-    if (worker) drain(core, worker, up.length > policy.max ? 'there are more than max' : 'it was idle long enough', IDLE_GRACE_MS);
+    if (worker) drain(core, worker, up.length > policy.max ? 'there are more than max' : 'it was idle long enough', { mayFinish: true });
   }
 }
 
@@ -151,7 +151,7 @@ async function stopLost(core: Core, workers: readonly Worker[], now: number): Pr
     const reason = await judgeLost(core, worker, now);
     if (reason === undefined) continue;
     await core.store.changeWorker({ id: worker.id, state: 'UNHEALTHY', reason });
-    drain(core, worker, reason, 0);
+    drain(core, worker, reason, { mayFinish: false });
   }
 }
 
@@ -167,11 +167,9 @@ async function judgeLost(core: Core, worker: Worker, now: number): Promise<strin
   return `not heard of for ${Math.round((now - seenAt) / 1000)} s`;
 }
 
-/** Not waited for: the exit comes back as an event. A worker with a job may finish it. */
-function drain(core: Core, worker: Worker, reason: string, busyGraceMs: number): void {
-  const executionMs = busyGraceMs > 0 ? busyGraceMs : DEFAULT_SETTINGS.limits.executionMs;
-  const graceMs = worker.state === 'RUNNING' && busyGraceMs > 0 ? executionMs + IDLE_GRACE_MS : Math.min(busyGraceMs, IDLE_GRACE_MS);
-  core.fleet.drain(worker.id, { reason, graceMs }).catch((cause: unknown) => {
+/** Not waited for: the exit comes back as an event. A worker with a job may finish it, unless it is lost. */
+function drain(core: Core, worker: Worker, reason: string, { mayFinish }: { readonly mayFinish: boolean }): void {
+  core.fleet.drain(worker.id, { reason, graceMs: mayFinish ? IDLE_GRACE_MS : 0, mayFinish }).catch((cause: unknown) => {
     core.log.error({ err: cause, workerId: worker.id }, 'a worker could not be stopped');
   });
 }

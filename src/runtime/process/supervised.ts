@@ -49,9 +49,12 @@ export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now 
     await rm(order.dir, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
     outbox.add({ event: 'exit', workerId: order.workerId, exitCode, signal: signalName });
   });
+  let isAsked = false;
   const stop = async (graceMs: number): Promise<void> => {
     if (graceMs > 0) {
-      signal(-pid, 'SIGTERM');
+      // Asked once: a server that restarts asks again, and many programs take a second SIGTERM for an order to end at once.
+      if (!isAsked) signal(-pid, 'SIGTERM');
+      isAsked = true;
       await raceTime(exited, graceMs);
     }
     if (child.exitCode === null && child.signalCode === null) signal(-pid, 'SIGKILL');
