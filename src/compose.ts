@@ -118,6 +118,8 @@ export interface ComposedServer {
 }
 
 const DEFAULT_PORT = 7070;
+/** How long requests that arrived before the stop may take to be answered. */
+const DRAIN_MS = 5_000;
 
 /** Chooses drivers and wires the server. Throws DATA_LOCKED when another server owns the data directory: the store's file is its lock. */
 export async function composeServer(options: ServerOptions): Promise<ComposedServer> {
@@ -174,6 +176,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       return { url, adminKey, keyFile, notice: listening.notice };
     },
     async stop({ stopWorkers = false } = {}) {
+      await server.drain(DRAIN_MS);
       if (stopWorkers) await engine.stopWorkers(5_000);
       await engine.stop();
       await server.close();

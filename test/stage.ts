@@ -58,6 +58,8 @@ export interface Stage {
   readonly url: string;
   readonly key: string;
   readonly pid: number;
+  /** What the servers of this stage said on stderr so far. */
+  readonly log: () => string;
   /** A project directory below the stage. */
   project(name: string, files: Readonly<Record<string, string>>): string;
   /** The CLI on this stage's data directory; fails the test on another exit code than 0. */
@@ -90,7 +92,10 @@ export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: s
   const dataDir = join(dir, 'data');
   if (mount) mkdirSync(dataDir);
   const unmount = mount?.(dataDir);
-  let server = await startServer(dataDir, env, '0');
+  const said: string[] = [];
+  const log = () => said.join('');
+  const start = (more: NodeJS.ProcessEnv, onPort: string) => startServer(dataDir, { env: more, port: onPort, said });
+  let server = await start(env, '0');
   const { port } = new URL(server.url);
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim();
   const tryCli = (...args: readonly string[]) => runCli([...args, '--data', dataDir], { cwd: dir });
@@ -109,6 +114,7 @@ export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: s
     dir,
     dataDir,
     key,
+    log,
     get url() {
       return server.url;
     },
@@ -144,10 +150,10 @@ export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: s
     },
     died: () => server.ended,
     async restart(more = {}) {
-      server = await startServer(dataDir, { ...env, ...more }, port);
+      server = await start({ ...env, ...more }, port);
     },
     async close() {
-      if (server.child.exitCode !== null || server.child.signalCode !== null) server = await startServer(dataDir, {}, port);
+      if (server.child.exitCode !== null || server.child.signalCode !== null) server = await start({}, port);
       const { items } = (await call('/api/v1/endpoints')).json as { items: { id: string }[] };
       await Promise.all(items.map(({ id }) => call(`/api/v1/endpoints/${id}`, { method: 'DELETE' })));
       server.child.kill('SIGTERM');
@@ -161,8 +167,7 @@ export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: s
 
 async function startServer(
   dataDir: string,
-  env: NodeJS.ProcessEnv,
-  port: string,
+  { env, port, said }: { readonly env: NodeJS.ProcessEnv; readonly port: string; readonly said: string[] },
 ): Promise<{ child: ChildProcess; url: string; ended: Promise<void> }> {
   const file = join(dataDir, 'server.json');
   rmSync(file, { force: true });
@@ -170,13 +175,14 @@ async function startServer(
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, ...env },
   });
-  let said = '';
+  const before = said.length;
   child.stderr?.on('data', (part: Buffer) => {
-    said += part.toString();
+    said.push(part.toString());
   });
   const ended = once(child, 'exit').then(() => {});
   await until(() => {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${said}`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`the server ended with ${child.exitCode}: ${said.slice(before).join('')}`);
     return existsSync(file);
   }, 'the server to start');
   const { url } = JSON.parse(readFileSync(file, 'utf8')) as { url: string };

@@ -38,6 +38,32 @@ export function openExchange(request: IncomingMessage, response: ServerResponse)
   };
 }
 
+/** The exchange with a signal that aborts also when `end` does. */
+export function endingWith(exchange: Exchange, end: AbortSignal): Exchange {
+  let signal: AbortSignal | undefined;
+  const { request, response, method, path, query } = exchange;
+  return {
+    request,
+    response,
+    method,
+    path,
+    query,
+    get signal() {
+      if (!signal) {
+        const made = new AbortController();
+        const abort = () => made.abort();
+        signal = made.signal;
+        for (const source of [exchange.signal, end]) {
+          if (source.aborted) made.abort();
+          source.addEventListener('abort', abort, { once: true });
+        }
+        response.once('close', () => end.removeEventListener('abort', abort));
+      }
+      return signal;
+    },
+  };
+}
+
 /** Sends JSON text. */
 export function sendJson({ response }: Exchange, status: number, text: string, headers: Readonly<Record<string, string>> = {}): void {
   if (response.headersSent) return;

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../base/clock.js';
@@ -6,7 +7,7 @@ import type { Log } from '../base/log.js';
 import { JOB_VERBS } from '../domain/endpoint.js';
 import type { Engine } from '../engine/engine.js';
 import { authenticate } from './auth.js';
-import { type Exchange, openExchange, sendJson } from './exchange.js';
+import { type Exchange, endingWith, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
 import { type Api, createApi } from './routes/api.js';
 import { serveJobs } from './routes/jobs.js';
@@ -30,6 +31,8 @@ export interface Address {
 export interface Server {
   /** Port 0 lets the system choose. Throws PORT_TAKEN. */
   listen(address: Address): Promise<Address>;
+  /** From now on submissions are refused with 503 and held answers are sent as they are; resolves when all are, or the grace is over. */
+  drain(graceMs: number): Promise<void>;
   /** Ends held polls and streams, then all connections. */
   close(): Promise<void>;
 }
@@ -39,14 +42,21 @@ const KEEP_ALIVE_MS = 60_000;
 /** Longest pause within a body. */
 const BODY_IDLE_MS = 60_000;
 const VERBS: ReadonlySet<string> = new Set(JOB_VERBS);
+/** What brings work: refused once the server stops. */
+const SUBMISSIONS: ReadonlySet<string> = new Set(['run', 'runsync', 'retry', 'batch', 'openai']);
 
 /** One port for everything: job API, worker routes, registry, management API. They are told apart by the shape of the path. */
 export function createServer(options: ServerOptions): Server {
   let api: Api | undefined;
+  const stopping = new AbortController();
+  // Every held answer listens: as many as there are clients.
+  setMaxListeners(0, stopping.signal);
+  /** Job requests that are not answered yet. */
+  const open = new Set<Promise<void>>();
   const http = createHttpServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
     limitStall(request, response, BODY_IDLE_MS);
     const exchange = openExchange(request, response);
-    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange);
+    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, { stopping: stopping.signal, open });
     else if (api) api.serve(request, response);
     else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
   });
@@ -56,6 +66,15 @@ export function createServer(options: ServerOptions): Server {
       await bind(http, address);
       const { address: host, port } = http.address() as AddressInfo;
       return { host: host.includes(':') ? `[${host}]` : host, port };
+    },
+    async drain(graceMs) {
+      stopping.abort();
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, graceMs);
+      });
+      await Promise.race([Promise.all(open), late]);
+      clearTimeout(timer);
     },
     async close() {
       // Also called back, with an error, when it never listened.
@@ -70,17 +89,39 @@ export function createServer(options: ServerOptions): Server {
 }
 
 /** `/v2/{endpoint}/{verb}…` is a job or worker route when the verb is one (decision 12); every other path is the registry's. */
-function serveV2(options: ServerOptions, exchange: Exchange): void {
+function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
   const [, , endpointId = '', verb = '', first = '', second = ''] = exchange.path.split('/');
   const served = !VERBS.has(verb)
     ? serveRegistry(options, exchange)
     : WORKER_VERBS.includes(verb)
       ? serveWorkers(options, exchange, { endpointId, verb, workerId: first, jobId: second })
-      : serveJobs(options, exchange, { endpointId, verb, id: first });
+      : serveWhileOpen(life, exchange, (job) => serveJobs(options, job, { endpointId, verb, id: first }), verb);
   served.catch((cause: unknown) => {
     options.log.error({ err: cause, path: exchange.path }, 'a request failed');
     sendJson(exchange, 500, '{"error":"an unexpected error happened"}');
   });
+}
+
+interface Life {
+  /** Aborts when the server begins to stop. */
+  readonly stopping: AbortSignal;
+  readonly open: Set<Promise<void>>;
+}
+
+/** A job request of a server that may be stopping: it brings no new work then, and what is held is answered as it is. */
+async function serveWhileOpen(
+  { stopping, open }: Life,
+  exchange: Exchange,
+  serve: (exchange: Exchange) => Promise<void>,
+  verb: string,
+): Promise<void> {
+  if (stopping.aborted && exchange.method === 'POST' && SUBMISSIONS.has(verb)) {
+    exchange.request.resume();
+    return sendJson(exchange, 503, '{"error":"the server is stopping"}', { 'retry-after': '2' });
+  }
+  const served = serve(endingWith(exchange, stopping));
+  open.add(served);
+  await served.finally(() => open.delete(served));
 }
 
 /** Admin keys pull and push. */

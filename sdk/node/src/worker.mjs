@@ -31,8 +31,9 @@ export async function start({ handler }) {
     state.isStopping = true;
     state.poll?.destroy();
   };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  // Not `once`: a second signal, from a server that was restarted meanwhile, would end the job that is being finished.
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
 
   let stopPings;
   const ping = async () => {

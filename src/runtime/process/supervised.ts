@@ -49,10 +49,13 @@ export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now 
     await rm(order.dir, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
     outbox.add({ event: 'exit', workerId: order.workerId, exitCode, signal: signalName });
   });
+  let isAsked = false;
   const stop = async (graceMs: number): Promise<void> => {
     if (graceMs > 0) {
       // Only the main process: it may need its children (a pool, a tool it runs) to finish its job. What is left is killed.
-      signal(pid, 'SIGTERM');
+      // Asked once: a server that restarts asks again, and many programs take a second SIGTERM for an order to end at once.
+      if (!isAsked) signal(pid, 'SIGTERM');
+      isAsked = true;
       await raceTime(exited, graceMs);
     }
     if (child.exitCode === null && child.signalCode === null) signal(-pid, 'SIGKILL');
