@@ -150,8 +150,6 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   };
 }
 
-type Drain = Parameters<Fleet['drain']>[1];
-
 /** The candidate is ready: its release serves from now on; it stays only if there is work for it. */
 async function prove(core: Core, worker: Worker): Promise<void> {
   const { endpointId, release } = worker;
