@@ -1,5 +1,5 @@
-import { start } from './worker.mjs';
+import { progressUpdate, registerFitnessCheck, start } from './worker.mjs';
 
-export { start };
+export { progressUpdate, registerFitnessCheck, start };
 /** RunPod's spelling. */
-export const serverless = { start };
+export const serverless = { start, progress_update: progressUpdate, register_fitness_check: registerFitnessCheck };

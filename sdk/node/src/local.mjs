@@ -1,12 +1,13 @@
 // Local mode: no server; one job from `--test_input '<json>'` or test_input.json, the result on stdout, exit 0 or 1.
 import { readFileSync } from 'node:fs';
-import { runHandler } from './worker.mjs';
+import { isGenerator, runGenerator, runHandler } from './results.mjs';
 
-/** Runs the handler once and ends the process. */
+/** Runs the handler once and ends the process. A generator is read to its end, and its chunks are the output. */
 export async function runOnce(handler) {
   const job = { id: 'local_test', ...readInput() };
   if (job.input === undefined || job.input === null) fail("the test input has no 'input'");
-  const { body } = await runHandler(handler, job);
+  const run = isGenerator(handler) ? runGenerator(handler, job, { aggregate: true, send: () => {} }) : runHandler(handler, job);
+  const { body } = await run;
   process.stdout.write(`${body}\n`);
   process.exit('error' in JSON.parse(body) ? 1 : 0);
 }

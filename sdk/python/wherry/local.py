@@ -3,17 +3,31 @@
 import json
 import sys
 
-from wherry.serverless import run_handler
+from wherry.results import ASYNC_GENERATOR, GENERATOR, dump, flags_of, run_generator, run_handler
 
 
-def run_once(handler):
-    """Runs the handler once and ends the process."""
+def run_once(config):
+    """Runs the handler once and ends the process. A generator is read to its end, and its chunks are the output."""
+    handler = config["handler"]
     job = {"id": "local_test", **_read_input()}
     if job.get("input") is None:
         sys.exit("the test input has no 'input'")
-    body, _ = run_handler(handler, job)
-    print(body)
+    if flags_of(handler) & (GENERATOR | ASYNC_GENERATOR):
+        source = _collect(handler) if flags_of(handler) & ASYNC_GENERATOR else handler
+        body, _ = run_generator(source, job, lambda _chunk: None, aggregate=True)
+    else:
+        body, _ = run_handler(handler, job)
+    print(dump(json.loads(body)))
     sys.exit(1 if "error" in json.loads(body) else 0)
+
+
+def _collect(handler):
+    import asyncio
+
+    async def read(job):
+        return [chunk async for chunk in handler(job)]
+
+    return lambda job: asyncio.run(read(job))
 
 
 def _read_input():

@@ -1,16 +1,21 @@
-"""The worker loop, for one job at a time. Standard library only, and as little of it as possible: it is on the cold path."""
+"""The worker loop. Standard library only, and as little of it as possible: it is on the cold path.
 
-import http.client
+One synchronous job at a time is served here; asynchronous handlers and several jobs at once are served by
+:mod:`wherry.concurrent`, which is loaded only then.
+"""
+
 import json
 import os
 import sys
 import time
 
+from wherry.channel import Channel, path_of, post
+from wherry.results import ASYNC_GENERATOR, COROUTINE, GENERATOR, flags_of, run_generator, run_handler
+
 POLL_LIMIT_S = 90
-POST_LIMIT_S = 60
 GIVE_UP_S = 300
 
-_state = {"started": False, "stopping": False, "polling": False, "job": None}
+_state = {"started": False, "stopping": False, "polling": False, "jobs": (), "checks": [], "progress": None, "abort": None}
 
 
 class _Stop(Exception):
@@ -18,49 +23,115 @@ class _Stop(Exception):
 
 
 def start(config):
-    """Serves jobs until SIGTERM or a refresh. ``config["handler"]`` gets the job as a dict with ``id`` and ``input``."""
-    handler = config["handler"] if isinstance(config, dict) else config
+    """Serves jobs until SIGTERM or a refresh.
+
+    ``config["handler"]`` gets the job as a dict with ``id`` and ``input``; it may be a function, a generator, or an async one
+    of both. Other keys: ``return_aggregate_stream``, ``refresh_worker``, ``concurrency_modifier`` (a function of the
+    present number of jobs at once that gives the wanted one).
+    """
+    config = dict(config) if isinstance(config, dict) else {"handler": config}
     _state["started"] = True
     env = os.environ
     if not env.get("RUNPOD_WEBHOOK_GET_JOB") or "--test_input" in sys.argv:
         from wherry.local import run_once
 
-        run_once(handler)
+        run_once(config)
         return
-    refresh = bool(config.get("refresh_worker")) if isinstance(config, dict) else False
-    _serve(handler, env, refresh)
+    _serve(config, env)
 
 
-def _serve(handler, env, refresh):
-    worker = env.get("RUNPOD_POD_ID", "")
-    key = env.get("RUNPOD_AI_API_KEY", "")
-    take = _Channel(env["RUNPOD_WEBHOOK_GET_JOB"].replace("$ID", worker), key)
-    done = env.get("RUNPOD_WEBHOOK_POST_OUTPUT", "").replace("$RUNPOD_POD_ID", worker)
+def register_fitness_check(check):
+    """Decorator: a function (plain or async) that is run before the first job; when it raises, the worker says so and ends."""
+    _state["checks"].append(check)
+    return check
+
+
+def progress_update(job, value):
+    """Shows a value as the job's ``output`` while it runs. Never fails the job and never comes after its result."""
+    if _state["progress"] is not None:
+        _state["progress"].update(job["id"], value)
+
+
+def _serve(config, env):
+    worker = Worker(config, env)
     _catch_signals()
-    pings = False
-    failures = 0
-    answered_at = time.monotonic()
-    while not _state["stopping"]:
-        status, text = _poll(take, start_pings=None if pings else lambda: _start_pings(env, worker, key))
-        pings = True
-        if status in (200, 204):
-            failures, answered_at = 0, time.monotonic()
-        elif not _state["stopping"]:
-            if time.monotonic() - answered_at > GIVE_UP_S:
-                _log("ERROR", f"no answer from the server for {GIVE_UP_S} s")
-                sys.exit(1)
-            time.sleep(5 if status == 429 else min(2, 0.05 * 2**failures))
-            failures = min(failures + 1, 10)
-        job = _parse_job(text) if status == 200 else None
-        if job is None:
-            continue
-        _state["job"] = job["id"]
-        body, last = run_handler(handler, job)
-        _post(take, _path_of(done.replace("$ID", job["id"])) + "&isStream=false", body)
-        _state["job"] = None
-        if last or refresh:
-            break
+    if _state["checks"]:
+        from wherry.fitness import run_checks
+
+        run_checks(_state["checks"], worker.ping)
+    if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT"):
+        _state["progress"] = Progress(worker)
+    if config.get("concurrency_modifier") or flags_of(config["handler"]) & (COROUTINE | ASYNC_GENERATOR):
+        from wherry.concurrent import serve
+
+        serve(worker, _state)
+    else:
+        _serve_one_by_one(worker)
     sys.exit(0)
+
+
+class Worker:
+    """What every way of serving needs of the configuration and the environment."""
+
+    def __init__(self, config, env):
+        self.id = env.get("RUNPOD_POD_ID", "")
+        self.key = env.get("RUNPOD_AI_API_KEY", "")
+        self.handler = config["handler"]
+        self.aggregate = bool(config.get("return_aggregate_stream"))
+        self.refresh = bool(config.get("refresh_worker"))
+        self.modifier = config.get("concurrency_modifier")
+        self.take_url = env["RUNPOD_WEBHOOK_GET_JOB"].replace("$ID", self.id)
+        self.done_url = env.get("RUNPOD_WEBHOOK_POST_OUTPUT", "").replace("$RUNPOD_POD_ID", self.id)
+        self.stream_url = env.get("RUNPOD_WEBHOOK_POST_STREAM", "").replace("$RUNPOD_POD_ID", self.id)
+        self.ping_url = env.get("RUNPOD_WEBHOOK_PING", "").replace("$RUNPOD_POD_ID", self.id)
+        self.interval = max(1, int(env.get("RUNPOD_PING_INTERVAL") or 10000) // 1000)
+
+    def channel(self, url=None):
+        return Channel(url or self.take_url, self.key)
+
+    def done_path(self, job_id, is_stream=False):
+        return f"{path_of(self.done_url.replace('$ID', job_id))}&isStream={'true' if is_stream else 'false'}"
+
+    def stream_path(self, job_id):
+        return path_of(self.stream_url.replace("$ID", job_id)) + "&isStream=false"
+
+    def finish(self, channel, job_id, body, is_stream=False):
+        """Posts the end of a job; progress that still waits is dropped, what is on its way comes first."""
+        if _state["progress"] is not None:
+            _state["progress"].settle(job_id)
+        if not post(channel, self.done_path(job_id, is_stream), body):
+            log("ERROR", "a result could not be delivered; giving it up")
+
+    def ping(self, more=""):
+        if self.ping_url and self.key and self.id:
+            self.channel(self.ping_url).ask("GET", path_of(self.ping_url) + more, 2)
+
+
+def _serve_one_by_one(worker):
+    channel = worker.channel()
+    is_generator = bool(flags_of(worker.handler) & GENERATOR)
+    pings = False
+    patience = Patience()
+    while not _state["stopping"]:
+        status, text = _poll(channel, start_pings=None if pings else lambda: start_pings(worker))
+        pings = True
+        if not _state["stopping"]:
+            patience.heard(status)
+        jobs = parse_jobs(text) if status == 200 else []
+        for job in jobs[:1]:
+            _state["jobs"] = (job["id"],)
+            body, last = _run(worker, channel, job, is_generator)
+            worker.finish(channel, job["id"], body, is_generator)
+            _state["jobs"] = ()
+            if last:
+                return
+
+
+def _run(worker, channel, job, is_generator):
+    if not is_generator:
+        return run_handler(worker.handler, job, worker.refresh)
+    path = worker.stream_path(job["id"])
+    return run_generator(worker.handler, job, lambda body: post(channel, path, body), worker.aggregate, worker.refresh)
 
 
 def _poll(channel, start_pings):
@@ -75,134 +146,101 @@ def _poll(channel, start_pings):
     except _Stop:
         channel.close()
         return 0, b""
-    except (OSError, http.client.HTTPException):
+    except Exception:
         channel.close()
         return 0, b""
     finally:
         _state["polling"] = False
 
 
-def run_handler(handler, job):
-    """Runs the handler; gives the body to post as text and whether the worker ends after it."""
-    try:
-        value = handler(job)
-        if hasattr(value, "__await__"):
-            import asyncio
+class Patience:
+    """Waits between polls that were refused, longer and longer, and ends the worker when the server stays away."""
 
-            value = asyncio.run(_await(value))
-    except Exception as error:
-        return json.dumps({"error": _describe(error)}), False
-    return _encode(value)
+    def __init__(self):
+        self.failures = 0
+        self.answered_at = time.monotonic()
 
-
-async def _await(value):
-    return await value
-
-
-def _encode(value):
-    body, last = {}, False
-    if isinstance(value, dict):
-        rest = {name: item for name, item in value.items() if name not in ("error", "refresh_worker")}
-        if rest:
-            body["output"] = rest
-        if value.get("error"):
-            body["error"] = value["error"]
-        if value.get("refresh_worker"):
-            body["stopPod"] = last = True
-    else:
-        body["output"] = value
-    try:
-        return json.dumps(body, allow_nan=False), last
-    except (TypeError, ValueError, RecursionError) as error:
-        return json.dumps({"error": f"the handler's value cannot be sent as JSON: {error}"}), last
-
-
-def _describe(error):
-    import traceback
-
-    return json.dumps(
-        {
-            "error_type": str(type(error)),
-            "error_message": str(error),
-            "error_traceback": traceback.format_exc(),
-            "hostname": os.environ.get("RUNPOD_POD_HOSTNAME", "unknown"),
-            "worker_id": os.environ.get("RUNPOD_POD_ID", "unknown"),
-            "runpod_version": "wherry-python",
-        }
-    )
-
-
-def _post(channel, path, body):
-    """Posts until the server has it: (job, worker) makes a repeated post harmless, so a restarting server loses no result."""
-    end = time.monotonic() + POST_LIMIT_S
-    wait = 0.05
-    while True:
-        try:
-            channel.send("POST", path, 30, body)
-            status, _ = channel.receive()
-        except (OSError, http.client.HTTPException):
-            channel.close()
-            status = 0
-        if 200 <= status < 500:
+    def heard(self, status, sleep=time.sleep):
+        if status in (200, 204):
+            self.failures, self.answered_at = 0, time.monotonic()
             return
-        if time.monotonic() > end:
-            _log("ERROR", f"a result could not be delivered for {POST_LIMIT_S} s; giving it up")
+        if time.monotonic() - self.answered_at > GIVE_UP_S:
+            log("ERROR", f"no answer from the server for {GIVE_UP_S} s")
+            os._exit(1)
+        wait = 5 if status == 429 else min(2, 0.05 * 2**self.failures)
+        self.failures = min(self.failures + 1, 10)
+        sleep(wait)
+
+
+class Progress:
+    """Posts the newest progress value of each job from a thread of its own: a slow server does not slow the handler."""
+
+    def __init__(self, worker):
+        from _thread import allocate_lock
+
+        self.worker = worker
+        self.waiting = {}
+        self.sending = None
+        self.opening = allocate_lock()
+        self.changed = None
+
+    def update(self, job_id, value):
+        self._open()
+        with self.changed:
+            self.waiting[job_id] = value
+            self.changed.notify_all()
+
+    def settle(self, job_id):
+        """Forgets what waits of the job and lets what is on its way arrive."""
+        if self.changed is None:
             return
-        time.sleep(wait)
-        wait = min(2, wait * 2)
+        with self.changed:
+            self.waiting.pop(job_id, None)
+            self.changed.wait_for(lambda: self.sending != job_id, timeout=10)
+
+    def _open(self):
+        with self.opening:
+            if self.changed is None:
+                # Loaded on first use: most handlers tell no progress.
+                from threading import Condition, Thread
+
+                self.changed = Condition()
+                Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        channel = self.worker.channel()
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.waiting)
+                job_id = next(iter(self.waiting))
+                value = self.waiting.pop(job_id)
+                self.sending = job_id
+            try:
+                body = json.dumps({"status": "IN_PROGRESS", "output": value}, allow_nan=False)
+                channel.ask("POST", self.worker.done_path(job_id), 10, body)
+            except (TypeError, ValueError) as error:
+                log("ERROR", f"a progress value cannot be sent as JSON: {error}")
+            with self.changed:
+                self.sending = None
+                self.changed.notify_all()
 
 
-class _Channel:
-    """One kept connection to the server."""
-
-    def __init__(self, url, key):
-        scheme, rest = url.split("://", 1)
-        self.host, path = rest.split("/", 1)
-        self.path = "/" + path
-        self.kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-        self.headers = {"Authorization": key, "Content-Type": "application/json"}
-        self.connection = None
-
-    def send(self, method, path, limit, body=None):
-        if self.connection is None:
-            self.connection = self.kind(self.host, timeout=limit)
-        elif self.connection.sock is not None:
-            self.connection.sock.settimeout(limit)
-        self.connection.request(method, path, body=None if body is None else body.encode(), headers=self.headers)
-
-    def receive(self):
-        answer = self.connection.getresponse()
-        return answer.status, answer.read()
-
-    def close(self):
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
-
-
-def _path_of(url):
-    return "/" + url.split("://", 1)[1].split("/", 1)[1]
-
-
-def _start_pings(env, worker, key):
-    url = env.get("RUNPOD_WEBHOOK_PING", "").replace("$RUNPOD_POD_ID", worker)
-    if not (url and key and worker):
+def start_pings(worker):
+    if not (worker.ping_url and worker.key and worker.id):
         return
     from threading import Thread
 
-    interval = max(1, int(env.get("RUNPOD_PING_INTERVAL") or 10000) // 1000)
-    Thread(target=_ping_forever, args=(_Channel(url, key), interval), daemon=True).start()
+    Thread(target=_ping_forever, args=(worker,), daemon=True).start()
 
 
-def _ping_forever(channel, interval):
+def _ping_forever(worker):
+    from urllib.parse import quote
+
+    channel = worker.channel(worker.ping_url)
     while True:
-        job = _state["job"]
-        try:
-            channel.send("GET", channel.path + (f"&job_id={job}" if job else ""), 2 * interval)
-            channel.receive()
-        except Exception:
-            channel.close()
-        time.sleep(interval)
+        jobs = ",".join(_state["jobs"])
+        channel.ask("GET", channel.path + (f"&job_id={quote(jobs)}" if jobs else ""), 2 * worker.interval)
+        time.sleep(worker.interval)
 
 
 def _catch_signals():
@@ -210,24 +248,29 @@ def _catch_signals():
 
     def stop(_number, _frame):
         _state["stopping"] = True
-        if _state["polling"]:
+        if _state["abort"] is not None:
+            _state["abort"]()
+        elif _state["polling"]:
             raise _Stop
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
 
-def _parse_job(text):
+def parse_jobs(text):
+    """The jobs of a take's answer: an object or a list of them; empty, with a line in the log, when it is neither."""
     try:
-        job = json.loads(text)
-        if isinstance(job, dict) and isinstance(job.get("id"), str) and "input" in job:
-            return job
+        found = json.loads(text)
+        jobs = found if isinstance(found, list) else [found]
+        if all(isinstance(job, dict) and isinstance(job.get("id"), str) and "input" in job for job in jobs):
+            return jobs
     except ValueError:
         pass
-    _log("ERROR", "the server answered something that is no job")
-    return None
+    log("ERROR", "the server answered something that is no job")
+    return []
 
 
-def _log(level, message):
-    sys.stderr.write(json.dumps({"requestId": _state["job"], "message": message, "level": level}) + "\n")
+def log(level, message):
+    jobs = _state["jobs"]
+    sys.stderr.write(json.dumps({"requestId": jobs[0] if len(jobs) == 1 else None, "message": message, "level": level}) + "\n")
     sys.stderr.flush()

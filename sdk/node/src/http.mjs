@@ -1,0 +1,54 @@
+// Requests to the server over kept connections. Only node:http, so that it starts fast.
+import { Agent, request } from 'node:http';
+
+/** Longer than workers live without a server: a result is not given up while anybody could still take it. */
+const POST_LIMIT_MS = 300_000;
+
+/** `call(method, url, …)` resolves with status and text; status 0 when nothing answered. `onRequest` gets what can be destroyed. */
+export function createCaller(key) {
+  const agent = new Agent({ keepAlive: true });
+  return (method, url, { body, limitMs, onRequest }) =>
+    new Promise((resolve) => {
+      const { protocol, hostname, port, path } = place(url);
+      const headers = { authorization: key, 'content-type': 'application/json' };
+      if (body !== undefined) headers['content-length'] = Buffer.byteLength(body);
+      const failed = () => resolve({ status: 0, text: '' });
+      const outgoing = request({ protocol, hostname, port, path, method, headers, agent, timeout: limitMs }, (answer) => {
+        const parts = [];
+        answer.on('data', (part) => parts.push(part));
+        answer.on('end', () => resolve({ status: answer.statusCode, text: Buffer.concat(parts).toString() }));
+        answer.on('error', failed);
+        answer.on('aborted', failed);
+      });
+      onRequest?.(outgoing);
+      outgoing.on('timeout', () => outgoing.destroy());
+      outgoing.on('error', failed);
+      outgoing.end(body);
+    });
+}
+
+const origins = new Map();
+
+/** The parts of a URL; the origin is taken apart once, because each job needs several requests. */
+function place(url) {
+  const slash = url.indexOf('/', url.indexOf('://') + 3);
+  const origin = url.slice(0, slash);
+  let known = origins.get(origin);
+  if (!known) {
+    const { protocol, hostname, port } = new URL(origin);
+    known = { protocol, hostname, port };
+    origins.set(origin, known);
+  }
+  return { ...known, path: url.slice(slash) };
+}
+
+/** Posts until the server has it: (job, worker) makes a repeated post harmless, so a restarting server loses no result. */
+export async function postUntilTaken(call, url, body) {
+  const end = Date.now() + POST_LIMIT_MS;
+  for (let waitMs = 50; ; waitMs = Math.min(2_000, waitMs * 2)) {
+    const { status } = await call('POST', url, { body, limitMs: 30_000 });
+    if (status >= 200 && status < 500) return true;
+    if (Date.now() > end) return false;
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+}

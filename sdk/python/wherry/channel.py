@@ -1,0 +1,73 @@
+"""One kept connection to the server, and posts that are repeated until the server has them."""
+
+import http.client
+import time
+
+# Longer than workers live without a server: a result is not given up while anybody could still take it.
+POST_LIMIT_S = 300
+
+
+class Channel:
+    """A connection for one request at a time; made on first use and after each failure."""
+
+    def __init__(self, url, key):
+        scheme, rest = url.split("://", 1)
+        self.host, path = rest.split("/", 1)
+        self.path = "/" + path
+        self.kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+        self.headers = {"Authorization": key, "Content-Type": "application/json"}
+        self.connection = None
+
+    def send(self, method, path, limit, body=None):
+        if self.connection is None:
+            self.connection = self.kind(self.host, timeout=limit)
+        elif self.connection.sock is not None:
+            self.connection.sock.settimeout(limit)
+        self.connection.request(method, path, body=None if body is None else body.encode(), headers=self.headers)
+
+    def receive(self):
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+    def ask(self, method, path, limit, body=None):
+        """Status and body; status 0 when nothing answered."""
+        try:
+            self.send(method, path, limit, body)
+            return self.receive()
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+            self.close()
+            return 0, b""
+
+    def close(self):
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+    def abort(self):
+        """Ends a wait that another thread is in."""
+        import socket
+
+        connection = self.connection
+        if connection is not None and connection.sock is not None:
+            try:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def path_of(url):
+    return "/" + url.split("://", 1)[1].split("/", 1)[1]
+
+
+def post(channel, path, body):
+    """True once the server has it: (job, worker) makes a repeated post harmless, so a restarting server loses no result."""
+    end = time.monotonic() + POST_LIMIT_S
+    wait = 0.05
+    while True:
+        status, _ = channel.ask("POST", path, 30, body)
+        if 200 <= status < 500:
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(wait)
+        wait = min(2, wait * 2)
