@@ -2,6 +2,7 @@ import { messageOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
 import { createBackoff } from './backoff.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
+import { getDelivery, listDeliveries, redeliver, removeDeliveries } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
@@ -18,6 +19,8 @@ import { takeStops } from './stops.js';
 import { addChunk, followStream, readStream } from './streams.js';
 import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
+import { createWebhookSender } from './webhook.js';
+import { listSecrets, makeSecret, removeSecrets } from './webhook-secrets.js';
 
 /** Wires the use-cases over one store and one runtime. */
 export function createEngine(options: EngineOptions): Engine {
@@ -34,6 +37,7 @@ export function createEngine(options: EngineOptions): Engine {
     streamWaiters: createWaiters(),
     missedPings: new Map(),
     rolloutWaiters: createWaiters(),
+    webhooks: createWebhookSender(() => core),
     occupations: createOccupations(),
     life: { isStopped: false },
     seen: new Map(),
@@ -73,10 +77,12 @@ export function createEngine(options: EngineOptions): Engine {
       await adopt(core);
       await reconciler.start();
       reaper.start();
+      await core.webhooks.start();
     },
     async stop() {
       await reaper.stop();
       await reconciler.stop();
+      await core.webhooks.stop();
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
       await Promise.all(exits);
@@ -141,6 +147,7 @@ export function createEngine(options: EngineOptions): Engine {
       const workers = await store.listWorkers(id);
       await Promise.all(workers.map((worker) => fleet.drain(worker.id, { reason: 'its endpoint is removed', graceMs: 1_000 })));
       await store.removeEndpoint(id);
+      await removeDeliveries(core, id);
       await core.logs.removeEndpoint(id);
     },
     async deploy(endpointId, request) {
@@ -162,6 +169,13 @@ export function createEngine(options: EngineOptions): Engine {
       return store.listRollouts(endpointId);
     },
     waitRollout: (endpointId, to, waiting) => waitRollout(core, { endpointId, to }, waiting),
+
+    listDeliveries: (filter) => listDeliveries(core, filter),
+    getDelivery: (name) => getDelivery(core, name),
+    redeliver: (name) => redeliver(core, name),
+    makeWebhookSecret: (endpointId, rotation) => makeSecret(core, endpointId, rotation),
+    listWebhookSecrets: (endpointId) => listSecrets(core, endpointId),
+    removeWebhookSecrets: (endpointId) => removeSecrets(core, endpointId),
 
     async listWorkers(endpointId, all) {
       await requireEndpoint(core, endpointId);

@@ -1,4 +1,4 @@
-import { isTerminal, type Job } from '../domain/job.js';
+import { isTerminal, type Job } from './job.js';
 
 /** The answer to a submission: the same for every repetition of it (extension B9). */
 export function formatReceipt({ id }: Pick<Job, 'id'>): string {
