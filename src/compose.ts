@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -9,8 +10,10 @@ import { systemCodeOf, WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
+import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { createEngine } from './engine/create.js';
+import { createWebhookTargets } from './engine/webhook-target.js';
 import type { Digest } from './oci/digest.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
@@ -128,7 +131,10 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   await mkdir(join(dataDir, 'run'), { recursive: true, mode: 0o700 });
   await chmod(dataDir, 0o700);
   const log = openLog(environment);
-  const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults: readFaults(environment), log });
+  const faults = readFaults(environment);
+  const webhookTargets = createWebhookTargets(readList(environment['WHERRY_WEBHOOK_ALLOW']));
+  const seal = await openSeal(dataDir, environment['WHERRY_SECRET_KEY']);
+  const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults, log });
   const instanceId = await readInstanceId(store, clock.now());
   const isProtected = createProtection(store, () => images);
   const blobs = await openBlobs(join(dataDir, 'registry'), { protect: isProtected });
@@ -154,6 +160,9 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     images,
     clock,
     log,
+    faults,
+    seal,
+    webhookTargets,
     logsDir: join(dataDir, 'logs'),
     workerUrl: () => url,
     sweepFiles: createFileSweep({ store, blobs, images, runtime }),
@@ -265,6 +274,29 @@ async function readInstanceId(store: Store, now: number): Promise<string> {
   const value = createUuid(now);
   await store.putRecord('setting', 'instance', { value });
   return value;
+}
+
+function readList(text = ''): readonly string[] {
+  return text.split(',').flatMap((entry) => entry.trim() || []);
+}
+
+/** Secrets are sealed with the key of WHERRY_SECRET_KEY, else of a file that the first start makes, readable by its owner only. */
+async function openSeal(dataDir: string, given: string | undefined): Promise<Seal> {
+  const file = join(dataDir, 'secret.key');
+  let text = given || (await readText(file))?.trim();
+  if (!text) {
+    text = randomBytes(SEAL_KEY_BYTES).toString('base64');
+    await writePrivate(file, `${text}\n`);
+  }
+  const key = Buffer.from(text, 'base64');
+  if (key.length === SEAL_KEY_BYTES) return createSeal(key);
+  throw new WherryError(
+    'CONFIG_INVALID',
+    `the key in ${given ? 'WHERRY_SECRET_KEY' : `'${file}'`} is not ${SEAL_KEY_BYTES} bytes as base64`,
+    {
+      hint: 'put back the key this data directory was used with; `openssl rand -base64 32` makes one for a new directory',
+    },
+  );
 }
 
 /** `WHERRY_FAULT=claim.after-commit` (optionally `:3` for the third time) ends the process there; the test harness sets it. */

@@ -4,6 +4,8 @@ import type { ReleaseSpec } from '../domain/release.js';
 import { parseError } from './envelope.js';
 import { readEvents } from './events.js';
 import type {
+  DeliveryQuery,
+  DeliveryView,
   DeployView,
   EndpointView,
   HealthView,
@@ -16,6 +18,8 @@ import type {
   ReleaseView,
   RolloutView,
   StatusView,
+  WebhookSecretView,
+  WebhookView,
   WorkerView,
 } from './resources.js';
 
@@ -49,6 +53,16 @@ export interface ApiClient {
   readLogs(id: string, query?: LogQuery): Promise<readonly LogLineView[]>;
   /** Past lines, then live ones until the signal aborts; goes on by itself after a broken connection. */
   followLogs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLineView>;
+  getWebhook(id: string): Promise<WebhookView>;
+  /** `secret` is shown only here; with `rotate` the ones before go on signing for `overlapMs`. */
+  makeWebhookSecret(
+    id: string,
+    body?: { readonly rotate?: boolean; readonly overlapMs?: number },
+  ): Promise<WebhookSecretView & { readonly secret: string }>;
+  removeWebhookSecrets(id: string): Promise<void>;
+  listDeliveries(id: string, query?: DeliveryQuery): Promise<readonly DeliveryView[]>;
+  getDelivery(id: string, deliveryId: string): Promise<DeliveryView & { readonly body: string }>;
+  redeliver(id: string, deliveryId: string): Promise<DeliveryView>;
   listKeys(): Promise<readonly KeyView[]>;
   /** `key` is shown only here. */
   createKey(body: {
@@ -122,6 +136,12 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
         if (!answer.ok) throw parseError(answer.status, parseJson(await answer.text()));
         return answer;
       }, signal),
+    getWebhook: (id) => call('GET', at(id, '/webhook')),
+    makeWebhookSecret: (id, body = {}) => call('POST', at(id, '/webhook/secret'), body),
+    removeWebhookSecrets: (id) => call('DELETE', at(id, '/webhook/secret')),
+    listDeliveries: (id, query = {}) => list(at(id, `/deliveries${formatQuery(query)}`)),
+    getDelivery: (id, deliveryId) => call('GET', at(id, `/deliveries/${encodeURIComponent(deliveryId)}`)),
+    redeliver: (id, deliveryId) => call('POST', at(id, `/deliveries/${encodeURIComponent(deliveryId)}/redeliver`)),
     listKeys: () => list('/api/v1/keys'),
     createKey: (body) => call('POST', '/api/v1/keys', body),
     updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),

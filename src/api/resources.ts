@@ -1,5 +1,6 @@
+import type { DeliveryAttempt, DeliveryState } from '../domain/delivery.js';
 import type { EndpointSettings } from '../domain/endpoint.js';
-import type { JobState } from '../domain/job.js';
+import type { JobState, TerminalState } from '../domain/job.js';
 import type { KeyScope } from '../domain/key.js';
 import type { ReleaseImage, ReleaseSpec, RolloutState } from '../domain/release.js';
 import type { WorkerState } from '../domain/worker.js';
@@ -90,6 +91,40 @@ export interface LogLineView {
   readonly workerId: string;
   readonly jobId: string | null;
   readonly text: string;
+}
+
+/** A delivery of a webhook, of the log. */
+export interface DeliveryView {
+  readonly id: string;
+  readonly endpointId: string;
+  readonly jobId: string;
+  readonly jobStatus: TerminalState;
+  readonly url: string;
+  readonly state: DeliveryState;
+  readonly createdAt: string;
+  readonly dueAt: string | null;
+  /** Oldest first. */
+  readonly attempts: readonly (Omit<DeliveryAttempt, 'at'> & { readonly at: string })[];
+}
+
+export interface DeliveryQuery {
+  readonly state?: DeliveryState;
+  readonly job?: string;
+  readonly limit?: number;
+}
+
+/** When a secret was made, and until when it signs: null for the newest. */
+export interface WebhookSecretView {
+  readonly createdAt: string;
+  readonly expiresAt: string | null;
+}
+
+/** How an endpoint's webhooks are sent. */
+export interface WebhookView {
+  /** How long a failing delivery is tried beyond the three tries (`limits.webhookRetryMs`). */
+  readonly retryMs: number;
+  /** Empty: deliveries are not signed. */
+  readonly secrets: readonly WebhookSecretView[];
 }
 
 export interface KeyView {

@@ -1,11 +1,12 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { ERRORS } from '../base/errors.js';
+import { DELIVERY_STATES } from '../domain/delivery.js';
 import { SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
 import { ROLLOUT_STATES } from '../domain/release.js';
 import { WORKER_STATES } from '../domain/worker.js';
-import type { ReleaseView } from './resources.js';
+import type { DeliveryView, ReleaseView } from './resources.js';
 
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
@@ -27,6 +28,7 @@ const LIMITS = {
   ttlMs: ms('longest life of a job'),
   retentionMs: ms('how long results of /run are kept'),
   retentionSyncMs: ms('how long results of /runsync are kept'),
+  webhookRetryMs: Type.Optional(ms('how long a failing webhook is tried beyond its three tries; 0 is not at all')),
   queueJobs: Type.Optional(Type.Integer({ minimum: 0, description: 'most waiting jobs; 0 is no limit' })),
 };
 
@@ -146,6 +148,44 @@ export const LogLine = Type.Object({
   jobId: nullable(Type.String()),
   text: Type.String(),
 });
+const DELIVERY = {
+  id: Type.String({ description: 'sent as Wherry-Webhook-Id, the same over every try' }),
+  endpointId: Type.String(),
+  jobId: Type.String(),
+  jobStatus: oneOf(JOB_STATES),
+  url: Type.String(),
+  state: oneOf(DELIVERY_STATES),
+  createdAt: moment,
+  dueAt: nullable(moment),
+  attempts: Type.Array(
+    Type.Object({
+      at: moment,
+      durationMs: count,
+      status: nullable(Type.Integer({ description: "the receiver's answer; 200 alone counts" })),
+      reason: nullable(Type.String()),
+    }),
+  ),
+};
+export const Delivery = Type.Unsafe<DeliveryView>(Type.Object(DELIVERY));
+export const WholeDelivery = Type.Unsafe<DeliveryView & { readonly body: string }>(
+  Type.Object({ ...DELIVERY, body: Type.String({ description: 'exactly as it is sent' }) }),
+);
+export const DeliveryPath = Type.Object({ id: Type.String(), delivery: Type.String() });
+export const DeliveryQuery = Type.Object({
+  state: Type.Optional(oneOf(DELIVERY_STATES)),
+  job: Type.Optional(Type.String()),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+});
+const SECRET = { createdAt: moment, expiresAt: nullable(moment) };
+export const Webhook = Type.Object({ retryMs: Type.Integer(), secrets: Type.Array(Type.Object(SECRET)) });
+export const NewSecret = Type.Object(
+  {
+    rotate: Type.Optional(Type.Boolean({ description: 'also when there is a secret already' })),
+    overlapMs: Type.Optional(ms('how long the secrets before sign too; a day by default')),
+  },
+  strict,
+);
+export const MadeSecret = Type.Object({ ...SECRET, secret: Type.String({ description: 'shown only now' }) });
 export const Key = Type.Object({
   id: Type.String(),
   name: Type.String(),

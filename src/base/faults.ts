@@ -10,6 +10,8 @@ export const FAULT_POINTS = [
   'deploy.after-release',
   'deploy.before-activate',
   'deploy.after-activate',
+  'webhook.before-send',
+  'webhook.after-send',
 ] as const;
 
 export type FaultPoint = (typeof FAULT_POINTS)[number];

@@ -8,6 +8,7 @@ import { jobs, run } from './commands/jobs.js';
 import { logs, releases, resume, rollback, status } from './commands/releases.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
+import { webhooks } from './commands/webhooks.js';
 import { createOutput, reportError } from './output.js';
 
 const completion = createCompletion(() => COMMANDS);
@@ -24,6 +25,7 @@ export const COMMANDS: readonly Command[] = [
   rollback,
   resume,
   logs,
+  webhooks,
   status,
   serve,
   up,

@@ -22,6 +22,8 @@ export interface EndpointSettings {
     readonly retentionSyncMs: number;
     /** Most jobs that may wait; 0 is no limit. Absent: RunPod's rule, more than 50 and more than 500 for each worker of `max`. */
     readonly queueJobs?: number;
+    /** How long a webhook that fails is tried beyond its three tries; absent or 0: not at all. */
+    readonly webhookRetryMs?: number;
   };
 }
 

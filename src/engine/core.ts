@@ -22,6 +22,7 @@ export interface Core extends EngineOptions {
   /** By `endpointId/to`. */
   readonly rolloutWaiters: Waiters<Rollout>;
   readonly fleet: Fleet;
+  readonly webhooks: WebhookSender;
   /** Which job each worker had when, to put its output to the right job. */
   readonly occupations: Occupations;
   /** When each worker was heard of last; kept in memory, because it changes with every request and a restart gives a new lease anyway. */
@@ -57,6 +58,16 @@ export interface Fleet {
   ): Promise<void>;
   /** A job was settled: the endpoint's workers do work. */
   recordSuccess(endpointId: string): void;
+}
+
+/** Sends what is due. What is on disk decides: after a crash everything due is sent again, with the same id. */
+export interface WebhookSender {
+  /** Looks at every endpoint; deliveries of an earlier server are due at once. */
+  start(): Promise<void>;
+  /** Gives up what is under way, which stays due. */
+  stop(): Promise<void>;
+  /** The endpoint may have something due. Never waits. */
+  wake(endpointId: string): void;
 }
 
 export interface Occupations {

@@ -2,6 +2,7 @@ import { messageOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
 import { createBackoff } from './backoff.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
+import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
@@ -20,6 +21,8 @@ import { takeStops } from './stops.js';
 import { addChunk, followStream, readStream } from './streams.js';
 import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
+import { createWebhookSender } from './webhook.js';
+import { listSecrets, makeSecret, removeSecrets } from './webhook-secrets.js';
 
 /** Wires the use-cases over one store and one runtime. */
 export function createEngine(options: EngineOptions): Engine {
@@ -36,6 +39,7 @@ export function createEngine(options: EngineOptions): Engine {
     streamWaiters: createWaiters(),
     missedPings: new Map(),
     rolloutWaiters: createWaiters(),
+    webhooks: createWebhookSender(() => core),
     occupations: createOccupations(),
     life: { isStopped: false },
     seen: new Map(),
@@ -86,10 +90,12 @@ export function createEngine(options: EngineOptions): Engine {
       await adopt(core);
       await reconciler.start();
       reaper.start();
+      await core.webhooks.start();
     },
     async stop() {
       await reaper.stop();
       await reconciler.stop();
+      await core.webhooks.stop();
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
       await Promise.all(exits);
@@ -161,6 +167,13 @@ export function createEngine(options: EngineOptions): Engine {
       return store.listRollouts(endpointId);
     },
     waitRollout: (endpointId, to, waiting) => waitRollout(core, { endpointId, to }, waiting),
+
+    listDeliveries: (filter) => listDeliveries(core, filter),
+    getDelivery: (name) => getDelivery(core, name),
+    redeliver: (name) => redeliver(core, name),
+    makeWebhookSecret: (endpointId, rotation) => makeSecret(core, endpointId, rotation),
+    listWebhookSecrets: (endpointId) => listSecrets(core, endpointId),
+    removeWebhookSecrets: (endpointId) => removeSecrets(core, endpointId),
 
     async listWorkers(endpointId, all) {
       await requireEndpoint(core, endpointId);

@@ -1,12 +1,16 @@
 import type { Clock } from '../base/clock.js';
+import type { Faults } from '../base/faults.js';
 import type { Log } from '../base/log.js';
+import type { Seal } from '../base/seal.js';
+import type { Delivery, DeliveryState } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
+import type { JobNotes } from '../domain/job-view.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
-import type { Waiting } from '../domain/waiting.js';
-import type { Timeline, Worker } from '../domain/worker.js';
+import type { Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
-import type { JobFilter, Store } from '../store/store.js';
+import type { JobFilter, Store, WebhookSecret } from '../store/store.js';
+import type { WebhookTargets } from './webhook-target.js';
 
 /** How the engine reaches images: functions handed in by compose, so that the engine knows no registry. */
 export interface Images {
@@ -22,6 +26,10 @@ export interface EngineOptions {
   readonly images: Images;
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
+  /** Closes the secrets that are stored. */
+  readonly seal: Seal;
+  readonly webhookTargets: WebhookTargets;
   /** Directory of the log segments. */
   readonly logsDir: string;
   /** Frees disk that nothing known to the store needs; called from time to time. */
@@ -39,7 +47,7 @@ export interface Submission {
   readonly priority?: JobPriority;
   readonly executionTimeoutMs?: number;
   readonly ttlMs?: number;
-  /** Checked before: an http or https URL. */
+  /** An http or https URL. */
   readonly webhook?: string;
   readonly batchId?: string;
   /** A second submission with the same key is the first one's job. */
@@ -87,16 +95,32 @@ export interface LogFilter {
   readonly limit: number;
 }
 
-/** What the job API says of a job beside RunPod's fields: why it waits, or how its cold start went. */
-export interface JobNotes {
-  readonly waiting?: Waiting;
-  readonly timeline?: Timeline;
-}
-
 /** Which job, named as a client does. */
 export interface JobName {
   readonly endpointId: string;
   readonly jobId: string;
+}
+
+export interface DeliveryFilter {
+  readonly endpointId: string;
+  readonly state?: DeliveryState;
+  readonly jobId?: string;
+  readonly limit: number;
+}
+
+/** Which delivery, named as a client does. */
+export interface DeliveryName {
+  readonly endpointId: string;
+  readonly deliveryId: string;
+}
+
+/** A signing secret without the secret. Moments in milliseconds. */
+export type WebhookSecretFacts = Pick<WebhookSecret, 'createdAt' | 'expiresAt'>;
+
+/** How the secret is changed: a new one signs from now on, those before it `overlapMs` longer. */
+export interface SecretRotation {
+  readonly isRotation: boolean;
+  readonly overlapMs: number;
 }
 
 /** What /stream answers: the job and the chunks that were not delivered before, as JSON texts. */
@@ -128,7 +152,7 @@ export interface Engine {
   /** Stops every worker, waiting up to the grace for running jobs. */
   stopWorkers(graceMs: number): Promise<void>;
 
-  /** Durable once resolved. Throws ENDPOINT_UNKNOWN, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
+  /** Durable once resolved. Throws ENDPOINT_UNKNOWN, REQUEST_INVALID (a webhook that cannot be), TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
   submit(submission: Submission): Promise<Job>;
   /** The job once terminal, or as it is when the time is over or the signal aborts. Throws JOB_UNKNOWN. */
   waitFor(job: { readonly endpointId: string; readonly jobId: string }, timeoutMs: number, signal: AbortSignal): Promise<Job>;
@@ -184,6 +208,19 @@ export interface Engine {
   listRollouts(endpointId: string): Promise<readonly Rollout[]>;
   /** The rollout to that release once it is DONE or REVERTED, or as it is when time is over. */
   waitRollout(endpointId: string, to: number, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<Rollout>;
+
+  /** Newest first. Throws ENDPOINT_UNKNOWN. */
+  listDeliveries(filter: DeliveryFilter): Promise<readonly Delivery[]>;
+  /** Throws ENDPOINT_UNKNOWN, DELIVERY_UNKNOWN. */
+  getDelivery(name: DeliveryName): Promise<{ readonly delivery: Delivery; readonly body: string }>;
+  /** Sends again, with the same id and body. Throws ENDPOINT_UNKNOWN, DELIVERY_UNKNOWN. */
+  redeliver(name: DeliveryName): Promise<Delivery>;
+  /** The secret is shown only here. Throws ENDPOINT_UNKNOWN, SECRET_EXISTS. */
+  makeWebhookSecret(endpointId: string, rotation: SecretRotation): Promise<WebhookSecretFacts & { readonly secret: string }>;
+  /** Those that sign now, newest first. Throws ENDPOINT_UNKNOWN. */
+  listWebhookSecrets(endpointId: string): Promise<readonly WebhookSecretFacts[]>;
+  /** Throws ENDPOINT_UNKNOWN. */
+  removeWebhookSecrets(endpointId: string): Promise<void>;
 
   /** With `all` also stopped ones. */
   listWorkers(endpointId: string, all: boolean): Promise<readonly Worker[]>;

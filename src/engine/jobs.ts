@@ -37,11 +37,12 @@ function expired({ id, state }: Job, limit: 'ttl' | 'retention', at: number): Wh
   });
 }
 
-/** Puts a job on disk, then wakes who can run it. Throws ENDPOINT_UNKNOWN, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
+/** Puts a job on disk, then wakes who can run it. Throws ENDPOINT_UNKNOWN, REQUEST_INVALID, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
 export async function submit(core: Core, submission: Submission): Promise<Job> {
   const { store, clock } = core;
   const endpoint = await requireEndpoint(core, submission.endpointId);
   const { limits } = endpoint.settings;
+  checkWebhook(core, submission.webhook);
   const admitted = await admit(core, endpoint);
   const now = clock.now();
   const { endpointId, isSync } = submission;
@@ -73,6 +74,15 @@ function checkSame(earlier: Job, { idempotencyKey, input, extras }: Submission):
       hint: 'use a new key for a new request',
     },
   );
+}
+
+/** Addresses that webhooks may not go to are refused here already; names when they are resolved. Throws REQUEST_INVALID. */
+function checkWebhook({ webhookTargets }: Core, url: string | undefined): void {
+  const refused = url === undefined ? undefined : webhookTargets.refuseUrl(url);
+  if (refused === undefined) return;
+  throw new WherryError('REQUEST_INVALID', `webhook ${refused}`, {
+    hint: 'use an http or https URL of the open internet; the operator can allow more with WHERRY_WEBHOOK_ALLOW',
+  });
 }
 
 /** How old a count of the queue may be: counting at every submission would cost more than the submission. */
@@ -127,6 +137,7 @@ export function announceEnd(core: Core, job: Job): void {
   core.missedPings.delete(job.id);
   core.jobWaiters.notify(job.id, job);
   core.streamWaiters.notify(job.id, true);
+  if (job.webhook !== null) core.webhooks.wake(job.endpointId);
 }
 
 /** Until when a job that ends now is kept; its ttl is a hard limit. */

@@ -1,9 +1,9 @@
 import type { Job } from '../domain/job.js';
+import type { JobNotes } from '../domain/job-view.js';
 import { explainWait, type WaitSample } from '../domain/waiting.js';
 import type { Timeline, Worker } from '../domain/worker.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
-import type { JobNotes } from './engine.js';
 import { requireEndpoint } from './jobs.js';
 import { findOpenRollout } from './rollout.js';
 

@@ -1,5 +1,6 @@
 import type { JobFacts } from '../domain/job.js';
 import type { Core } from './core.js';
+import { sweepDeliveries } from './deliveries.js';
 import { endJob } from './jobs.js';
 import { giveBack } from './lost.js';
 import { stopWork } from './stops.js';
@@ -30,6 +31,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
     await core().store.sweep(now);
     for (const { id } of await core().store.listEndpoints()) {
       const known = await core().store.listWorkers(id, true);
+      await sweepDeliveries(core(), id);
       await core().logs.removeWorkersExcept(id, new Set(known.map((worker) => worker.id)));
     }
     await core().sweepFiles?.();

@@ -1,5 +1,6 @@
 import { WherryError } from '../base/errors.js';
 import type { Core } from './core.js';
+import { removeDeliveries } from './deliveries.js';
 import { endQueued } from './jobs.js';
 import { endRollout, findOpenRollout } from './rollout.js';
 
@@ -30,6 +31,7 @@ async function remove(core: Core, id: string, settle: () => Promise<void>): Prom
   }
   await endQueued(core, id, 0);
   await core.store.removeEndpoint(id);
+  await removeDeliveries(core, id);
   core.depths.delete(id);
   await core.logs.removeEndpoint(id);
 }

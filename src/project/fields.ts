@@ -314,6 +314,14 @@ const LIMIT_FIELDS: readonly Field[] = [
     example: '5m',
   },
   {
+    path: 'limits.webhookRetry',
+    type: 'duration',
+    default: '0s',
+    goesTo: 'endpoint',
+    description: 'How long a webhook that fails is tried again after its three tries, from every minute to every hour.',
+    example: '24h',
+  },
+  {
     path: 'limits.init',
     type: 'duration',
     default: formatDuration(DEFAULT_SPEC.initTimeoutMs),

@@ -34,6 +34,7 @@ export interface ProjectFile {
     readonly ttl?: string;
     readonly retention?: string;
     readonly retentionSync?: string;
+    readonly webhookRetry?: string;
     readonly init?: string;
   };
   readonly tests?: string | readonly object[];

@@ -91,6 +91,7 @@ function settingsOf({ scale = {}, limits = {} }: ProjectFile): EndpointSettings 
       ttlMs: toMs(limits.ttl, preset.limits.ttlMs),
       retentionMs: toMs(limits.retention, preset.limits.retentionMs),
       retentionSyncMs: toMs(limits.retentionSync, preset.limits.retentionSyncMs),
+      ...(limits.webhookRetry !== undefined && { webhookRetryMs: parseDuration(limits.webhookRetry) }),
     },
   };
 }

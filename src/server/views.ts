@@ -1,11 +1,22 @@
-import type { EndpointView, JobRecordView, KeyView, LogLineView, ReleaseView, RolloutView, WorkerView } from '../api/resources.js';
+import type {
+  DeliveryView,
+  EndpointView,
+  JobRecordView,
+  KeyView,
+  LogLineView,
+  ReleaseView,
+  RolloutView,
+  WebhookSecretView,
+  WorkerView,
+} from '../api/resources.js';
+import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import type { Job, JobFacts } from '../domain/job.js';
+import { formatFacts, formatJob } from '../domain/job-view.js';
 import type { Key } from '../domain/key.js';
 import type { Release, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { LogLine } from '../engine/engine.js';
-import { formatFacts, formatJob } from './job-view.js';
+import type { LogLine, WebhookSecretFacts } from '../engine/engine.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
@@ -68,6 +79,16 @@ function viewRecord(job: JobFacts): Pick<JobRecordView, 'submittedAt' | 'finishe
     release: job.release,
     attempt: job.attempt,
   };
+}
+
+export function viewDelivery({ id, endpointId, jobId, jobState, url, state, createdAt, dueAt, attempts }: Delivery): DeliveryView {
+  const tries = attempts.map(({ at, ...rest }) => ({ at: moment(at), ...rest }));
+  const when = { createdAt: moment(createdAt), dueAt: momentOrNull(dueAt) };
+  return { id, endpointId, jobId, jobStatus: jobState, url, state, ...when, attempts: tries };
+}
+
+export function viewWebhookSecret({ createdAt, expiresAt }: WebhookSecretFacts): WebhookSecretView {
+  return { createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
 }
 
 export function viewLogLine({ at, ...rest }: LogLine): LogLineView {

@@ -1,3 +1,4 @@
+import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
@@ -8,8 +9,38 @@ import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 export interface RecordKinds {
   readonly key: Key;
   readonly setting: { readonly value: string };
+  /** The delivery log; written by the store itself when a job with a webhook ends. Ids by `deliveryKeyOf`. */
+  readonly delivery: Delivery;
+  /** Body of the delivery of the same id. */
+  readonly 'delivery-body': { readonly text: string };
+  /** Deliveries under way by the time they are due, so that finding them does not depend on how long the log is. Ids by `dueKeyOf`. */
+  readonly 'delivery-due': Readonly<Record<string, never>>;
+  /** Secrets that sign the deliveries of an endpoint, by its id. */
+  readonly 'webhook-secrets': { readonly secrets: readonly WebhookSecret[] };
 }
 export type RecordKind = keyof RecordKinds;
+
+/** A signing secret, sealed; the newest first. */
+export interface WebhookSecret {
+  readonly sealed: string;
+  readonly createdAt: number;
+  /** When it stops to sign, because it was rotated away; null for the newest. */
+  readonly expiresAt: number | null;
+}
+
+/** Part of the records of a kind, in the order of their ids (by bytes). */
+export interface RecordRange {
+  readonly prefix?: string;
+  /** Only ids after this one, or before it when the newest come first. */
+  readonly after?: string;
+  readonly isNewestFirst?: boolean;
+  readonly limit?: number;
+}
+
+/** A record that comes, or goes when its value is null. */
+export type RecordChange = {
+  readonly [K in RecordKind]: { readonly kind: K; readonly id: string; readonly value: RecordKinds[K] | null };
+}[RecordKind];
 
 export interface NewJob {
   readonly id: string;
@@ -192,11 +223,17 @@ export interface Store {
 
   // records
   getRecord<K extends RecordKind>(kind: K, id: string): Promise<RecordKinds[K] | undefined>;
-  listRecords<K extends RecordKind>(kind: K): Promise<readonly { readonly id: string; readonly value: RecordKinds[K] }[]>;
+  /** By id; costs what the given range holds, not what the kind does. */
+  listRecords<K extends RecordKind>(
+    kind: K,
+    range?: RecordRange,
+  ): Promise<readonly { readonly id: string; readonly value: RecordKinds[K] }[]>;
   /** Durable. */
   putRecord<K extends RecordKind>(kind: K, id: string, value: RecordKinds[K]): Promise<void>;
   /** Durable. */
   removeRecord(kind: RecordKind, id: string): Promise<void>;
+  /** Durable. All of them or none. */
+  changeRecords(changes: readonly RecordChange[]): Promise<void>;
 
   close(): Promise<void>;
 }

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dueKeyOf } from '../../src/domain/delivery.js';
 import { DEFAULT_SETTINGS, type Endpoint } from '../../src/domain/endpoint.js';
 import { DEFAULT_SPEC } from '../../src/domain/release.js';
 import type { Worker } from '../../src/domain/worker.js';
 import { digestOf } from '../../src/oci/digest.js';
-import type { NewJob, Store } from '../../src/store/store.js';
+import type { NewJob, RecordRange, Store } from '../../src/store/store.js';
 
 export interface OpenedStore {
   readonly store: Store;
@@ -296,6 +297,45 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.getRecord('setting', 'port')).toEqual({ value: '1' });
       await store.removeRecord('setting', 'port');
       expect(await store.listRecords('setting')).toEqual([]);
+    });
+
+    it('lists records by range, and changes several or none', async () => {
+      const put = (id: string) => ({ kind: 'setting' as const, id, value: { value: id } });
+      await store.changeRecords(['a/2', 'a/1', 'a/3', 'ab/1', 'b/1'].map(put));
+      const ids = async (range: RecordRange) => (await store.listRecords('setting', range)).map(({ id }) => id);
+      expect(await ids({ prefix: 'a/' })).toEqual(['a/1', 'a/2', 'a/3']);
+      expect(await ids({ prefix: 'a/', after: 'a/1', limit: 1 })).toEqual(['a/2']);
+      expect(await ids({ prefix: 'a/', isNewestFirst: true, limit: 2 })).toEqual(['a/3', 'a/2']);
+      expect(await ids({ prefix: 'a/', isNewestFirst: true, after: 'a/2' })).toEqual(['a/1']);
+      await store.changeRecords([
+        { kind: 'setting', id: 'a/1', value: null },
+        { kind: 'setting', id: 'a/2', value: { value: 'new' } },
+      ]);
+      expect(await store.listRecords('setting', { prefix: 'a/', limit: 1 })).toEqual([{ id: 'a/2', value: { value: 'new' } }]);
+    });
+
+    it('records the delivery of a job with a webhook in the step that ends it, and none for others (row 53, I10)', async () => {
+      const url = 'http://app.test/hook';
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('done', { webhook: url }), NOW);
+      await store.claim(claimOf('w1'));
+      for (const id of ['ended', 'purged']) await store.enqueue(jobOf(id, { webhook: url }), NOW);
+      await store.enqueue(jobOf('silent'), NOW);
+      await settle('done', 'w1');
+      await settle('done', 'w1');
+      await store.end({ jobId: 'ended', outcome: CANCELLED, from: ['IN_QUEUE'], retainUntil: NOW + 9, now: NOW + 6 });
+      await store.purge('e1', NOW + 9, NOW + 7);
+      await store.close();
+      store = await opened.reopen();
+      const kept = await store.listRecords('delivery', { prefix: 'e1/' });
+      expect(kept.map(({ value: { jobId, jobState, url: to, state } }) => [jobId, jobState, to, state]).sort()).toEqual([
+        ['done', 'COMPLETED', url, 'PENDING'],
+        ['ended', 'CANCELLED', url, 'PENDING'],
+        ['purged', 'CANCELLED', url, 'PENDING'],
+      ]);
+      expect((await store.listRecords('delivery-due')).map(({ id }) => id)).toEqual(kept.map(({ value }) => dueKeyOf(value)));
+      const bodies = await store.listRecords('delivery-body', { prefix: 'e1/' });
+      expect(bodies.map(({ value }) => (JSON.parse(value.text) as { id: string }).id)).toEqual(['done', 'ended', 'purged']);
     });
 
     it('locks out a second server', async () => {

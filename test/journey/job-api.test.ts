@@ -25,6 +25,7 @@ describe('job API', () => {
       executionTime: expect.any(Number),
       workerId: expect.stringMatching(/^w-/),
       output: 7,
+      timeline: expect.any(Object),
     });
     const posted = await stage.call(path(`status/${job.id}`), { method: 'POST', body: {} });
     expect(posted.json).toEqual(job);

@@ -1,9 +1,9 @@
 import { toWherryError, WherryError } from '../../base/errors.js';
 import { JOB_LIMITS, type Job } from '../../domain/job.js';
+import { formatJob, formatReceipt, formatStream } from '../../domain/job-view.js';
 import type { Engine } from '../../engine/engine.js';
 import { authenticate, mayUse } from '../auth.js';
 import { type Exchange, sendJson } from '../exchange.js';
-import { formatJob, formatReceipt, formatStream } from '../job-view.js';
 import type { Keys } from '../keys.js';
 import { readInteger, readSubmission } from '../submission.js';
 

@@ -1,7 +1,9 @@
 import { JOB_PRIORITIES, type Job } from '../../domain/job.js';
 import type { ClaimRequest, EndRequest, JobFilter, NewJob, QueueSample, SettleRequest, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
+import { addDelivery } from './deliveries.js';
 import type { Database, Row, SqlValue } from './driver.js';
+import { createRecordWriter } from './records.js';
 import { JOB_FACTS, readJob, readJobFacts } from './rows.js';
 
 type QueueVerbs = Pick<
@@ -33,6 +35,7 @@ const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?
 /** The queue verbs on SQLite: hand-written, prepared once. */
 export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
   const sql = prepare(db);
+  const writeRecord = createRecordWriter(db);
 
   const free = (workerId: string | null, now: number) => {
     if (workerId !== null) sql.freeWorker.run(now, workerId, workerId);
@@ -46,6 +49,7 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     const job = readJob(row);
     count(job);
     free(job.workerId, now);
+    addDelivery(job, now, writeRecord);
     return job;
   };
 
@@ -135,7 +139,15 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
       ),
 
     purge: (endpointId, retainUntil, now) =>
-      commits.write(() => sql.purge.all(now, retainUntil, endpointId).map(({ id }) => String(id)), { isDurable: true }),
+      commits.write(
+        () =>
+          sql.purge.all(now, retainUntil, endpointId).map(({ id, webhook }) => {
+            const row = webhook === null ? undefined : sql.getJob.get(String(id));
+            if (row) addDelivery(readJob(row), now, writeRecord);
+            return String(id);
+          }),
+        { isDurable: true },
+      ),
 
     getJob: async (id) => {
       const row = sql.getJob.get(id);
@@ -221,7 +233,7 @@ function prepare(db: Database) {
     ),
     dropAttempt: db.prepare('DELETE FROM attempt WHERE job_id = ? AND worker_id = ?'),
     purge: db.prepare(
-      `UPDATE job SET state = 'CANCELLED', finished_at = ?, retain_until = ? WHERE endpoint_id = ? AND state = 'IN_QUEUE' RETURNING id`,
+      `UPDATE job SET state = 'CANCELLED', finished_at = ?, retain_until = ? WHERE endpoint_id = ? AND state = 'IN_QUEUE' RETURNING id, webhook`,
     ),
     countCompleted: db.prepare('UPDATE endpoint SET completed = completed + 1 WHERE id = ?'),
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),

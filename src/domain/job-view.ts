@@ -1,5 +1,12 @@
-import { isTerminal, type Job, type JobFacts } from '../domain/job.js';
-import type { JobNotes } from '../engine/engine.js';
+import { isTerminal, type Job, type JobFacts } from './job.js';
+import type { Waiting } from './waiting.js';
+import type { Timeline } from './worker.js';
+
+/** What the job API says of a job beside RunPod's fields: why it waits (extension B1), or how its cold start went (B8). */
+export interface JobNotes {
+  readonly waiting?: Waiting;
+  readonly timeline?: Timeline;
+}
 
 /** The answer to a submission: the same for every repetition of it (extension B9). */
 export function formatReceipt({ id }: Pick<Job, 'id'>): string {
