@@ -46,11 +46,14 @@ async function load(side, { clients, jobs }) {
   };
 }
 
-/** Some hundred jobs for each fresh worker process: before, interpreters that still compile are what is measured. */
-async function warmUp(sides, workers) {
-  for (const side of sides) {
+/** Jobs for each fresh worker process before it counts: for the first thousand or two, compiling is what would be measured. */
+const WARM_UP_JOBS = 2_000;
+
+/** The same for both sides: the peer's processes serve both flush policies, so they are warmed once, with the faster. */
+async function warmUp(ours, everysec, workers) {
+  for (const side of [ours, everysec]) {
     side.prepare();
-    await load(side, { clients: 64, jobs: 2_000 + workers * 500 });
+    await load(side, { clients: 64, jobs: WARM_UP_JOBS * workers });
   }
 }
 
@@ -95,28 +98,29 @@ function printConditions(sides, runs) {
     `queue: ${runs} runs each, in turn, medians (spread); each client submits, then holds one /status-sync; latency covers both; times in ms`,
   );
   console.log(
-    `conditions: one worker process a worker on both sides, one job at a time, handler returns null, input of 200 bytes; results kept; client on core 0, everything else of both sides on core 1: ${pin(0).length > 0}`,
+    `conditions: one worker process a worker on both sides, one job at a time, handler returns null, input of 200 bytes; results kept; ${WARM_UP_JOBS} jobs a worker before; client on core 0, everything else of both sides on core 1: ${pin(0).length > 0}`,
   );
   console.log('  ours checks a key, a worker token, limits and the job state; the peer has a bare front without keys');
   for (const { name, durability } of sides) console.log(`  ${name}: ${durability}`);
 }
 
-/** `isQuick`: three cells with two runs each instead of nine with five. Needs redis-server and the network once, for BullMQ. */
+/** `isQuick`: three cells with three runs each instead of nine with five. Needs redis-server and the network once, for BullMQ. */
 export async function measureQueue({ isQuick }) {
   ensurePeer();
-  const runs = isQuick ? 2 : 5;
+  const runs = isQuick ? 3 : 5;
   const peer = await openPeer();
   const server = await openServer();
   const project = mkdtempSync(join(tmpdir(), 'wherry-bench-project-'));
   const ours = createOurs(server, project);
-  const sides = [ours, createPeerSide(peer, 'always'), createPeerSide(peer, 'everysec')];
+  const everysec = createPeerSide(peer, 'everysec');
+  const sides = [ours, createPeerSide(peer, 'always'), everysec];
   try {
     printConditions(sides, runs);
     for (const workers of WORKERS) {
       const cells = Object.entries(CLIENTS).filter(([clients]) => !isQuick || QUICK_CELLS.includes(`${clients}/${workers}`));
       if (cells.length === 0) continue;
       await Promise.all([ours.setWorkers(workers), peer.setWorkers(workers)]);
-      await warmUp(sides, workers);
+      await warmUp(ours, everysec, workers);
       for (const [clients, jobs] of cells) {
         const rows = await interleave(sides, { clients: Number(clients), jobs }, runs);
         print(`${clients.padStart(2)} clients, ${String(workers).padStart(2)} workers`, rows);

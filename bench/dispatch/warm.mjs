@@ -87,9 +87,9 @@ function writeProject(dir, text) {
   writeFileSync(join(dir, 'wherry.yaml'), `handler: handler.mjs:handler\nbase: scratch\n${text}`);
 }
 
-/** `isQuick`: two runs instead of five. */
+/** `isQuick`: three runs instead of five. */
 export async function measureWarm({ isQuick }) {
-  const runs = isQuick ? 2 : 5;
+  const runs = isQuick ? 3 : 5;
   const server = await openServer();
   const echo = await openEcho();
   const project = mkdtempSync(join(tmpdir(), 'wherry-bench-project-'));
