@@ -213,6 +213,7 @@ export async function endQueued(core: Core, endpointId: string, keepMs: number):
     const job = await core.store.getJob(id);
     if (job) announceEnd(core, job);
   }
+  if (ids.length > 0) core.webhooks.wake(endpointId);
   core.wake(endpointId);
   return ids.length;
 }
