@@ -1,11 +1,12 @@
 import { toWherryError, WherryError } from '../../base/errors.js';
 import { JOB_LIMITS, type Job } from '../../domain/job.js';
-import { formatJob, formatReceipt, formatStream } from '../../domain/job-view.js';
+import { formatFacts, formatJob, formatReceipt, formatStream } from '../../domain/job-view.js';
 import type { Engine } from '../../engine/engine.js';
 import { authenticate, mayUse } from '../auth.js';
 import { type Exchange, sendJson } from '../exchange.js';
 import type { Keys } from '../keys.js';
 import { readInteger, readSubmission } from '../submission.js';
+import { sendOpenaiFailure, serveOpenai } from './openai.js';
 
 /** The parts of `/v2/{endpoint}/{verb}/{id}`. */
 export interface JobPath {
@@ -29,6 +30,9 @@ const ROUTES: Readonly<Record<string, { readonly methods: readonly string[]; rea
   retry: { methods: ['POST'], route: retry },
   'purge-queue': { methods: ['POST'], route: purgeQueue },
   health: { methods: ['GET'], route: health },
+  metrics: { methods: ['GET'], route: metrics },
+  requests: { methods: READ, route: requests },
+  openai: { methods: READ, route: serveOpenai },
 };
 
 /** The job API (job-api §1–§6): 200 on success, `{"error": text}` otherwise. Never rejects. */
@@ -50,7 +54,8 @@ export async function serveJobs(
     }
     await found.route(engine, exchange, path);
   } catch (thrown) {
-    sendFailure(exchange, thrown);
+    if (path.verb === 'openai') sendOpenaiFailure(exchange, thrown);
+    else sendFailure(exchange, thrown);
   }
 }
 
@@ -111,4 +116,22 @@ async function purgeQueue(engine: Engine, exchange: Exchange, { endpointId }: Jo
 
 async function health(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
   sendJson(exchange, 200, JSON.stringify(await engine.health(endpointId)));
+}
+
+/** Flash reads which workers are ready (job-api §2). */
+async function metrics(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
+  const [{ workers }, known] = await Promise.all([engine.health(endpointId), engine.listWorkers(endpointId, false)]);
+  const readyWorkers = known.filter(({ state }) => READY.has(state)).map(({ id }) => id);
+  sendJson(exchange, 200, JSON.stringify({ readyWorkers, workers }));
+}
+
+const READY: ReadonlySet<string> = new Set(['IDLE', 'RUNNING', 'FROZEN']);
+const REQUESTS = { min: 1, max: 1_000, initial: 100 };
+
+/** Recent jobs, newest first, without what they carry: a client whose connection broke finds its job again (job-api §13.8). */
+async function requests(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
+  const limit = readInteger(exchange, 'limit', REQUESTS) ?? REQUESTS.initial;
+  const jobs = await engine.listJobs({ endpointId, limit });
+  const listed = jobs.map((job) => `{${formatFacts(job).join(',')},"submittedAt":"${new Date(job.submittedAt).toISOString()}"}`);
+  sendJson(exchange, 200, `{"requests":[${listed.join(',')}]}`);
 }
