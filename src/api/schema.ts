@@ -15,6 +15,8 @@ const oneOf = (values: readonly string[]) => Type.Enum([...values]);
 const moment = Type.String({ description: 'RFC 3339' });
 const ms = (description: string) => Type.Integer({ minimum: 0, maximum: 2_592_000_000, description: `${description}, in milliseconds` });
 const count = Type.Integer({ minimum: 0 });
+const bytes = (description: string) =>
+  Type.Integer({ minimum: 1_024, maximum: 256 * 1024 * 1024, description: `${description}, in bytes` });
 
 const SCALE = {
   min: Type.Integer({ minimum: 0, maximum: 1000, description: 'workers that always run' }),
@@ -29,6 +31,11 @@ const LIMITS = {
   retentionMs: ms('how long results of /run are kept'),
   retentionSyncMs: ms('how long results of /runsync are kept'),
   webhookRetryMs: Type.Optional(ms('how long a failing webhook is tried beyond its three tries; 0 is not at all')),
+  rate: Type.Optional(Type.Number({ minimum: 0, description: "request rates as a factor of RunPod's; 0 is no limit" })),
+  runBytes: Type.Optional(bytes('largest body of /run')),
+  runsyncBytes: Type.Optional(bytes('largest body of /runsync and /openai')),
+  resultBytes: Type.Optional(bytes('largest result and chunk of a worker')),
+  timeoutState: Type.Optional(oneOf(['TIMED_OUT', 'FAILED'])),
   queueJobs: Type.Optional(Type.Integer({ minimum: 0, description: 'most waiting jobs; 0 is no limit' })),
 };
 

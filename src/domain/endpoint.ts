@@ -24,6 +24,14 @@ export interface EndpointSettings {
     readonly queueJobs?: number;
     /** How long a webhook that fails is tried beyond its three tries; absent or 0: not at all. */
     readonly webhookRetryMs?: number;
+    /** Request rates as a factor of RunPod's (job-api §10); absent or 0: no limit. */
+    readonly rate?: number;
+    /** Largest bodies in bytes; absent: those of JOB_LIMITS. */
+    readonly runBytes?: number;
+    readonly runsyncBytes?: number;
+    readonly resultBytes?: number;
+    /** What a job over its execution time becomes; absent: TIMED_OUT. Some clients know no end but COMPLETED and FAILED. */
+    readonly timeoutState?: 'TIMED_OUT' | 'FAILED';
   };
 }
 

@@ -66,12 +66,17 @@ async function reap(core: Core): Promise<void> {
 async function reapOne(core: Core, job: JobFacts, now: number): Promise<void> {
   if (job.expiresAt < now) await timeOut(core, job, 'its ttl passed before it was done');
   else if (job.executionTimeoutMs > 0 && (job.claimedAt ?? now) + job.executionTimeoutMs < now)
-    await timeOut(core, job, `it ran longer than its execution time-out of ${job.executionTimeoutMs} ms`);
+    await timeOut(core, job, `it ran longer than its execution time-out of ${job.executionTimeoutMs} ms`, await stateAtTimeOut(core, job));
   else await expireLease(core, job);
 }
 
-async function timeOut(core: Core, job: JobFacts, why: string): Promise<void> {
-  const ended = await endJob(core, job, { state: 'TIMED_OUT', error: `the job timed out: ${why}` }, [job.state]);
+/** The endpoint may say that its clients know no TIMED_OUT (job-api §14.1). */
+async function stateAtTimeOut({ store }: Core, { endpointId }: JobFacts): Promise<'TIMED_OUT' | 'FAILED'> {
+  return (await store.getEndpoint(endpointId))?.settings.limits.timeoutState ?? 'TIMED_OUT';
+}
+
+async function timeOut(core: Core, job: JobFacts, why: string, state: 'TIMED_OUT' | 'FAILED' = 'TIMED_OUT'): Promise<void> {
+  const ended = await endJob(core, job, { state, error: `the job timed out: ${why}` }, [job.state]);
   if (ended && job.state === 'IN_PROGRESS') stopWork(core, ended, 'its job timed out');
 }
 

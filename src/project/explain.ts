@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import { WherryError } from '../base/errors.js';
-import { FIELDS, type Field, type FieldTarget, findField } from './fields.js';
+import type { Field, FieldTarget } from './field.js';
+import { FIELDS, findField } from './fields.js';
 import { findNearest } from './nearest.js';
 
 /** What `wherry explain FIELD` shows. */

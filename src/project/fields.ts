@@ -1,41 +1,9 @@
 import { DEFAULT_SETTINGS, SCALER_TYPES } from '../domain/endpoint.js';
-import { DEFAULT_SPEC } from '../domain/release.js';
+import type { Field } from './field.js';
+import { LIMIT_FIELDS } from './limit-fields.js';
 import { formatDuration } from './units.js';
 
-export const FIELD_TYPES = [
-  'string',
-  'integer',
-  'number',
-  'duration',
-  'size',
-  'list of strings',
-  'map of strings',
-  'count or list of kinds',
-  'list or path',
-  'section',
-] as const;
-export type FieldType = (typeof FIELD_TYPES)[number];
-
-/** Which of the product's records a field ends in; a release field makes a new release, an endpoint field changes in place. */
-export type FieldTarget = 'image' | 'release' | 'endpoint' | 'tests';
-
-/** One field of `wherry.yaml`. */
-export interface Field {
-  /** Dotted, for instance `scale.idle`. */
-  readonly path: string;
-  readonly type: FieldType;
-  /** As it would stand in the file; null when there is none. */
-  readonly default: unknown;
-  readonly goesTo: FieldTarget;
-  readonly description: string;
-  readonly example: unknown;
-  /** JSON Schema keywords beyond those of the type. */
-  readonly rules?: Readonly<Record<string, unknown>>;
-  /** False for a field that is read but does nothing yet in this version; for a section it holds for all its fields. */
-  readonly isInEffect?: false;
-}
-
-const { scale, limits } = DEFAULT_SETTINGS;
+const { scale } = DEFAULT_SETTINGS;
 
 const IMAGE_FIELDS: readonly Field[] = [
   {
@@ -269,65 +237,6 @@ const SCALE_FIELDS: readonly Field[] = [
     example: 'none',
     rules: { enum: ['freeze', 'none'] },
     isInEffect: false,
-  },
-];
-
-const LIMIT_FIELDS: readonly Field[] = [
-  {
-    path: 'limits',
-    type: 'section',
-    default: null,
-    goesTo: 'endpoint',
-    description: 'How long jobs may run and wait, and how long results are kept.',
-    example: { execution: '10m', ttl: '24h' },
-  },
-  {
-    path: 'limits.execution',
-    type: 'duration',
-    default: formatDuration(limits.executionMs),
-    goesTo: 'endpoint',
-    description: 'Longest run of one job; after it the job is TIMED_OUT and its worker is stopped.',
-    example: '2m',
-  },
-  {
-    path: 'limits.ttl',
-    type: 'duration',
-    default: formatDuration(limits.ttlMs),
-    goesTo: 'endpoint',
-    description: 'Longest life of a job from submit on, queue included.',
-    example: '1h',
-  },
-  {
-    path: 'limits.retention',
-    type: 'duration',
-    default: formatDuration(limits.retentionMs),
-    goesTo: 'endpoint',
-    description: 'How long the result of a /run job can be read.',
-    example: '24h',
-  },
-  {
-    path: 'limits.retentionSync',
-    type: 'duration',
-    default: formatDuration(limits.retentionSyncMs),
-    goesTo: 'endpoint',
-    description: 'How long the result of a /runsync job can be read.',
-    example: '5m',
-  },
-  {
-    path: 'limits.webhookRetry',
-    type: 'duration',
-    default: '0s',
-    goesTo: 'endpoint',
-    description: 'How long a webhook that fails is tried again after its three tries, from every minute to every hour.',
-    example: '24h',
-  },
-  {
-    path: 'limits.init',
-    type: 'duration',
-    default: formatDuration(DEFAULT_SPEC.initTimeoutMs),
-    goesTo: 'release',
-    description: 'Longest time from the start of a worker until it is ready.',
-    example: '2m',
   },
 ];
 

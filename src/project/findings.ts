@@ -1,6 +1,7 @@
 import { Ajv, type ErrorObject } from 'ajv';
 import { suggestField } from './explain.js';
-import { type Field, findField } from './fields.js';
+import type { Field } from './field.js';
+import { findField } from './fields.js';
 import { WHERRY_SCHEMA } from './schema.js';
 
 /** A path inside the file: names of fields and indexes of list items. */

@@ -35,6 +35,11 @@ export interface ProjectFile {
     readonly retention?: string;
     readonly retentionSync?: string;
     readonly webhookRetry?: string;
+    readonly rate?: number;
+    readonly runSize?: string;
+    readonly runsyncSize?: string;
+    readonly resultSize?: string;
+    readonly timeoutState?: 'TIMED_OUT' | 'FAILED';
     readonly init?: string;
   };
   readonly tests?: string | readonly object[];

@@ -92,6 +92,11 @@ function settingsOf({ scale = {}, limits = {} }: ProjectFile): EndpointSettings 
       retentionMs: toMs(limits.retention, preset.limits.retentionMs),
       retentionSyncMs: toMs(limits.retentionSync, preset.limits.retentionSyncMs),
       ...(limits.webhookRetry !== undefined && { webhookRetryMs: parseDuration(limits.webhookRetry) }),
+      ...(limits.rate !== undefined && { rate: limits.rate }),
+      ...(limits.runSize !== undefined && { runBytes: parseSize(limits.runSize) }),
+      ...(limits.runsyncSize !== undefined && { runsyncBytes: parseSize(limits.runsyncSize) }),
+      ...(limits.resultSize !== undefined && { resultBytes: parseSize(limits.resultSize) }),
+      ...(limits.timeoutState !== undefined && { timeoutState: limits.timeoutState }),
     },
   };
 }

@@ -1,4 +1,5 @@
-import { FIELDS, type Field, type FieldType } from './fields.js';
+import type { Field, FieldType } from './field.js';
+import { FIELDS } from './fields.js';
 import { DURATION_PATTERN, SIZE_PATTERN } from './units.js';
 
 /** A JSON Schema (draft 7) as data. */

@@ -9,6 +9,7 @@ import type { Engine } from '../engine/engine.js';
 import { authenticate } from './auth.js';
 import { type Exchange, endingWith, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
+import { createRates, type Rates } from './rates.js';
 import { type Api, createApi } from './routes/api.js';
 import { serveJobs } from './routes/jobs.js';
 import { serveWorkers, WORKER_VERBS } from './routes/workers.js';
@@ -53,10 +54,11 @@ export function createServer(options: ServerOptions): Server {
   setMaxListeners(0, stopping.signal);
   /** Job requests that are not answered yet. */
   const open = new Set<Promise<void>>();
+  const rates = createRates(options.clock);
   const http = createHttpServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
     limitStall(request, response, BODY_IDLE_MS);
     const exchange = openExchange(request, response);
-    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, { stopping: stopping.signal, open });
+    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, { stopping: stopping.signal, open, rates });
     else if (api) api.serve(request, response);
     else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
   });
@@ -95,7 +97,7 @@ function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
     ? serveRegistry(options, exchange)
     : WORKER_VERBS.includes(verb)
       ? serveWorkers(options, exchange, { endpointId, verb, workerId: first, jobId: second })
-      : serveWhileOpen(life, exchange, (job) => serveJobs(options, job, { endpointId, verb, id: first }), verb);
+      : serveWhileOpen(life, exchange, (job) => serveJobs({ ...options, rates: life.rates }, job, { endpointId, verb, id: first }), verb);
   served.catch((cause: unknown) => {
     options.log.error({ err: cause, path: exchange.path }, 'a request failed');
     sendJson(exchange, 500, '{"error":"an unexpected error happened"}');
@@ -106,6 +108,7 @@ interface Life {
   /** Aborts when the server begins to stop. */
   readonly stopping: AbortSignal;
   readonly open: Set<Promise<void>>;
+  readonly rates: Rates;
 }
 
 /** A job request of a server that may be stopping: it brings no new work then, and what is held is answered as it is. */

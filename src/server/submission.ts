@@ -1,4 +1,5 @@
 import { WherryError } from '../base/errors.js';
+import type { EndpointSettings } from '../domain/endpoint.js';
 import { JOB_LIMITS } from '../domain/job.js';
 import type { Submission } from '../engine/engine.js';
 import { type Exchange, readBody } from './exchange.js';
@@ -10,11 +11,12 @@ const OWN_KEYS = new Set(['id', 'input', 'policy', 'webhook', 'webhookV2']);
 /** The body of /run and /runsync (job-api §3), with the `Idempotency-Key` header. Throws REQUEST_INVALID, INPUT_TOO_LARGE. */
 export async function readSubmission(
   exchange: Exchange,
-  { endpointId, isSync }: { readonly endpointId: string; readonly isSync: boolean },
+  { endpointId, isSync, limits }: { readonly endpointId: string; readonly isSync: boolean; readonly limits: EndpointSettings['limits'] },
 ): Promise<Submission> {
-  const limit = isSync ? JOB_LIMITS.runsyncBytes : JOB_LIMITS.runBytes;
-  const text = await readBody(exchange, limit);
-  if (text === undefined) throw new WherryError('INPUT_TOO_LARGE', `the body is larger than ${limit / 1024 / 1024} MiB`);
+  const text = await readLimited(
+    exchange,
+    isSync ? (limits.runsyncBytes ?? JOB_LIMITS.runsyncBytes) : (limits.runBytes ?? JOB_LIMITS.runBytes),
+  );
   const body = sliceMembers(text);
   if (!body) throw new WherryError('REQUEST_INVALID', 'the body is not a JSON object');
   const input = body.raw.get('input');
@@ -31,6 +33,14 @@ export async function readSubmission(
     ...(webhook !== undefined && { webhook }),
     ...(idempotencyKey !== undefined && { idempotencyKey }),
   };
+}
+
+/** The body, when it is within the limit. Throws INPUT_TOO_LARGE with the limit, REQUEST_INVALID when it is not UTF-8. */
+export async function readLimited(exchange: Exchange, limitBytes: number): Promise<string> {
+  const text = await readBody(exchange, limitBytes, { isStrict: true });
+  if (text !== undefined) return text;
+  const limit = limitBytes >= 1024 * 1024 ? `${Math.round((limitBytes / 1024 / 1024) * 100) / 100} MiB` : `${limitBytes} bytes`;
+  throw new WherryError('INPUT_TOO_LARGE', `the body is larger than ${limit}`);
 }
 
 function readWebhook(value: unknown): string | undefined {

@@ -1,10 +1,12 @@
 import { toWherryError, WherryError } from '../../base/errors.js';
+import type { EndpointSettings } from '../../domain/endpoint.js';
 import { JOB_LIMITS, type Job } from '../../domain/job.js';
 import { formatFacts, formatJob, formatReceipt, formatStream } from '../../domain/job-view.js';
 import type { Engine } from '../../engine/engine.js';
 import { authenticate, mayUse } from '../auth.js';
 import { type Exchange, sendJson } from '../exchange.js';
 import type { Keys } from '../keys.js';
+import type { Rates } from '../rates.js';
 import { readInteger, readSubmission } from '../submission.js';
 import { sendOpenaiFailure, serveOpenai } from './openai.js';
 
@@ -15,7 +17,12 @@ export interface JobPath {
   readonly id: string;
 }
 
-type Route = (engine: Engine, exchange: Exchange, path: JobPath) => Promise<void>;
+/** A request to a known endpoint. */
+interface JobRequest extends JobPath {
+  readonly limits: EndpointSettings['limits'];
+}
+
+type Route = (engine: Engine, exchange: Exchange, request: JobRequest) => Promise<void>;
 
 /** The Python client gives up after 10 s (job-api §8.1). */
 const STREAM_HOLD_MS = 8_000;
@@ -37,7 +44,7 @@ const ROUTES: Readonly<Record<string, { readonly methods: readonly string[]; rea
 
 /** The job API (job-api §1–§6): 200 on success, `{"error": text}` otherwise. Never rejects. */
 export async function serveJobs(
-  { engine, keys }: { readonly engine: Engine; readonly keys: Keys },
+  { engine, keys, rates }: { readonly engine: Engine; readonly keys: Keys; readonly rates: Rates },
   exchange: Exchange,
   path: JobPath,
 ): Promise<void> {
@@ -52,7 +59,11 @@ export async function serveJobs(
         allow: found.methods.join(', '),
       });
     }
-    await found.route(engine, exchange, path);
+    const { limits } = (await engine.getEndpoint(path.endpointId)).settings;
+    const { rate: factor = 0 } = limits;
+    const runningWorkers = factor === 0 ? 0 : (await engine.health(path.endpointId)).workers.running;
+    const end = rates.admit({ endpointId: path.endpointId, keyId: key.id, verb: path.verb, factor, runningWorkers });
+    await found.route(engine, exchange, { ...path, limits }).finally(end);
   } catch (thrown) {
     if (path.verb === 'openai') sendOpenaiFailure(exchange, thrown);
     else sendFailure(exchange, thrown);
@@ -67,14 +78,14 @@ function sendFailure(exchange: Exchange, thrown: unknown): void {
   sendJson(exchange, status, JSON.stringify(facts), retry);
 }
 
-async function run(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
-  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: false }));
+async function run(engine: Engine, exchange: Exchange, { endpointId, limits }: JobRequest): Promise<void> {
+  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: false, limits }));
   sendJson(exchange, 200, formatReceipt(job));
 }
 
-async function runsync(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
+async function runsync(engine: Engine, exchange: Exchange, { endpointId, limits }: JobRequest): Promise<void> {
   const waitMs = readInteger(exchange, 'wait', JOB_LIMITS.waitMs) ?? JOB_LIMITS.waitMs.initial;
-  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: true }));
+  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: true, limits }));
   await sendJob(engine, exchange, await engine.waitFor({ endpointId, jobId: job.id }, waitMs, exchange.signal));
 }
 

@@ -1,15 +1,21 @@
 import { once } from 'node:events';
 import { toWherryError, WherryError } from '../../base/errors.js';
+import type { EndpointSettings } from '../../domain/endpoint.js';
 import { isTerminal, JOB_LIMITS, type Job } from '../../domain/job.js';
 import type { Engine, JobName } from '../../engine/engine.js';
-import { type Exchange, readBody, sendJson } from '../exchange.js';
+import { type Exchange, sendJson } from '../exchange.js';
+import { readLimited } from '../submission.js';
 
 /**
  * The OpenAI-compatible route (job-api §7): the request becomes a job for a worker that speaks worker-vllm's formats, its output
  * the answer. Held as long as the job may take, cold start and all; a client that goes away cancels its job.
  */
-export async function serveOpenai(engine: Engine, exchange: Exchange, { endpointId }: { readonly endpointId: string }): Promise<void> {
-  const { input, isStream } = await readRequest(exchange, endpointId);
+export async function serveOpenai(
+  engine: Engine,
+  exchange: Exchange,
+  { endpointId, limits }: { readonly endpointId: string; readonly limits: EndpointSettings['limits'] },
+): Promise<void> {
+  const { input, isStream } = await readRequest(exchange, endpointId, limits.runsyncBytes ?? JOB_LIMITS.runsyncBytes);
   const job = await engine.submit({ endpointId, isSync: true, input, extras: null });
   const name = { endpointId, jobId: job.id };
   const cancelWhenLeft = () => {
@@ -35,13 +41,16 @@ interface OpenaiError {
 const formatError = (error: OpenaiError) => JSON.stringify({ error });
 
 /** The body goes to the worker as the client wrote it. */
-async function readRequest(exchange: Exchange, endpointId: string): Promise<{ readonly input: string; readonly isStream: boolean }> {
+async function readRequest(
+  exchange: Exchange,
+  endpointId: string,
+  limitBytes: number,
+): Promise<{ readonly input: string; readonly isStream: boolean }> {
   const route = exchange.path.slice(`/v2/${endpointId}/openai`.length);
   if (!route.startsWith('/v1/')) throw new WherryError('NOT_FOUND', `'${route}' is not an OpenAI route; they begin with /v1/`);
   const named = `"openai_route":${JSON.stringify(route)}`;
   if (exchange.method === 'GET') return { input: `{${named}}`, isStream: false };
-  const text = await readBody(exchange, JOB_LIMITS.runsyncBytes);
-  if (text === undefined) throw new WherryError('INPUT_TOO_LARGE', `the body is larger than ${JOB_LIMITS.runsyncBytes / 1024 / 1024} MiB`);
+  const text = await readLimited(exchange, limitBytes);
   return { input: `{${named},"openai_input":${text}}`, isStream: wantsStream(text) };
 }
 

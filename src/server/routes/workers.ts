@@ -90,9 +90,10 @@ async function stops(engine: Engine, exchange: Exchange, { workerId }: WorkerPat
 }
 
 /** Any 2xx tells the worker that its result is safe, so nothing it can post is answered with 4xx. */
-async function done(engine: Engine, exchange: Exchange, { workerId, jobId }: WorkerPath): Promise<void> {
-  const text = await readBody(exchange, JOB_LIMITS.resultBytes);
-  if (text === undefined) await engine.done(workerId, jobId, { error: `the result is larger than ${JOB_LIMITS.resultBytes} bytes` });
+async function done(engine: Engine, exchange: Exchange, { endpointId, workerId, jobId }: WorkerPath): Promise<void> {
+  const limit = await resultLimit(engine, endpointId);
+  const text = await readBody(exchange, limit);
+  if (text === undefined) await engine.done(workerId, jobId, { error: `the result is larger than ${limit} bytes` });
   else {
     const body = sliceMembers(text);
     await engine.done(workerId, jobId, body?.parsed, body?.raw.get('output'));
@@ -101,9 +102,10 @@ async function done(engine: Engine, exchange: Exchange, { workerId, jobId }: Wor
 }
 
 /** A chunk that cannot be kept is not the worker's to try again: it goes on, and the job fails. */
-async function addChunk(engine: Engine, exchange: Exchange, { workerId, jobId }: WorkerPath): Promise<void> {
-  const text = await readBody(exchange, JOB_LIMITS.resultBytes);
-  if (text === undefined) await engine.done(workerId, jobId, { error: `a chunk is larger than ${JOB_LIMITS.resultBytes} bytes` });
+async function addChunk(engine: Engine, exchange: Exchange, { endpointId, workerId, jobId }: WorkerPath): Promise<void> {
+  const limit = await resultLimit(engine, endpointId);
+  const text = await readBody(exchange, limit);
+  if (text === undefined) await engine.done(workerId, jobId, { error: `a chunk is larger than ${limit} bytes` });
   else await engine.addChunk(workerId, jobId, sliceMembers(text)?.raw.get('output') ?? 'null');
   sendJson(exchange, 200, '{}');
 }
@@ -115,4 +117,8 @@ async function ping(engine: Engine, exchange: Exchange, { worker }: { readonly w
   const unhealthy = `fitness check ${query.get('check') ?? ''} failed: ${query.get('reason') ?? 'no reason was given'}`;
   await engine.ping(worker, isUnhealthy ? { jobIds, unhealthy } : { jobIds });
   sendJson(exchange, 200, '{}');
+}
+
+async function resultLimit(engine: Engine, endpointId: string): Promise<number> {
+  return (await engine.getEndpoint(endpointId)).settings.limits.resultBytes ?? JOB_LIMITS.resultBytes;
 }
