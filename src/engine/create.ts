@@ -1,6 +1,7 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
 import { createBackoff } from './backoff.js';
+import { createBatches, resumeBatches } from './batches.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
@@ -88,6 +89,7 @@ export function createEngine(options: EngineOptions): Engine {
         },
       });
       await adopt(core);
+      await resumeBatches(core);
       await reconciler.start();
       reaper.start();
       await core.webhooks.start();
@@ -119,6 +121,7 @@ export function createEngine(options: EngineOptions): Engine {
     shortenRetention: (job, keepMs) => shortenRetention(core, job, keepMs),
     readStream: (job, timeoutMs, signal) => readStream(core, job, { timeoutMs, signal }),
     followStream: (job, signal) => followStream(core, job, signal),
+    batches: createBatches(core),
     purge: (endpointId) => purge(core, endpointId),
     health: (endpointId) => readHealth(core, endpointId),
 

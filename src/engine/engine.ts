@@ -10,6 +10,7 @@ import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/rele
 import type { Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { JobFilter, Store, WebhookSecret } from '../store/store.js';
+import type { Batches } from './batch.js';
 import type { WebhookTargets } from './webhook-target.js';
 
 /** How the engine reaches images: functions handed in by compose, so that the engine knows no registry. */
@@ -171,6 +172,8 @@ export interface Engine {
   readStream(job: JobName, timeoutMs: number, signal: AbortSignal): Promise<StreamPart>;
   /** All chunks from the first on, whoever else reads them, until the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED, JOB_RESTARTED. */
   followStream(job: JobName, signal: AbortSignal): AsyncIterable<readonly string[]>;
+  /** Many requests sent together. */
+  readonly batches: Batches;
   /** Number of queued jobs ended. */
   purge(endpointId: string): Promise<number>;
   health(endpointId: string): Promise<Health>;

@@ -140,11 +140,17 @@ export function announceEnd(core: Core, job: Job): void {
   if (job.webhook !== null) core.webhooks.wake(job.endpointId);
 }
 
+const BATCH_RETENTION_MS = 86_400_000;
+
 /** Until when a job that ends now is kept; its ttl is a hard limit. */
-export async function retainUntil({ store, clock }: Core, job: Pick<Job, 'endpointId' | 'isSync' | 'expiresAt'>): Promise<number> {
+export async function retainUntil(
+  { store, clock }: Core,
+  job: Pick<Job, 'endpointId' | 'isSync' | 'batchId' | 'expiresAt'>,
+): Promise<number> {
   const endpoint = await store.getEndpoint(job.endpointId);
   const limits = endpoint?.settings.limits;
-  const keepMs = (job.isSync ? limits?.retentionSyncMs : limits?.retentionMs) ?? 0;
+  // A batch is read when all of it is done, which may be long after its first job.
+  const keepMs = job.batchId !== null ? BATCH_RETENTION_MS : ((job.isSync ? limits?.retentionSyncMs : limits?.retentionMs) ?? 0);
   return Math.min(job.expiresAt, clock.now() + keepMs);
 }
 

@@ -1,4 +1,5 @@
 import { WherryError } from '../base/errors.js';
+import { removeBatches } from './batches.js';
 import type { Core } from './core.js';
 import { removeDeliveries } from './deliveries.js';
 import { endQueued } from './jobs.js';
@@ -32,6 +33,7 @@ async function remove(core: Core, id: string, settle: () => Promise<void>): Prom
   await endQueued(core, id, 0);
   await core.store.removeEndpoint(id);
   await removeDeliveries(core, id);
+  await removeBatches(core, id);
   core.depths.delete(id);
   await core.logs.removeEndpoint(id);
 }

@@ -79,10 +79,11 @@ async function claim(
 }
 
 /** The job object of worker-protocol §4.4; `input` and the extras are the submitter's own text. */
-function formatTaken({ id, input, extras, executionTimeoutMs }: Job): string {
+function formatTaken({ id, input, extras, executionTimeoutMs, batchId }: Job): string {
   const policy = executionTimeoutMs > 0 ? `,"policy":{"executionTimeout":${executionTimeoutMs}}` : '';
   const more = extras !== null && extras !== '{}' ? `,${extras.slice(1, -1)}` : '';
-  return `{"id":${JSON.stringify(id)},"input":${input}${policy}${more}}`;
+  const batch = batchId === null ? '' : `,"batchId":${JSON.stringify(batchId)}`;
+  return `{"id":${JSON.stringify(id)},"input":${input}${policy}${batch}${more}}`;
 }
 
 async function requireWorker({ store }: Core, workerId: string): Promise<Worker> {

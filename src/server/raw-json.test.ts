@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { sliceMembers } from './raw-json.js';
+import { sliceElements, sliceMembers } from './raw-json.js';
 
 describe('sliceMembers', () => {
   it('keeps digits, order and spelling of each value', () => {
@@ -23,5 +23,20 @@ describe('sliceMembers', () => {
           expect(JSON.parse(members?.raw.get(name) ?? 'missing')).toEqual(value);
       }),
     );
+  });
+});
+
+describe('sliceElements', () => {
+  it.each([
+    ['[]', []],
+    [' [ ] ', []],
+    ['[1]', ['1']],
+    ['[ 1.0 , "a,]\\"" , {"b":[1,{}]} , [[]] ]', ['1.0', '"a,]\\""', '{"b":[1,{}]}', '[[]]']],
+  ])('cuts %s into the texts of its elements', (text, elements) => {
+    expect(sliceElements(text)).toEqual(elements);
+  });
+
+  it.each(['{}', '1', 'x', '', '[1'])('gives nothing for %j', (text) => {
+    expect(sliceElements(text)).toBeUndefined();
   });
 });

@@ -15,6 +15,22 @@ export function sliceMembers(
   return { parsed: parsed as Record<string, unknown>, raw: findMembers(text) };
 }
 
+/** The text of each element of a JSON array, as it was sent; undefined when the text is not a JSON array. */
+export function sliceElements(text: string): readonly string[] | undefined {
+  try {
+    if (!Array.isArray(JSON.parse(text))) return undefined;
+  } catch {
+    return undefined;
+  }
+  const elements: string[] = [];
+  for (let index = skipSpace(text, text.indexOf('[') + 1); text[index] !== ']'; index = skipSpace(text, index)) {
+    const end = endOfValue(text, index);
+    elements.push(text.slice(index, end).trimEnd());
+    index = text[end] === ',' ? end + 1 : end;
+  }
+  return elements;
+}
+
 function findMembers(text: string): Map<string, string> {
   const raw = new Map<string, string>();
   let index = skipSpace(text, text.indexOf('{') + 1);
@@ -49,7 +65,7 @@ function isEscaped(text: string, quote: number): boolean {
   return slashes % 2 === 1;
 }
 
-/** Index of the comma or brace that ends the value. */
+/** Index of the comma, brace or bracket that ends the value. */
 function endOfValue(text: string, from: number): number {
   let depth = 0;
   for (let index = from; index < text.length; index++) {
@@ -57,7 +73,7 @@ function endOfValue(text: string, from: number): number {
     if (char === '"') index = endOfString(text, index) - 1;
     else if (char === '{' || char === '[') depth++;
     else if ((char === '}' || char === ']') && depth > 0) depth--;
-    else if ((char === ',' || char === '}') && depth === 0) return index;
+    else if ((char === ',' || char === '}' || char === ']') && depth === 0) return index;
   }
   return text.length;
 }

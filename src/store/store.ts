@@ -1,3 +1,4 @@
+import type { Batch, BatchRequest } from '../domain/batch.js';
 import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
@@ -15,6 +16,10 @@ export interface RecordKinds {
   readonly 'delivery-body': { readonly text: string };
   /** Deliveries under way by the time they are due, so that finding them does not depend on how long the log is. Ids by `dueKeyOf`. */
   readonly 'delivery-due': Readonly<Record<string, never>>;
+  /** Batches by `endpoint/batch`. */
+  readonly batch: Batch;
+  /** Requests of drafts by `batch/request`. */
+  readonly 'batch-request': BatchRequest;
   /** Secrets that sign the deliveries of an endpoint, by its id. */
   readonly 'webhook-secrets': { readonly secrets: readonly WebhookSecret[] };
 }

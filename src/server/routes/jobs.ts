@@ -8,6 +8,7 @@ import { type Exchange, sendJson } from '../exchange.js';
 import type { Keys } from '../keys.js';
 import type { Rates } from '../rates.js';
 import { readInteger, readSubmission } from '../submission.js';
+import { serveBatch } from './batch.js';
 import { sendOpenaiFailure, serveOpenai } from './openai.js';
 
 /** The parts of `/v2/{endpoint}/{verb}/{id}`. */
@@ -40,6 +41,7 @@ const ROUTES: Readonly<Record<string, { readonly methods: readonly string[]; rea
   metrics: { methods: ['GET'], route: metrics },
   requests: { methods: READ, route: requests },
   openai: { methods: READ, route: serveOpenai },
+  batch: { methods: ['GET', 'POST', 'PUT', 'DELETE'], route: serveBatch },
 };
 
 /** The job API (job-api §1–§6): 200 on success, `{"error": text}` otherwise. Never rejects. */
