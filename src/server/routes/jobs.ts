@@ -120,7 +120,7 @@ async function retry(engine: Engine, exchange: Exchange, { endpointId, id }: Job
 }
 
 async function cancel(engine: Engine, exchange: Exchange, { endpointId, id }: JobPath): Promise<void> {
-  sendJson(exchange, 200, formatJob(await engine.cancel(endpointId, id)));
+  await sendJob(engine, exchange, await engine.cancel(endpointId, id));
 }
 
 async function purgeQueue(engine: Engine, exchange: Exchange, { endpointId }: JobPath): Promise<void> {
