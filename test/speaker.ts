@@ -28,6 +28,8 @@ export interface Speaker {
   takeBatch(size: number, options?: { readonly busy?: boolean }): Promise<readonly { readonly id: string; readonly input: unknown }[]>;
   done(jobId: string, body: unknown, isStream?: boolean): Promise<Answer>;
   stream(jobId: string, output: unknown): Promise<Answer>;
+  /** A chunk with its body as text. */
+  chunk(jobId: string, body: string): Promise<Answer>;
   ping(jobIds?: readonly string[], more?: string): Promise<Answer>;
   /** Ids to stop; empty after a 204. */
   stops(): Promise<readonly string[]>;
@@ -96,6 +98,7 @@ function createSpeaker(env: Record<string, string>): Speaker {
     },
     done: (jobId, body, isStream = false) => post(env['RUNPOD_WEBHOOK_POST_OUTPUT'], jobId, { body, isStream }),
     stream: (jobId, output) => post(env['RUNPOD_WEBHOOK_POST_STREAM'], jobId, { body: { output }, isStream: false }),
+    chunk: (jobId, body) => post(env['RUNPOD_WEBHOOK_POST_STREAM'], jobId, { body, isStream: false }),
     ping: (jobIds = [], more = '') =>
       call(`${fill(env['RUNPOD_WEBHOOK_PING'], '')}${jobIds.length > 0 ? `&job_id=${jobIds.join(',')}` : ''}&runpod_version=1.12.0${more}`),
     stops: async () => {
