@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ensureInstalled, ROOT } from './setup.mjs';
+import { ensureInstalled, ROOT, run } from './setup.mjs';
 
-ensureInstalled({ development: false });
+ensureInstalled({ development: true });
 const { build } = await import('esbuild');
 // Inside node_modules, so that the packages the table's modules import are found.
 const dir = mkdtempSync(join(ROOT, 'node_modules', '.wherry-docs-'));
@@ -20,3 +20,4 @@ try {
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }
+process.exitCode = run('npx', ['biome', 'format', '--write', '--log-level=error', 'schema']);
