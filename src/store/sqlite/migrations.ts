@@ -4,7 +4,7 @@ import type { Database } from './driver.js';
 /** Forward only, never edited once released: the lists of states are written out, so that a new state needs a new step. */
 const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
   {
-    name: '0001-first',
+    name: '0001-initial',
     sql: `
 CREATE TABLE endpoint (
   id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL CHECK (type IN ('queue', 'load-balancer')), template TEXT,
