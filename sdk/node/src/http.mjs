@@ -1,11 +1,12 @@
-// Requests to the server over kept connections. Only node:http, so that it starts fast.
-import { Agent, request } from 'node:http';
+// Requests to the server over kept connections. Only node:http unless the server's address needs more, so that it starts fast.
+import * as http from 'node:http';
 
 /** Longer than workers live without a server: a result is not given up while anybody could still take it. */
 const POST_LIMIT_MS = 300_000;
 
 /** `call(method, url, …)` resolves with status and text; status 0 when nothing answered. `onRequest` gets what can be destroyed. */
-export function createCaller(key) {
+export async function createCaller(key, isSecure) {
+  const { Agent, request } = isSecure ? await import('node:https') : http;
   const agent = new Agent({ keepAlive: true });
   return (method, url, { body, limitMs, onRequest }) =>
     new Promise((resolve) => {
@@ -42,13 +43,13 @@ function place(url) {
   return { ...known, path: url.slice(slash) };
 }
 
-/** Posts until the server has it: (job, worker) makes a repeated post harmless, so a restarting server loses no result. */
+/** The server's status, or 0 when it stayed away: (job, worker) makes a repeated post harmless, so a restarting server loses no result. */
 export async function postUntilTaken(call, url, body) {
   const end = Date.now() + POST_LIMIT_MS;
   for (let waitMs = 50; ; waitMs = Math.min(2_000, waitMs * 2)) {
     const { status } = await call('POST', url, { body, limitMs: 30_000 });
-    if (status >= 200 && status < 500) return true;
-    if (Date.now() > end) return false;
+    if (status >= 200 && status < 500) return status;
+    if (Date.now() > end) return 0;
     await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
 }

@@ -24,6 +24,10 @@ export interface Config {
   readonly refreshWorker?: boolean;
   /** Gives the wanted number of jobs at once; asked before each take. */
   readonly concurrencyModifier?: (current: number) => number;
+  /** RunPod's spellings. */
+  readonly return_aggregate_stream?: boolean;
+  readonly refresh_worker?: boolean;
+  readonly concurrency_modifier?: (current: number) => number;
 }
 
 /** Serves jobs until SIGTERM; never resolves while serving. RunPod's spellings of the keys are understood too. */
@@ -32,6 +36,7 @@ export function start(config: Config): Promise<void>;
 export function progressUpdate(job: Pick<Job, 'id'>, value: unknown): void;
 /** Runs before the first job; when it throws, the worker tells the server why and ends. */
 export function registerFitnessCheck<Check extends () => unknown>(check: Check): Check;
+export { progressUpdate as progress_update, registerFitnessCheck as register_fitness_check };
 export const serverless: {
   readonly start: typeof start;
   readonly progress_update: typeof progressUpdate;

@@ -6,16 +6,25 @@ import { isGenerator, runGenerator, runHandler } from './results.mjs';
 export async function runOnce(handler) {
   const job = { id: 'local_test', ...readInput() };
   if (job.input === undefined || job.input === null) fail("the test input has no 'input'");
-  const run = isGenerator(handler) ? runGenerator(handler, job, { aggregate: true, send: () => {} }) : runHandler(handler, job);
+  const context = { signal: new AbortController().signal };
+  const run = isGenerator(handler)
+    ? runGenerator(handler, job, { aggregate: true, send: () => {}, context })
+    : runHandler(handler, job, context);
   const { body } = await run;
   process.stdout.write(`${body}\n`);
   process.exit('error' in JSON.parse(body) ? 1 : 0);
 }
 
+/** True for `--test_input`, with its value behind an equals sign or in the next argument. */
+function isTestInput(argument) {
+  return argument.split('=')[0] === '--test_input';
+}
+
 function readInput() {
-  const flag = process.argv.indexOf('--test_input');
+  const place = process.argv.findIndex(isTestInput);
+  const given = process.argv[place]?.split('=').slice(1).join('=') || process.argv[place + 1];
   try {
-    return JSON.parse(flag >= 0 ? process.argv[flag + 1] : readFileSync('test_input.json', 'utf8'));
+    return JSON.parse(place >= 0 ? given : readFileSync('test_input.json', 'utf8'));
   } catch (error) {
     return fail(`no test input: ${error.message}; pass --test_input '{"input": …}' or write test_input.json`);
   }

@@ -6,11 +6,18 @@ const SIZE = 32_768;
 
 const SOURCE = `
 const { workerData: { url, key, intervalMs, shared } } = require('node:worker_threads');
-const { request } = require('node:http');
-const length = new Int32Array(shared, 0, 1);
-const bytes = new Uint8Array(shared, 4);
+const { request } = require(url.startsWith('https:') ? 'node:https' : 'node:http');
+const head = new Int32Array(shared, 0, 2);
+const bytes = new Uint8Array(shared, 8);
+function readJobs() {
+  for (;;) {
+    const version = Atomics.load(head, 0);
+    const text = Buffer.from(bytes.subarray(0, Atomics.load(head, 1))).toString();
+    if (version % 2 === 0 && Atomics.load(head, 0) === version) return text;
+  }
+}
 function ping() {
-  const jobs = Buffer.from(bytes.subarray(0, Atomics.load(length, 0))).toString();
+  const jobs = readJobs();
   const outgoing = request(url + (jobs ? '&job_id=' + encodeURIComponent(jobs) : ''), { headers: { authorization: key }, timeout: 2 * intervalMs }, (answer) => answer.resume());
   outgoing.on('timeout', () => outgoing.destroy());
   outgoing.on('error', () => {});
@@ -21,13 +28,16 @@ setInterval(ping, intervalMs);`;
 
 /** Starts pinging; gives a function that ends it. The ids of `state.jobs` are mirrored into memory that the thread reads. */
 export function startPinger({ url, key, intervalMs, state }) {
-  const shared = new SharedArrayBuffer(4 + SIZE);
-  const length = new Int32Array(shared, 0, 1);
-  const bytes = new Uint8Array(shared, 4);
+  const shared = new SharedArrayBuffer(8 + SIZE);
+  const head = new Int32Array(shared, 0, 2);
+  const bytes = new Uint8Array(shared, 8);
+  // The version is odd while the text changes, so that the thread never tells half an id.
   const write = (jobs) => {
     const text = Buffer.from(jobs.map(({ id }) => id).join(',')).subarray(0, SIZE);
+    Atomics.add(head, 0, 1);
     bytes.set(text);
-    Atomics.store(length, 0, text.length);
+    Atomics.store(head, 1, text.length);
+    Atomics.add(head, 0, 1);
   };
   let { jobs } = state;
   write(jobs);

@@ -1,5 +1,6 @@
 // The worker side of the RunPod Serverless worker protocol.
 import { createCaller, postUntilTaken } from './http.mjs';
+import { createProgress } from './progress.mjs';
 import { isGenerator, runGenerator, runHandler } from './results.mjs';
 
 const POLL_LIMIT_MS = 90_000;
@@ -8,7 +9,7 @@ const FIRST_PING_MS = 200;
 
 /** One for the process: a handler that is bundled may carry a copy of this module, and the entry another. */
 const SHARED = Symbol.for('wherry.worker');
-globalThis[SHARED] ??= { isStarted: false, checks: [], progress: undefined };
+globalThis[SHARED] ??= { isStarted: false, checks: [], progress: new Map() };
 const shared = globalThis[SHARED];
 
 /** True once {@link start} was called: a handler file may do that itself. */
@@ -18,13 +19,18 @@ export function hasStarted() {
 
 /** A function (plain or async) that runs before the first job; when it throws, the worker says so and ends with code 1. */
 export function registerFitnessCheck(check) {
+  if (typeof check !== 'function') throw new TypeError('registerFitnessCheck(check): check is not a function');
   shared.checks.push(check);
   return check;
 }
 
 /** Shows a value as the job's `output` while it runs. Never fails the job and never comes after its result. */
 export function progressUpdate(job, value) {
-  shared.progress?.update(job.id, value);
+  try {
+    shared.progress.get(job.id)?.update(value);
+  } catch (error) {
+    log('ERROR', `a progress value cannot be sent: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 /**
@@ -37,7 +43,8 @@ export async function start(config) {
   if (typeof handler !== 'function') throw new TypeError('start({ handler }): handler is not a function');
   shared.isStarted = true;
   const env = process.env;
-  if (!env.RUNPOD_WEBHOOK_GET_JOB || process.argv.includes('--test_input')) return (await import('./local.mjs')).runOnce(handler);
+  if (!env.RUNPOD_WEBHOOK_GET_JOB || process.argv.some((argument) => argument.split('=')[0] === '--test_input'))
+    return (await import('./local.mjs')).runOnce(handler);
   await serve(readConfig(config), env);
 }
 
@@ -55,8 +62,8 @@ function readConfig(config) {
 async function serve(config, env) {
   const worker = env.RUNPOD_POD_ID ?? '';
   const fill = (template, job) => (template ?? '').replaceAll('$RUNPOD_POD_ID', worker).replaceAll('$ID', job);
-  const call = createCaller(env.RUNPOD_AI_API_KEY ?? '');
-  const state = { isStopping: false, jobs: [], poll: undefined };
+  const call = await createCaller(env.RUNPOD_AI_API_KEY ?? '', env.RUNPOD_WEBHOOK_GET_JOB.startsWith('https:'));
+  const state = { isStopping: false, jobs: [], poll: undefined, stops: undefined };
   const urls = {
     take: env.RUNPOD_WEBHOOK_GET_JOB.replaceAll('$ID', worker),
     done: (job) => `${fill(env.RUNPOD_WEBHOOK_POST_OUTPUT, job)}&isStream=${config.isStream}`,
@@ -72,29 +79,25 @@ async function serve(config, env) {
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   if (shared.checks.length > 0) await (await import('./fitness.mjs')).runChecks(shared.checks, { call, url: urls.ping });
-  shared.progress = createProgress(call, urls.progress);
-  const stopSide = startSide({ call, urls, state, env, config });
-  await takeJobs({ call, urls, state, config, onAnswer: stopSide.begin });
+  const pings = startPings({ url: urls.ping, env, state });
+  await takeJobs({ call, urls, state, config, onAnswer: pings.begin });
   await Promise.all(state.jobs.map(({ done }) => done));
-  stopSide.end();
+  pings.end();
   process.exit(0);
 }
 
-/** Pings and the stop channel: begun with the first answer, or when that takes long, so that they do not slow the first job. */
-function startSide({ call, urls, state, env, config }) {
+/** Pings: begun with the first answer, or when that takes long, so that they do not slow the first job. */
+function startPings({ url, env, state }) {
   let begun;
   const open = async () => {
+    if (!url) return () => {};
     const { startPinger } = await import('./ping.mjs');
     const intervalMs = Math.max(1_000, Number(env.RUNPOD_PING_INTERVAL) || 10_000);
-    if (urls.ping) return startPinger({ url: urls.ping, key: env.RUNPOD_AI_API_KEY, intervalMs, state });
-    return () => {};
+    return startPinger({ url, key: env.RUNPOD_AI_API_KEY, intervalMs, state });
   };
   const begin = () => {
-    if (begun) return begun;
     clearTimeout(late);
-    // A handler that does not take the signal cannot be stopped: without a listener the server ends the worker instead.
-    if (config.handler.length !== 1 || config.isStream) void listenForStops({ call, url: urls.take, state });
-    begun = open();
+    begun ??= open();
     return begun;
   };
   const late = setTimeout(begin, FIRST_PING_MS);
@@ -102,7 +105,7 @@ function startSide({ call, urls, state, env, config }) {
     begin,
     end: () => {
       clearTimeout(late);
-      void begun?.then((stopPings) => stopPings());
+      void begun?.then((stop) => stop());
     },
   };
 }
@@ -147,83 +150,83 @@ function pollUrl(take, need, { jobs }) {
 }
 
 /** Runs one job beside the others. A job that was stopped posts nothing; its place is free when its handler has ended. */
-function serveJob(job, { call, urls, state, config }) {
-  const controller = new AbortController();
-  const held = { id: job.id, stop: () => controller.abort(new Error('the job was stopped')), done: undefined };
+function serveJob(job, desk) {
+  const { call, urls, state, config } = desk;
+  const held = holdJob(job, desk);
   // Before it runs: a handler that blocks would keep the pings from naming it.
   state.jobs = [...state.jobs, held];
+  const progress = createProgress(call, urls.progress(job.id));
+  shared.progress.set(job.id, progress);
   held.done = (async () => {
-    const { body, isLast } = await runJob(job, { call, urls, config, signal: controller.signal });
-    if (!controller.signal.aborted) {
-      await shared.progress.settle(job.id);
+    const { body, isLast } = await runJob(job, { call, urls, config, context: held.context });
+    await progress.settle();
+    if (!held.isStopped) {
       const isEnd = isLast || config.refresh;
       const sealed = isEnd && !isLast ? JSON.stringify({ ...JSON.parse(body), stopPod: true }) : body;
       if (isEnd) state.isStopping = true;
       if (!(await postUntilTaken(call, urls.done(job.id), sealed))) log('ERROR', 'a result could not be delivered; giving it up');
       if (isEnd) state.poll?.destroy();
     }
+    shared.progress.delete(job.id);
     state.jobs = state.jobs.filter((other) => other !== held);
   })();
 }
 
-function runJob(job, { call, urls, config: { handler, isStream, aggregate }, signal }) {
-  if (!isStream) return runHandler(handler, job, { signal });
-  return runGenerator(handler, job, { aggregate, signal, send: (body) => postUntilTaken(call, urls.stream(job.id), body) });
-}
-
-/** Asks which jobs to stop, as long as the worker runs. */
-async function listenForStops({ call, url, state }) {
-  while (!state.isStopping) {
-    const { status, text } = await call('GET', url.replace('/job-take/', '/job-stop/'), { limitMs: POLL_LIMIT_MS });
-    const named = status === 200 ? readStops(text) : [];
-    for (const { stop } of state.jobs.filter(({ id }) => named.includes(id))) stop();
-    if (status !== 200) await pause(status === 429 ? 5_000 : 1_000);
-  }
-}
-
-function readStops(text) {
-  try {
-    return JSON.parse(text).jobsToStop ?? [];
-  } catch {
-    return [];
-  }
-}
-
-/** Posts the newest progress value of each job, one at a time and beside the handler. */
-function createProgress(call, url) {
-  const waiting = new Map();
-  let sending;
-  const send = async () => {
-    for (let [next] = waiting; next; [next] = waiting) {
-      const [id, value] = next;
-      waiting.delete(id);
-      await call('POST', url(id), { body: JSON.stringify({ status: 'IN_PROGRESS', output: value ?? null }), limitMs: 10_000 });
-    }
-    sending = undefined;
-  };
-  return {
-    update: (id, value) => {
-      waiting.set(id, value);
-      sending ??= send().catch((error) => log('ERROR', `a progress value cannot be sent: ${error.message}`));
+/**
+ * A job in this worker's hands. Only one whose handler looked at the signal can be stopped: then the stop channel opens, and
+ * until then the server, hearing nobody there, ends the worker instead.
+ */
+function holdJob({ id }, { call, urls, state }) {
+  let controller;
+  const held = {
+    id,
+    isStopped: false,
+    done: undefined,
+    stop: () => {
+      if (!controller || held.isStopped) return false;
+      held.isStopped = true;
+      controller.abort(new Error('the job was stopped'));
+      return true;
     },
-    /** What waits of the job is forgotten, what is on its way arrives first. */
-    settle: async (id) => {
-      waiting.delete(id);
-      await sending;
+    context: {
+      get signal() {
+        controller ??= new AbortController();
+        state.stops ??= openStops({ call, urls, state });
+        return controller.signal;
+      },
     },
   };
+  return held;
+}
+
+async function openStops({ call, urls, state }) {
+  if (!urls.take.includes('/job-take/')) return;
+  const { listenForStops } = await import('./stops.mjs');
+  const stop = (id) => state.jobs.find((held) => held.id === id)?.stop() ?? false;
+  await listenForStops({ call, url: urls.take.replace('/job-take/', '/job-stop/'), stop });
+}
+
+function runJob(job, { call, urls, config: { handler, isStream, aggregate }, context }) {
+  if (!isStream) return runHandler(handler, job, context);
+  const send = async (body) => {
+    const status = await postUntilTaken(call, urls.stream(job.id), body);
+    // A chunk that is not taken ends the stream: it would have a gap.
+    if (status < 200 || status >= 300) throw new Error(`the server did not take a chunk (${status || 'no answer'})`);
+  };
+  return runGenerator(handler, job, { aggregate, context, send });
 }
 
 function parseJobs(text) {
+  let found;
   try {
-    const found = JSON.parse(text);
-    const jobs = Array.isArray(found) ? found : [found];
-    if (jobs.every((job) => typeof job?.id === 'string' && 'input' in job)) return jobs;
+    found = JSON.parse(text);
   } catch {
     // Reported below, as any other answer that is no job.
   }
-  log('ERROR', 'the server answered something that is no job');
-  return [];
+  const named = Array.isArray(found) ? found : [found];
+  const jobs = named.filter((job) => typeof job?.id === 'string' && 'input' in job);
+  if (jobs.length < named.length) log('ERROR', 'the server answered something that is no job');
+  return jobs;
 }
 
 function pause(ms) {

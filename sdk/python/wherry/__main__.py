@@ -13,10 +13,11 @@ def main():
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     with open(path, "rb") as file:
         code = compile(file.read(), path, "exec")
-    # A module of its own name, so that pickling and `if __name__ == "__main__"` behave as on an import.
-    module = type(sys)("handler_main")
+    # As if the file were the program, which it is in RunPod's images: its `if __name__ == "__main__"` may call start with more
+    # settings, and multiprocessing finds its functions again.
+    module = type(sys)("__main__")
     module.__file__ = path
-    sys.modules[module.__name__] = module
+    sys.modules["__main__"] = module
     exec(code, module.__dict__)
     handler = getattr(module, name, None)
     if not callable(handler):

@@ -5,6 +5,8 @@ import time
 
 # Longer than workers live without a server: a result is not given up while anybody could still take it.
 POST_LIMIT_S = 300
+# A connection that another thread closed shows as one of the middle two.
+_FAILURES = (OSError, ValueError, AttributeError, http.client.HTTPException)
 
 
 class Channel:
@@ -31,10 +33,21 @@ class Channel:
 
     def ask(self, method, path, limit, body=None):
         """Status and body; status 0 when nothing answered."""
+        return self.begin(method, path, limit, body)()
+
+    def begin(self, method, path, limit, body=None):
+        """Sends at once; what it returns waits for the answer, as :meth:`ask` gives it."""
         try:
             self.send(method, path, limit, body)
+        except _FAILURES:
+            self.close()
+            return lambda: (0, b"")
+        return self._wait
+
+    def _wait(self):
+        try:
             return self.receive()
-        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+        except _FAILURES:
             self.close()
             return 0, b""
 
@@ -60,14 +73,25 @@ def path_of(url):
 
 
 def post(channel, path, body):
-    """True once the server has it: (job, worker) makes a repeated post harmless, so a restarting server loses no result."""
+    """The server's status, or 0 when it stayed away: (job, worker) makes a repeated post harmless, so a restarting server loses no result."""
     end = time.monotonic() + POST_LIMIT_S
     wait = 0.05
     while True:
         status, _ = channel.ask("POST", path, 30, body)
         if 200 <= status < 500:
-            return True
+            return status
         if time.monotonic() > end:
-            return False
+            return 0
         time.sleep(wait)
         wait = min(2, wait * 2)
+
+
+def post_chunk(channel, path):
+    """`send(body)` for the chunks of one job. A chunk that is not taken ends the stream: it would have a gap."""
+
+    def send(body):
+        status = post(channel, path, body)
+        if not 200 <= status < 300:
+            raise RuntimeError(f"the server did not take a chunk ({status or 'no answer'})")
+
+    return send

@@ -1,28 +1,60 @@
 """Serves async handlers, and several jobs at once, on one event loop. HTTP goes through threads: the loop is the handlers'."""
 
-import asyncio
 import json
+import time
 
-from wherry.channel import path_of, post
+from wherry.channel import path_of, post_chunk
 from wherry.results import (
     ASYNC_GENERATOR,
     COROUTINE,
     GENERATOR,
-    chunk_error,
+    Chunks,
     describe,
-    describe_stream,
     encode,
-    encode_stream,
     flags_of,
     run_generator,
     run_handler,
 )
 from wherry.serverless import POLL_LIMIT_S, Patience, log, parse_jobs, start_pings
 
+# A stop poll that was held so long may be repeated at once; a quicker answer would make a tight loop.
+SHORTEST_POLL_S = 1
+
 
 def serve(worker, state):
-    """Runs until SIGTERM or a refresh; what is held is finished."""
-    asyncio.run(_Server(worker, state).run())
+    """Runs until SIGTERM or a refresh; what is held is finished. A handler that ends the process ends it at once."""
+    server = _Server(worker, state)
+    # On its way before asyncio is loaded: that takes longer than the answer.
+    server.poll = server.ask_for(server.wanted())
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    server.asyncio, server.loop = asyncio, loop
+    try:
+        loop.run_until_complete(server.run())
+    except SystemExit:
+        # Not through asyncio's orderly end, which would wait for the other jobs.
+        loop.set_exception_handler(lambda *_: None)
+        raise
+
+
+class _Held:
+    """A job in this worker's hands."""
+
+    def __init__(self, job):
+        self.job = job
+        self.id = job["id"]
+        self.work = None
+        self.is_stopped = False
+
+    def stop(self):
+        """Once: a second cancellation would interrupt the handler's own clean-up."""
+        if self.is_stopped or self.work is None:
+            return False
+        self.is_stopped = True
+        self.work.cancel()
+        return True
 
 
 class _Server:
@@ -30,97 +62,124 @@ class _Server:
         self.worker = worker
         self.state = state
         self.held = {}
+        self.tasks = set()
         self.take = worker.channel()
-        self.stops = worker.channel()
         self.flags = flags_of(worker.handler)
         self.limit = 1
         self.is_over = False
+        self.poll = None
         self.patience = Patience()
 
     async def run(self):
-        from concurrent.futures import ThreadPoolExecutor
-
-        loop = asyncio.get_running_loop()
-        # Two for the polls; a job needs one while it posts, and a plain function one while it runs.
-        loop.set_default_executor(ThreadPoolExecutor(max_workers=256))
-        self.state["abort"] = self._abort
-        listener = None
+        self.state["abort"] = self.take.abort
+        side = None
         while not self._is_ending():
-            self._resize()
-            need = self.limit - len(self.held)
+            need = self.wanted() - len(self.held)
             if need <= 0:
-                await asyncio.wait(self.held.values(), return_when=asyncio.FIRST_COMPLETED)
+                await self.asyncio.wait(self.tasks, return_when=self.asyncio.FIRST_COMPLETED)
                 continue
-            status, text = await asyncio.to_thread(self._poll, need)
-            if listener is None:
-                start_pings(self.worker)
-                listener = asyncio.ensure_future(self._listen()) if self.flags & (COROUTINE | ASYNC_GENERATOR) else False
-            for job in parse_jobs(text) if status == 200 else []:
+            status, text = await self._answer(need)
+            side = side or self._start_side()
+            for job in parse_jobs(text) if status == 200 else ():
                 self._start(job)
-            if status != 200 and not self._is_ending():
-                await asyncio.to_thread(self.patience.heard, status)
-            elif status == 200:
-                self.patience.heard(200)
-        if self.held:
-            await asyncio.wait(self.held.values())
-        self._abort()
-        self._leave()
+            if not self._is_ending():
+                await self._rest(status)
+        if self.tasks:
+            await self.asyncio.wait(self.tasks)
+        side and side.cancel()
 
     def _is_ending(self):
         return self.state["stopping"] or self.is_over
 
-    def _abort(self):
-        for channel in (self.take, self.stops):
-            channel.abort()
-
-    def _leave(self):
-        # Not by the end of the loop, which would wait for threads that still hold polls.
-        import os
-        import sys
-
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-    def _resize(self):
+    def wanted(self):
         """The wanted number of jobs at once; asked on every turn, as RunPod's SDK does."""
-        if self.worker.modifier is None:
-            return
-        try:
-            self.limit = max(1, int(self.worker.modifier(self.limit)))
-        except Exception as error:
-            log("ERROR", f"concurrency_modifier failed: {error}")
+        if self.worker.modifier is not None:
+            try:
+                self.limit = max(1, int(self.worker.modifier(self.limit)))
+            except Exception as error:
+                log("ERROR", f"concurrency_modifier failed: {error}")
+        return self.limit
 
-    def _poll(self, need):
+    def ask_for(self, need):
+        """Sends a take; what it returns waits for the answer. Status 0 when nothing answered."""
         path = self.take.path + f"&job_in_progress={1 if self.held else 0}"
         if need > 1:
             path = path.replace("/job-take/", "/job-take-batch/", 1) + f"&batch_size={need}"
-        return self.take.ask("GET", path, POLL_LIMIT_S)
+        return self.take.begin("GET", path, POLL_LIMIT_S)
+
+    def _answer(self, need):
+        poll, self.poll = self.poll, None
+        return self._in_thread(poll or (lambda: self.ask_for(need)()))
+
+    async def _rest(self, status):
+        waits = []
+        self.patience.heard(status, sleep=waits.append)
+        if waits:
+            await self.asyncio.sleep(waits[0])
+
+    def _start_side(self):
+        """Pings, and the stop channel when the handler can be stopped: after the first answer, for a quick first job."""
+        start_pings(self.worker)
+        can_stop = self.flags & (COROUTINE | ASYNC_GENERATOR) and "/job-take/" in self.worker.take_url
+        return self.loop.create_task(self._listen() if can_stop else self.asyncio.sleep(0))
+
+    def _in_thread(self, function):
+        """Awaitable result of a blocking function. A daemon thread: the process may end while it waits."""
+        from threading import Thread
+
+        future = self.loop.create_future()
+
+        def settle(is_error, value):
+            if not future.done():
+                (future.set_exception if is_error else future.set_result)(value)
+
+        def run():
+            try:
+                outcome = False, function()
+            except BaseException as error:
+                outcome = True, error
+            self.loop.call_soon_threadsafe(settle, *outcome)
+
+        Thread(target=run, daemon=True).start()
+        return future
 
     def _start(self, job):
-        task = asyncio.ensure_future(self._serve(job))
-        self.held[job["id"]] = task
+        held = _Held(job)
+        self.held[held.id] = held
         self.state["jobs"] = tuple(self.held)
-        task.add_done_callback(lambda _: self._end(job["id"]))
+        task = self.loop.create_task(self._serve(held))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    def _end(self, job_id):
-        self.held.pop(job_id, None)
-        self.state["jobs"] = tuple(self.held)
-
-    async def _serve(self, job):
+    async def _serve(self, held):
         channel = self.worker.channel()
-        is_stream = bool(self.flags & (GENERATOR | ASYNC_GENERATOR))
         try:
-            body, last = await self._run(job, channel)
-            # From here on a stop comes too late: the result is posted.
-            await asyncio.shield(asyncio.to_thread(self.worker.finish, channel, job["id"], body, is_stream))
+            outcome = await self._outcome(held, channel)
+            if outcome is None:
+                log("INFO", f"job {held.id} was stopped")
+                return
+            body, last = outcome
+            self.is_over = self.is_over or last
+            is_stream = bool(self.flags & (GENERATOR | ASYNC_GENERATOR))
+            await self._in_thread(lambda: self.worker.finish(channel, held.id, body, is_stream))
             if last:
-                self.is_over = True
                 self.take.abort()
-        except asyncio.CancelledError:
-            log("INFO", f"job {job['id']} was stopped")
         finally:
             channel.close()
+            self.held.pop(held.id, None)
+            self.state["jobs"] = tuple(self.held)
+            self.worker.forget(held.id)
+
+    async def _outcome(self, held, channel):
+        """Body and whether the worker ends; None for a job that was stopped, whatever its handler made of that."""
+        held.work = self.loop.create_task(self._run(held.job, channel))
+        if not self.flags & (COROUTINE | ASYNC_GENERATOR):
+            return await held.work
+        try:
+            outcome = await held.work
+            return None if held.is_stopped else outcome
+        except self.asyncio.CancelledError as error:
+            return None if held.is_stopped else encode({"error": describe(error)}, self.worker.refresh)
 
     async def _run(self, job, channel):
         worker = self.worker
@@ -132,38 +191,40 @@ class _Server:
             except Exception as error:
                 return encode({"error": describe(error)}, worker.refresh)
         if self.flags & GENERATOR:
-            path = worker.stream_path(job["id"])
-            send = lambda body: post(channel, path, body)  # noqa: E731
-            return await asyncio.to_thread(run_generator, worker.handler, job, send, worker.aggregate, worker.refresh)
-        return await asyncio.to_thread(run_handler, worker.handler, job, worker.refresh)
+            send = post_chunk(channel, worker.stream_path(job["id"]))
+            return await self._in_thread(lambda: run_generator(worker.handler, job, send, worker.aggregate, worker.refresh))
+        return await self._in_thread(lambda: run_handler(worker.handler, job, worker.refresh))
 
     async def _stream(self, job, channel):
-        worker = self.worker
-        path = worker.stream_path(job["id"])
-        outputs = []
+        chunks = Chunks(self.worker.aggregate, self.worker.refresh)
+        send = post_chunk(channel, self.worker.stream_path(job["id"]))
         try:
-            async for chunk in worker.handler(job):
-                error = chunk_error(chunk)
-                if error is not None:
-                    return encode_stream(None, error, worker.refresh)
-                await asyncio.to_thread(post, channel, path, json.dumps({"output": chunk}, allow_nan=False))
-                if worker.aggregate:
-                    outputs.append(chunk)
+            values = self.worker.handler(job)
+            try:
+                async for value in values:
+                    body = chunks.add(value)
+                    if body is None:
+                        break
+                    await self._in_thread(lambda: send(body))  # noqa: B023 (awaited in this very turn)
+            finally:
+                # Its own clean-up runs before the job ends, also when it is stopped or ended by an error.
+                await values.aclose()
         except Exception as error:
-            return encode_stream(None, describe_stream(error), worker.refresh)
-        return encode_stream(outputs, None, worker.refresh)
+            return chunks.failed(error)
+        return chunks.end()
 
     async def _listen(self):
         """Asks which jobs to stop, as long as the worker runs."""
+        channel = self.worker.channel()
         path = path_of(self.worker.take_url).replace("/job-take/", "/job-stop/", 1)
         while True:
-            status, text = await asyncio.to_thread(self.stops.ask, "GET", path, POLL_LIMIT_S)
-            for job_id in _named(text) if status == 200 else ():
-                task = self.held.get(job_id)
-                if task is not None:
-                    task.cancel()
-            if status != 200:
-                await asyncio.sleep(5 if status == 429 else 1)
+            asked_at = time.monotonic()
+            status, text = await self._in_thread(lambda: channel.ask("GET", path, POLL_LIMIT_S))
+            named = _named(text) if status == 200 else []
+            stopped = [self.held[job_id].stop() for job_id in named if job_id in self.held]
+            is_quick = not any(stopped) and time.monotonic() - asked_at < SHORTEST_POLL_S
+            if status == 429 or is_quick:
+                await self.asyncio.sleep(5 if status == 429 else 1)
 
 
 def _named(text):

@@ -32,8 +32,10 @@ def _collect(handler):
 
 def _read_input():
     try:
-        if "--test_input" in sys.argv:
-            return json.loads(sys.argv[sys.argv.index("--test_input") + 1])
+        for place, argument in enumerate(sys.argv[1:], 1):
+            flag, _, value = argument.partition("=")
+            if flag == "--test_input":
+                return json.loads(value or sys.argv[place + 1])
         with open("test_input.json", encoding="utf-8") as file:
             return json.load(file)
     except (OSError, ValueError, IndexError) as error:

@@ -37,11 +37,6 @@ def encode(value, refresh=False):
     return _sealed(dump(body), last), last
 
 
-def encode_stream(outputs, error, refresh=False):
-    """The body that ends a generator: what was aggregated, or the error that ended it."""
-    return _sealed(dump({"output": outputs} if error is None else {"error": error}), refresh), refresh
-
-
 def _sealed(text, last):
     return text if not last else json.dumps({**json.loads(text), "stopPod": True})
 
@@ -62,18 +57,34 @@ def describe(error):
     )
 
 
-def describe_stream(error):
-    import traceback
+class Chunks:
+    """What a generator yields, as bodies; :meth:`end` and :meth:`failed` give the last body and whether the worker ends."""
 
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return f"handler: {error} \ntraceback: {trace}"
+    def __init__(self, aggregate, refresh):
+        self.aggregate, self.refresh = aggregate, refresh
+        self.outputs, self.error = [], None
 
+    def add(self, value):
+        """The body of a chunk; None when the value is an error, which ends the job and is not streamed."""
+        if isinstance(value, dict) and value.get("error"):
+            self.error = str(value["error"])
+            return None
+        text = json.dumps({"output": value}, allow_nan=False)
+        if self.aggregate:
+            # A copy: a generator may yield one object again and again, changed.
+            self.outputs.append(json.loads(text)["output"])
+        return text
 
-def chunk_error(chunk):
-    """The text of an error that a generator yields, or None: it ends the job and is not streamed."""
-    if isinstance(chunk, dict) and chunk.get("error"):
-        return str(chunk["error"])
-    return None
+    def end(self):
+        body = {"output": self.outputs} if self.error is None else {"error": self.error}
+        return _sealed(dump(body), self.refresh), self.refresh
+
+    def failed(self, error):
+        import traceback
+
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self.error = f"handler: {error} \ntraceback: {trace}"
+        return self.end()
 
 
 def run_handler(handler, job, refresh=False):
@@ -95,15 +106,13 @@ async def _await(value):
 
 def run_generator(handler, job, send, aggregate=False, refresh=False):
     """Runs a generator function; `send` gets the body of each chunk before the next one is made."""
-    outputs = []
+    chunks = Chunks(aggregate, refresh)
     try:
-        for chunk in handler(job):
-            error = chunk_error(chunk)
-            if error is not None:
-                return encode_stream(None, error, refresh)
-            send(json.dumps({"output": chunk}, allow_nan=False))
-            if aggregate:
-                outputs.append(chunk)
+        for value in handler(job):
+            body = chunks.add(value)
+            if body is None:
+                break
+            send(body)
     except Exception as error:
-        return encode_stream(None, describe_stream(error), refresh)
-    return encode_stream(outputs, None, refresh)
+        return chunks.failed(error)
+    return chunks.end()

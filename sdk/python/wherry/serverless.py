@@ -9,13 +9,13 @@ import os
 import sys
 import time
 
-from wherry.channel import Channel, path_of, post
+from wherry.channel import Channel, path_of, post, post_chunk
 from wherry.results import ASYNC_GENERATOR, COROUTINE, GENERATOR, flags_of, run_generator, run_handler
 
 POLL_LIMIT_S = 90
 GIVE_UP_S = 300
 
-_state = {"started": False, "stopping": False, "polling": False, "jobs": (), "checks": [], "progress": None, "abort": None}
+_state = {"started": False, "stopping": False, "polling": False, "jobs": (), "ended": set(), "checks": [], "worker": None, "progress": None, "abort": None}
 
 
 class _Stop(Exception):
@@ -32,7 +32,7 @@ def start(config):
     config = dict(config) if isinstance(config, dict) else {"handler": config}
     _state["started"] = True
     env = os.environ
-    if not env.get("RUNPOD_WEBHOOK_GET_JOB") or "--test_input" in sys.argv:
+    if not env.get("RUNPOD_WEBHOOK_GET_JOB") or any(argument.split("=")[0] == "--test_input" for argument in sys.argv[1:]):
         from wherry.local import run_once
 
         run_once(config)
@@ -42,14 +42,31 @@ def start(config):
 
 def register_fitness_check(check):
     """Decorator: a function (plain or async) that is run before the first job; when it raises, the worker says so and ends."""
+    if not callable(check):
+        raise TypeError(f"register_fitness_check needs a function, not {type(check).__name__}")
     _state["checks"].append(check)
     return check
 
 
 def progress_update(job, value):
     """Shows a value as the job's ``output`` while it runs. Never fails the job and never comes after its result."""
-    if _state["progress"] is not None:
-        _state["progress"].update(job["id"], value)
+    if _state["worker"] is None:
+        return
+    try:
+        # Now, not when it is sent: the handler may go on changing the value.
+        body = json.dumps({"status": "IN_PROGRESS", "output": value}, allow_nan=False)
+        if _state["progress"] is None:
+            # Loaded on first use: most handlers tell no progress.
+            from wherry.progress import Progress
+
+            _state["progress"] = Progress(_state["worker"], _is_open)
+        _state["progress"].update(job["id"], body)
+    except Exception as error:
+        log("ERROR", f"a progress value cannot be sent: {error}")
+
+
+def _is_open(job_id):
+    return job_id in _state["jobs"] and job_id not in _state["ended"]
 
 
 def _serve(config, env):
@@ -59,8 +76,7 @@ def _serve(config, env):
         from wherry.fitness import run_checks
 
         run_checks(_state["checks"], worker.ping)
-    if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT"):
-        _state["progress"] = Progress(worker)
+    _state["worker"] = worker
     if config.get("concurrency_modifier") or flags_of(config["handler"]) & (COROUTINE | ASYNC_GENERATOR):
         from wherry.concurrent import serve
 
@@ -97,10 +113,17 @@ class Worker:
 
     def finish(self, channel, job_id, body, is_stream=False):
         """Posts the end of a job; progress that still waits is dropped, what is on its way comes first."""
+        _state["ended"].add(job_id)
         if _state["progress"] is not None:
             _state["progress"].settle(job_id)
         if not post(channel, self.done_path(job_id, is_stream), body):
             log("ERROR", "a result could not be delivered; giving it up")
+
+    def forget(self, job_id):
+        """The job is no longer held: called when it is off the list of the pings."""
+        _state["ended"].discard(job_id)
+        if _state["progress"] is not None:
+            _state["progress"].settle(job_id)
 
     def ping(self, more=""):
         if self.ping_url and self.key and self.id:
@@ -123,6 +146,7 @@ def _serve_one_by_one(worker):
             body, last = _run(worker, channel, job, is_generator)
             worker.finish(channel, job["id"], body, is_generator)
             _state["jobs"] = ()
+            _state["ended"].clear()
             if last:
                 return
 
@@ -131,7 +155,7 @@ def _run(worker, channel, job, is_generator):
     if not is_generator:
         return run_handler(worker.handler, job, worker.refresh)
     path = worker.stream_path(job["id"])
-    return run_generator(worker.handler, job, lambda body: post(channel, path, body), worker.aggregate, worker.refresh)
+    return run_generator(worker.handler, job, post_chunk(channel, path), worker.aggregate, worker.refresh)
 
 
 def _poll(channel, start_pings):
@@ -172,59 +196,6 @@ class Patience:
         sleep(wait)
 
 
-class Progress:
-    """Posts the newest progress value of each job from a thread of its own: a slow server does not slow the handler."""
-
-    def __init__(self, worker):
-        from _thread import allocate_lock
-
-        self.worker = worker
-        self.waiting = {}
-        self.sending = None
-        self.opening = allocate_lock()
-        self.changed = None
-
-    def update(self, job_id, value):
-        self._open()
-        with self.changed:
-            self.waiting[job_id] = value
-            self.changed.notify_all()
-
-    def settle(self, job_id):
-        """Forgets what waits of the job and lets what is on its way arrive."""
-        if self.changed is None:
-            return
-        with self.changed:
-            self.waiting.pop(job_id, None)
-            self.changed.wait_for(lambda: self.sending != job_id, timeout=10)
-
-    def _open(self):
-        with self.opening:
-            if self.changed is None:
-                # Loaded on first use: most handlers tell no progress.
-                from threading import Condition, Thread
-
-                self.changed = Condition()
-                Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        channel = self.worker.channel()
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.waiting)
-                job_id = next(iter(self.waiting))
-                value = self.waiting.pop(job_id)
-                self.sending = job_id
-            try:
-                body = json.dumps({"status": "IN_PROGRESS", "output": value}, allow_nan=False)
-                channel.ask("POST", self.worker.done_path(job_id), 10, body)
-            except (TypeError, ValueError) as error:
-                log("ERROR", f"a progress value cannot be sent as JSON: {error}")
-            with self.changed:
-                self.sending = None
-                self.changed.notify_all()
-
-
 def start_pings(worker):
     if not (worker.ping_url and worker.key and worker.id):
         return
@@ -261,13 +232,14 @@ def parse_jobs(text):
     """The jobs of a take's answer: an object or a list of them; empty, with a line in the log, when it is neither."""
     try:
         found = json.loads(text)
-        jobs = found if isinstance(found, list) else [found]
-        if all(isinstance(job, dict) and isinstance(job.get("id"), str) and "input" in job for job in jobs):
-            return jobs
+        named = found if isinstance(found, list) else [found]
+        jobs = [job for job in named if isinstance(job, dict) and isinstance(job.get("id"), str) and "input" in job]
+        if len(jobs) < len(named):
+            log("ERROR", "the server answered something that is no job")
+        return jobs
     except ValueError:
-        pass
-    log("ERROR", "the server answered something that is no job")
-    return []
+        log("ERROR", "the server answered something that is no job")
+        return []
 
 
 def log(level, message):
