@@ -84,6 +84,8 @@ interface Span {
   to: number;
 }
 
+/** Lines are stamped by the supervisor, whose clock may be a little off the server's. */
+const CLOCK_SLACK_MS = 50;
 /** Spans kept a worker: output arrives a moment after the job ended. */
 const SPANS_KEPT = 32;
 
@@ -98,7 +100,11 @@ export function createOccupations(): Occupations {
       const span = spans.get(workerId)?.findLast((candidate) => candidate.jobId === jobId);
       if (span) span.to = at;
     },
-    jobAt: (workerId, at) => spans.get(workerId)?.findLast(({ from, to }) => at >= from && at <= to)?.jobId ?? null,
+    jobAt: (workerId, at) => {
+      const within = (slackMs: number) =>
+        spans.get(workerId)?.findLast(({ from, to }) => at >= from - slackMs && at <= to + slackMs)?.jobId;
+      return within(0) ?? within(CLOCK_SLACK_MS) ?? null;
+    },
     forget: (workerId) => {
       spans.delete(workerId);
     },
