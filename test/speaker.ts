@@ -27,7 +27,7 @@ export interface Speaker {
   take(options?: { readonly busy?: boolean }): Promise<{ readonly id: string; readonly input: unknown } | undefined>;
   takeBatch(size: number, options?: { readonly busy?: boolean }): Promise<readonly { readonly id: string; readonly input: unknown }[]>;
   done(jobId: string, body: unknown, isStream?: boolean): Promise<Answer>;
-  stream(jobId: string, output: unknown): Promise<Answer>;
+  stream(jobId: string, output: unknown, number?: number): Promise<Answer>;
   /** A chunk with its body as text. */
   chunk(jobId: string, body: string): Promise<Answer>;
   ping(jobIds?: readonly string[], more?: string): Promise<Answer>;
@@ -97,7 +97,11 @@ function createSpeaker(env: Record<string, string>): Speaker {
       return ((await call(`${url}&batch_size=${size}&${flag(busy)}`)).json ?? []) as { id: string; input: unknown }[];
     },
     done: (jobId, body, isStream = false) => post(env['RUNPOD_WEBHOOK_POST_OUTPUT'], jobId, { body, isStream }),
-    stream: (jobId, output) => post(env['RUNPOD_WEBHOOK_POST_STREAM'], jobId, { body: { output }, isStream: false }),
+    stream: (jobId, output, number) => {
+      const template = env['RUNPOD_WEBHOOK_POST_STREAM'];
+      const numbered = number === undefined ? template : `${template}&chunk=${number}`;
+      return post(numbered, jobId, { body: { output }, isStream: false });
+    },
     chunk: (jobId, body) => post(env['RUNPOD_WEBHOOK_POST_STREAM'], jobId, { body, isStream: false }),
     ping: (jobIds = [], more = '') =>
       call(`${fill(env['RUNPOD_WEBHOOK_PING'], '')}${jobIds.length > 0 ? `&job_id=${jobIds.join(',')}` : ''}&runpod_version=1.12.0${more}`),

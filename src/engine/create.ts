@@ -129,7 +129,7 @@ export function createEngine(options: EngineOptions): Engine {
     take: (workerId, taking) => take(core, workerId, taking),
     stops: (workerId, signal) => takeStops(core, workerId, signal),
     ping: (worker, report) => ping(core, worker, report),
-    addChunk: (workerId, jobId, output) => addChunk(core, workerId, jobId, output),
+    addChunk: (post) => addChunk(core, post),
     done: (workerId, jobId, body, rawOutput) => done(core, { workerId, jobId, body, rawOutput }),
 
     async createEndpoint({ id, name, settings }) {

@@ -130,6 +130,16 @@ export interface StreamPart {
   readonly chunks: readonly string[];
 }
 
+/** A chunk as a worker posts it. */
+export interface ChunkPost {
+  readonly workerId: string;
+  readonly jobId: string;
+  /** JSON text. */
+  readonly output: string;
+  /** Its number in this try, from 1, when the worker counts (ours do). */
+  readonly post?: number;
+}
+
 /** What a worker says of itself. */
 export interface PingReport {
   readonly jobIds: readonly string[];
@@ -188,8 +198,8 @@ export interface Engine {
   /** Ids of jobs the worker should stop; held up to 25 s. */
   stops(workerId: string, signal: AbortSignal): Promise<readonly string[]>;
   ping(worker: Worker, report: PingReport): Promise<void>;
-  /** A chunk of a job's stream, as JSON text. Late and foreign ones are ignored. */
-  addChunk(workerId: string, jobId: string, output: string): Promise<void>;
+  /** A chunk of a job's stream. Late, foreign and repeated ones are ignored. */
+  addChunk(post: ChunkPost): Promise<void>;
   /** Settles, or records progress. Late and foreign posts are ignored. `rawOutput` is the text of `body.output` as it was sent. Durable once resolved. */
   done(workerId: string, jobId: string, body: JobDoneBody, rawOutput?: string): Promise<void>;
 

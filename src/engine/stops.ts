@@ -15,20 +15,28 @@ const SETTLE_MS = 1_000;
  * Makes a worker let go of a job that was ended. One that listens on job-stop is told and has time to show that it obeyed,
  * by asking for work or by a ping without the job; one that does not listen, or does not obey, is stopped.
  */
-export function stopWork(core: Core, { workerId, id, claimedAt }: JobFacts, reason: string): void {
+export function stopWork(core: Core, job: JobFacts, reason: string): void {
+  const { workerId, id, claimedAt } = job;
   if (workerId === null) return;
-  if (!isListening(core, workerId)) {
+  const now = core.clock.now();
+  const settledAt = (claimedAt ?? 0) + SETTLE_MS;
+  const isHeard = isListening(core, workerId);
+  // A worker that got the job a moment ago may be about to listen.
+  if (!isHeard && settledAt <= now) {
     endWorker(core, workerId, reason);
     return;
   }
   const open = core.stops.open.get(workerId) ?? new Map<string, Stop>();
   if (open.has(id)) return;
-  const timer = setTimeout(() => {
+  const judge = () => {
+    open.delete(id);
+    if (core.life.isStopped) return;
+    if (!isHeard && isListening(core, workerId)) return stopWork(core, job, reason);
     forgetWorker(core, workerId);
     endWorker(core, workerId, `${reason} and it did not stop it`);
-  }, TOLD_GRACE_MS);
-  const dueAt = Math.max(core.clock.now(), (claimedAt ?? 0) + SETTLE_MS);
-  core.stops.open.set(workerId, open.set(id, { dueAt, isTold: false, timer }));
+  };
+  const timer = setTimeout(judge, isHeard ? TOLD_GRACE_MS : settledAt - now);
+  core.stops.open.set(workerId, open.set(id, { dueAt: Math.max(now, settledAt), isTold: false, timer }));
   core.stopPolls.notify(workerId, true);
 }
 

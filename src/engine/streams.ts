@@ -1,18 +1,18 @@
 import { WherryError } from '../base/errors.js';
 import { isTerminal, JOB_LIMITS } from '../domain/job.js';
 import type { Core } from './core.js';
-import type { JobName, StreamPart } from './engine.js';
+import type { ChunkPost, JobName, StreamPart } from './engine.js';
 import { endJob, requireJob } from './jobs.js';
 import { stopWork } from './stops.js';
 
 /**
- * Keeps a chunk that a worker posted (worker-protocol §7). Late and foreign posts are ignored, so the worker goes on. A job
- * whose stream grows above the limit fails and is stopped. `output` is the JSON text of the chunk.
+ * Keeps a chunk that a worker posted (worker-protocol §7). Late, foreign and repeated posts are ignored, so the worker goes on. A job
+ * whose stream grows above the limit fails and is stopped.
  */
-export async function addChunk(core: Core, workerId: string, jobId: string, output: string): Promise<void> {
-  const kept = await core.store.report({ jobId, workerId, chunks: splitChunk(output) });
+export async function addChunk(core: Core, { workerId, jobId, output, post }: ChunkPost): Promise<void> {
+  const kept = await core.store.report({ jobId, workerId, chunks: splitChunk(output), ...(post !== undefined && { post }) });
   if (!kept) {
-    core.log.info({ workerId, jobId }, 'a late or foreign chunk was ignored');
+    core.log.info({ workerId, jobId }, 'a late, foreign or repeated chunk was ignored');
     return;
   }
   core.missedPings.delete(jobId);

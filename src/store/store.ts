@@ -89,6 +89,8 @@ export interface ReportRequest {
   readonly workerId: string;
   readonly progress?: string;
   readonly chunks?: readonly string[];
+  /** Which post of this try the chunks came with, from 1; one that is known already is not kept again. Absent: a new one. */
+  readonly post?: number;
 }
 
 /**

@@ -132,7 +132,9 @@ async function replay(events: readonly Event[]): Promise<ReadonlyMap<string, str
 }
 
 describe('recorded traffic of a real worker', () => {
-  const files = readdirSync(DIR).map((file) => basename(file, '.wire'));
+  const files = readdirSync(DIR)
+    .filter((file) => file.endsWith('.wire'))
+    .map((file) => basename(file, '.wire'));
 
   it.each(files)('%s gives the right states', async (name) => {
     const ids = await replay(readEvents(`${name}.wire`));

@@ -74,6 +74,17 @@ describe('streams', () => {
     expect((await worker.stream('unknown', 'foreign')).status).toBe(200);
   });
 
+  it('keeps a chunk that is posted again with its number once, also over a kill of the server (I9)', async () => {
+    const id = await run();
+    await take();
+    for (const number of [1, 1, 2]) await worker.stream(id, `n${number}`, number);
+    await stage.kill();
+    await stage.restart();
+    for (const number of [2, 3, 3]) await worker.stream(id, `n${number}`, number);
+    await worker.done(id, { output: [] }, true);
+    expect(outputs(await streamOf(id))).toEqual(['n1', 'n2', 'n3']);
+  });
+
   it('cuts a text above 1 MB into chunks that make it up again', async () => {
     const id = await run();
     await take();

@@ -208,8 +208,10 @@ async function openStops({ call, urls, state }) {
 
 function runJob(job, { call, urls, config: { handler, isStream, aggregate }, context }) {
   if (!isStream) return runHandler(handler, job, context);
+  let sent = 0;
   const send = async (body) => {
-    const status = await postUntilTaken(call, urls.stream(job.id), body);
+    // Its number lets a chunk whose answer was lost be posted again without being there twice.
+    const status = await postUntilTaken(call, `${urls.stream(job.id)}&chunk=${++sent}`, body);
     // A chunk that is not taken ends the stream: it would have a gap.
     if (status < 200 || status >= 300) throw new Error(`the server did not take a chunk (${status || 'no answer'})`);
   };

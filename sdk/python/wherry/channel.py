@@ -87,10 +87,16 @@ def post(channel, path, body):
 
 
 def post_chunk(channel, path):
-    """`send(body)` for the chunks of one job. A chunk that is not taken ends the stream: it would have a gap."""
+    """`send(body)` for the chunks of one job. A chunk that is not taken ends the stream: it would have a gap.
+
+    Each carries its number, so that one whose answer was lost can be posted again without being there twice.
+    """
+    sent = 0
 
     def send(body):
-        status = post(channel, path, body)
+        nonlocal sent
+        sent += 1
+        status = post(channel, f"{path}&chunk={sent}", body)
         if not 200 <= status < 300:
             raise RuntimeError(f"the server did not take a chunk ({status or 'no answer'})")
 

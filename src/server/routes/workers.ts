@@ -106,7 +106,11 @@ async function addChunk(engine: Engine, exchange: Exchange, { endpointId, worker
   const limit = await resultLimit(engine, endpointId);
   const text = await readBody(exchange, limit);
   if (text === undefined) await engine.done(workerId, jobId, { error: `a chunk is larger than ${limit} bytes` });
-  else await engine.addChunk(workerId, jobId, sliceMembers(text)?.raw.get('output') ?? 'null');
+  else {
+    const post = Number(exchange.query.get('chunk') ?? Number.NaN);
+    const output = sliceMembers(text)?.raw.get('output') ?? 'null';
+    await engine.addChunk({ workerId, jobId, output, ...(Number.isInteger(post) && post > 0 && { post }) });
+  }
   sendJson(exchange, 200, '{}');
 }
 

@@ -30,6 +30,7 @@ CREATE TABLE job (
   attempt INTEGER NOT NULL DEFAULT 0, is_confirmed INTEGER NOT NULL DEFAULT 0, lease_until INTEGER, output TEXT, error TEXT,
   retain_until INTEGER, is_tombstone INTEGER NOT NULL DEFAULT 0,
   chunks INTEGER NOT NULL DEFAULT 0, chunks_delivered INTEGER NOT NULL DEFAULT 0, stream_bytes INTEGER NOT NULL DEFAULT 0,
+  stream_posts INTEGER NOT NULL DEFAULT 0,
   CHECK ((state IN ('IN_QUEUE', 'IN_PROGRESS')) = (finished_at IS NULL)),
   CHECK ((state = 'IN_PROGRESS') = (lease_until IS NOT NULL))
 ) STRICT;

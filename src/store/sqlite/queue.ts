@@ -29,7 +29,7 @@ const TOMBSTONE_MS = 3_600_000;
 const WORKER_RETENTION_MS = 7 * 86_400_000;
 
 /** Chunks belong to one try of a job. */
-const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0';
+const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0, stream_posts = 0';
 const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?, retain_until = ?, lease_until = NULL`;
 
 /** The queue verbs on SQLite: hand-written, prepared once. */

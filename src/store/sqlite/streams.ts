@@ -14,10 +14,10 @@ export function createStreams(db: Database, commits: CommitQueue): StreamVerbs {
   };
 
   return {
-    report: ({ jobId, workerId, progress, chunks = [] }) =>
+    report: ({ jobId, workerId, progress, chunks = [], post = null }) =>
       commits.write(() => {
         const bytes = chunks.reduce((sum, chunk) => sum + Buffer.byteLength(chunk), 0);
-        const row = sql.report.get(progress ?? null, chunks.length, bytes, jobId, workerId);
+        const row = sql.report.get(progress ?? null, chunks.length, bytes, jobId, workerId, post);
         if (!row) return undefined;
         const count = Number(row['chunks']);
         for (const [at, chunk] of chunks.entries()) sql.add.run(jobId, count - chunks.length + at + 1, chunk);
@@ -42,8 +42,9 @@ export function createStreams(db: Database, commits: CommitQueue): StreamVerbs {
 function prepare(db: Database) {
   return {
     report:
-      db.prepare(`UPDATE job SET output = coalesce(?1, output), is_confirmed = 1, chunks = chunks + ?2, stream_bytes = stream_bytes + ?3
-      WHERE id = ?4 AND worker_id = ?5 AND state = 'IN_PROGRESS' RETURNING chunks, stream_bytes`),
+      db.prepare(`UPDATE job SET output = coalesce(?1, output), is_confirmed = 1, chunks = chunks + ?2, stream_bytes = stream_bytes + ?3,
+      stream_posts = coalesce(?6, stream_posts + (?2 > 0))
+      WHERE id = ?4 AND worker_id = ?5 AND state = 'IN_PROGRESS' AND (?6 IS NULL OR stream_posts < ?6) RETURNING chunks, stream_bytes`),
     add: db.prepare('INSERT INTO chunk (job_id, number, output) VALUES (?, ?, ?)'),
     read: db.prepare('SELECT number, output FROM chunk WHERE job_id = ? AND number > ? ORDER BY number'),
     undelivered: db.prepare('SELECT 1 FROM job WHERE id = ? AND chunks > chunks_delivered'),
