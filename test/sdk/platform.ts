@@ -56,9 +56,9 @@ async function answer(platform: Platform, request: IncomingMessage, response: Se
   else response.end('{}');
 }
 
-/** Answers as soon as there is something, and 204 after a second without. */
+/** Answers as soon as there is something, and 204 after a time that no worker may wait for when it ends. */
 function hold(response: ServerResponse, find: () => unknown): void {
-  const end = performance.now() + 1_000;
+  const end = performance.now() + 25_000;
   const look = () => {
     if (response.destroyed) return clearInterval(timer);
     const found = find();
