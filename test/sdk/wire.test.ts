@@ -207,7 +207,7 @@ describe.each(hasPython ? [NODE, PYTHON] : [NODE])('on the wire the $name SDK', 
   it('takes no job after a refresh, finishes what it holds, and ends with 0 (row 32)', async () => {
     platform.jobs.push({ id: 'a', input: { sleepMs: 1_000 } }, { id: 'b', input: { sleepMs: 100, refresh: true } });
     const ended = exitOf(run(kind, kind.start('refreshes', { concurrency_modifier: '() => 3' })));
-    await finished(1);
+    await until(() => platform.dropped.includes('job-take'), 'the worker to close its poll');
     platform.jobs.push({ id: 'late', input: { sleepMs: 0 } });
     expect(await ended).toBe(0);
     expect(finals().map(({ body }) => body)).toEqual([{ output: { id: 'b' }, stopPod: true }, { output: 'a' }]);
@@ -220,6 +220,7 @@ describe.each(hasPython ? [NODE, PYTHON] : [NODE])('on the wire the $name SDK', 
     await until(() => takes().length >= 2, 'the jobs to run');
     const ended = exitOf(child);
     child.kill('SIGTERM');
+    await until(() => platform.dropped.includes('job-take'), 'the worker to close its poll');
     platform.jobs.push({ id: 'late', input: { sleepMs: 0 } });
     expect(await ended).toBe(0);
     expect(outputs().sort()).toEqual(['a', 'b']);
