@@ -17,6 +17,8 @@ export interface Platform {
   readonly jobs: object[];
   /** Ids for the next answer of job-stop. */
   readonly stops: string[];
+  /** Verbs of the polls that the worker closed before they were answered. */
+  readonly dropped: string[];
   /** A status other than 200 for the next request that fits, and how long to wait before any answer. */
   decide: (asked: Asked) => { readonly status?: number; readonly delayMs?: number } | undefined;
   close(): Promise<void>;
@@ -31,6 +33,7 @@ export async function openPlatform(): Promise<Platform> {
     asked: [],
     jobs: [],
     stops: [],
+    dropped: [],
     decide: () => undefined,
     close: async () => {
       server.closeAllConnections();
@@ -49,6 +52,9 @@ async function answer(platform: Platform, request: IncomingMessage, response: Se
   const asked = { verb, jobId, query: url.searchParams, body: text === '' ? undefined : (JSON.parse(text) as unknown) };
   platform.asked.push(asked);
   const { status = 200, delayMs = 0 } = platform.decide(asked) ?? {};
+  response.on('close', () => {
+    if (!response.writableEnded) platform.dropped.push(verb);
+  });
   if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
   if (status !== 200) response.writeHead(status).end();
   else if (verb.startsWith('job-take')) hold(response, () => takeFrom(platform, asked));
@@ -56,9 +62,9 @@ async function answer(platform: Platform, request: IncomingMessage, response: Se
   else response.end('{}');
 }
 
-/** Answers as soon as there is something, and 204 after a second without. */
+/** Answers as soon as there is something, and 204 after a time that no worker may wait for when it ends. */
 function hold(response: ServerResponse, find: () => unknown): void {
-  const end = performance.now() + 1_000;
+  const end = performance.now() + 25_000;
   const look = () => {
     if (response.destroyed) return clearInterval(timer);
     const found = find();

@@ -163,9 +163,12 @@ function serveJob(job, desk) {
     if (!held.isStopped) {
       const isEnd = isLast || config.refresh;
       const sealed = isEnd && !isLast ? JSON.stringify({ ...JSON.parse(body), stopPod: true }) : body;
-      if (isEnd) state.isStopping = true;
+      if (isEnd) {
+        // Before the result: a job that comes meanwhile would be run here although the worker is used up.
+        state.isStopping = true;
+        state.poll?.destroy();
+      }
       if (!(await postUntilTaken(call, urls.done(job.id), sealed))) log('ERROR', 'a result could not be delivered; giving it up');
-      if (isEnd) state.poll?.destroy();
     }
     shared.progress.delete(job.id);
     state.jobs = state.jobs.filter((other) => other !== held);

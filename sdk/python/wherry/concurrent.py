@@ -159,11 +159,12 @@ class _Server:
                 log("INFO", f"job {held.id} was stopped")
                 return
             body, last = outcome
-            self.is_over = self.is_over or last
+            if last:
+                # Before the result: a job that comes meanwhile would be run here although the worker is used up.
+                self.is_over = True
+                self.take.abort()
             is_stream = bool(self.flags & (GENERATOR | ASYNC_GENERATOR))
             await self._in_thread(lambda: self.worker.finish(channel, held.id, body, is_stream))
-            if last:
-                self.take.abort()
         finally:
             channel.close()
             self.held.pop(held.id, None)
