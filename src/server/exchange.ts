@@ -1,4 +1,6 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { WherryError } from '../base/errors.js';
 
 /** One request and its answer, with the URL taken apart once. */
 export interface Exchange {
@@ -78,8 +80,12 @@ export function sendEmpty({ response }: Exchange, status: number): void {
   response.end();
 }
 
-/** The whole body as text; undefined when it is larger than the limit: the rest is read and thrown away, so that the answer arrives. */
-export function readBody({ request }: Exchange, limitBytes: number): Promise<string | undefined> {
+/** The whole body as text; undefined when it is larger than the limit: the rest is read and thrown away, so that the answer arrives. Throws REQUEST_INVALID when `isStrict` and it is not UTF-8. */
+export function readBody(
+  { request }: Exchange,
+  limitBytes: number,
+  { isStrict = false }: { readonly isStrict?: boolean } = {},
+): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
@@ -88,7 +94,13 @@ export function readBody({ request }: Exchange, limitBytes: number): Promise<str
       if (size <= limitBytes) parts.push(part);
       else parts.length = 0;
     });
-    request.on('end', () => resolve(size > limitBytes ? undefined : Buffer.concat(parts).toString('utf8')));
+    request.on('end', () => {
+      if (size > limitBytes) return resolve(undefined);
+      const body = Buffer.concat(parts);
+      // Replacing what is no UTF-8 would store something else than what was sent.
+      if (isStrict && !isUtf8(body)) reject(new WherryError('REQUEST_INVALID', 'the body is not UTF-8'));
+      else resolve(body.toString('utf8'));
+    });
     request.on('error', reject);
     request.on('close', () => reject(new Error('the connection closed in the middle of the body')));
   });

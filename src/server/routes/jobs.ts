@@ -106,7 +106,7 @@ async function readSubmission(
   { endpointId, isSync }: { readonly endpointId: string; readonly isSync: boolean },
 ): Promise<Submission> {
   const limit = isSync ? JOB_LIMITS.runsyncBytes : JOB_LIMITS.runBytes;
-  const text = await readBody(exchange, limit);
+  const text = await readBody(exchange, limit, { isStrict: true });
   if (text === undefined) throw new WherryError('INPUT_TOO_LARGE', `the body is larger than ${limit / 1024 / 1024} MiB`);
   const body = sliceMembers(text);
   if (!body) throw new WherryError('REQUEST_INVALID', 'the body is not a JSON object');

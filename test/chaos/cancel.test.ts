@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ECHO, nodeProject } from '../journey/projects.js';
+import { openStage, type Stage } from '../stage.js';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+  await stage.cli('deploy', stage.project('race', nodeProject('race', ECHO, 'scale: { min: 2, max: 2 }\n')));
+});
+afterAll(() => stage.close());
+
+const cancel = (id: string) => stage.call(`/v2/race/cancel/${id}`, { method: 'POST' });
+
+describe('cancel', () => {
+  it('racing the end of a job leaves one terminal state that every later answer repeats (B4)', async () => {
+    const ends = new Map<string, number>();
+    for (let round = 0; round < 40; round++) {
+      const jobs = await Promise.all(Array.from({ length: 5 }, () => stage.submit('race', { value: round })));
+      // From at once to after the end: each job of a round is cancelled a little later than the one before.
+      const cancelled = await Promise.all(
+        jobs.map(async ({ id }, index) => {
+          for (let looks = 0; looks < index + (round % 4); looks++) await stage.status('race', id);
+          return cancel(id);
+        }),
+      );
+      for (const [index, { id }] of jobs.entries()) {
+        const first = cancelled[index]?.json as { status: string; output?: unknown };
+        expect(first.status).toBeOneOf(['CANCELLED', 'COMPLETED']);
+        ends.set(first.status, (ends.get(first.status) ?? 0) + 1);
+        expect((await cancel(id)).json).toEqual(first);
+        expect(await stage.status('race', id)).toEqual(first);
+        if (first.status === 'CANCELLED') expect(first).not.toHaveProperty('output');
+      }
+    }
+    // Both sides won some races, else this proves nothing.
+    expect(ends.get('CANCELLED')).toBeGreaterThan(0);
+    expect(ends.get('COMPLETED')).toBeGreaterThan(0);
+    const { jobs } = (await stage.call('/v2/race/health')).json as { jobs: Record<string, number> };
+    expect(jobs).toMatchObject({ completed: ends.get('COMPLETED'), failed: 0, inQueue: 0, inProgress: 0 });
+  });
+
+  it('twice at once is one cancel, and of an unknown job is 404 (B4)', async () => {
+    const job = await stage.submit('race', { sleepMs: 30_000 });
+    const answers = await Promise.all(Array.from({ length: 10 }, () => cancel(job.id)));
+    for (const { status, json } of answers) expect([status, json]).toEqual([200, expect.objectContaining({ status: 'CANCELLED' })]);
+    expect((await cancel('00000000-0000-7000-8000-000000000000')).status).toBe(404);
+  });
+});
