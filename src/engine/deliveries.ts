@@ -5,6 +5,9 @@ import type { Core } from './core.js';
 import type { DeliveryFilter, DeliveryName } from './engine.js';
 import { requireEndpoint } from './jobs.js';
 
+/** What the log itself needs. */
+type Shelf = Pick<Core, 'store' | 'clock'>;
+
 const PAGE = 500;
 const prefixOf = (endpointId: string) => `${endpointId}/`;
 
@@ -58,7 +61,7 @@ export async function removeDeliveries(core: Core, endpointId: string): Promise<
 }
 
 /** Lets go of ended deliveries beyond the age, number and bytes that are kept. */
-export async function sweepDeliveries(core: Core, endpointId: string): Promise<void> {
+export async function sweepDeliveries(core: Shelf, endpointId: string): Promise<void> {
   const oldest = core.clock.now() - DELIVERY_LIMITS.keepMs;
   const firstKept = await findFirstKept(core, endpointId);
   for await (const page of readPages(core, endpointId, {})) {
@@ -70,7 +73,7 @@ export async function sweepDeliveries(core: Core, endpointId: string): Promise<v
 }
 
 /** Id of the oldest delivery within the number and bytes that are kept; empty when all are. */
-async function findFirstKept(core: Core, endpointId: string): Promise<string> {
+async function findFirstKept(core: Shelf, endpointId: string): Promise<string> {
   let count = 0;
   let bytes = 0;
   let first = '';
@@ -93,7 +96,7 @@ function removalOf(delivery: Delivery): RecordChange[] {
 }
 
 async function* readPages(
-  { store }: Core,
+  { store }: Shelf,
   endpointId: string,
   { isNewestFirst = false }: { readonly isNewestFirst?: boolean },
 ): AsyncGenerator<readonly Delivery[]> {

@@ -96,7 +96,7 @@ async function openSocket(url: URL, targets: WebhookTargets, signal: AbortSignal
     const refused = targets.refuseAddress(socket.remoteAddress ?? '', host);
     if (refused) throw new Error(refused);
     if (!isSecure) return socket;
-    // `host` too: for an address, which has no server name, the certificate would else be checked for `localhost`.
+    // `host` is what the certificate is checked for; without it an address would be taken for `localhost`.
     const tls = secure({ socket, host, ...(isIP(host) === 0 && { servername: host }), ALPNProtocols: ['http/1.1'] });
     tls.on('error', () => {});
     tls.once('close', () => socket.destroy());

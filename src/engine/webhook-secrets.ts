@@ -19,7 +19,7 @@ export async function makeSecret(
   const before = await listSecrets(core, endpointId);
   if (before.length > 0 && !isRotation) {
     throw new WherryError('SECRET_EXISTS', `endpoint '${endpointId}' signs its webhooks already`, {
-      hint: '`wherry webhooks secret ENDPOINT --rotate` makes a new one beside it',
+      hint: `\`wherry webhooks secret ${endpointId} --rotate\` makes a new one`,
     });
   }
   const secret = `whsec_${createSecret(32)}`;

@@ -248,7 +248,7 @@ describe('webhooks to places that are not allowed', () => {
       const { attempts } = await delivery(stage, 'parked', id, (found) => found.attempts.length > 0);
       expect(attempts[0]).toMatchObject({
         status: null,
-        reason: expect.stringMatching(/ENOTFOUND|is (127\.0\.0\.1|::1), which is not an address of the open internet/),
+        reason: expect.stringMatching(/is (127\.0\.0\.1|::1), which is not an address of the open internet|ENOTFOUND localhost\.$/),
       });
       expect(receiver.received).toEqual([]);
     },
@@ -264,8 +264,7 @@ describe('webhooks to places that are not allowed', () => {
 
 describe('webhooks over TLS', () => {
   it('check the certificate for the name of the URL (S2)', async () => {
-    const receiver = await openReceiver();
-    const stage = await openStage({ WHERRY_WEBHOOK_ALLOW: 'localhost,127.0.0.1' }, undefined);
+    const stage = await openStage({ WHERRY_WEBHOOK_ALLOW: 'localhost,127.0.0.1' });
     const key = join(stage.dir, 'key.pem');
     const cert = join(stage.dir, 'cert.pem');
     const made = [
@@ -302,7 +301,6 @@ describe('webhooks over TLS', () => {
     expect(await end('127.0.0.1')).toMatchObject({ attempts: [{ status: null, reason: expect.stringContaining('not reached') }] });
     expect(bodies).toHaveLength(1);
     await stage.close();
-    await receiver.close();
     secured.closeAllConnections();
     await new Promise((resolve) => secured.close(resolve));
   });
