@@ -92,9 +92,12 @@ describe('an endpoint whose workers end', () => {
     const flag = join(stage.dir, 'flag');
     const project = stage.project('loop', nodeProject('loop', FLAGGED, `env: { FLAG: ${flag} }\n`));
     await stage.cli('deploy', project);
+    // From no worker, and more at once than the budget of 8: a start that waits for its back-off would take half a minute.
     const pause = async () => {
+      await scaleTo('loop', { min: 0, max: 0 });
+      await until(async () => (await workers('loop')).length === 0, 'no worker');
       stage.project('.', { flag: '' });
-      await scaleTo('loop', { min: 8, max: 8 });
+      await scaleTo('loop', { min: 12, max: 12 });
       const { pausedReason } = await until(async () => {
         const row = await read('loop');
         return row.pausedReason === null ? undefined : row;
@@ -111,8 +114,6 @@ describe('an endpoint whose workers end', () => {
     await idle('loop', 1);
     expect((await read('loop')).pausedReason).toBeNull();
 
-    await scaleTo('loop', { min: 0, max: 0 });
-    await until(async () => (await workers('loop')).length === 0, 'no worker');
     await pause();
     await stage.cli('deploy', project);
     expect((await read('loop')).pausedReason).toBeNull();
