@@ -39,7 +39,12 @@ export interface ApiClient {
   removeEndpoint(id: string): Promise<void>;
   deploy(
     id: string,
-    body: { readonly reference: string; readonly spec?: Partial<ReleaseSpec>; readonly sourceRevision?: string | null },
+    body: {
+      readonly reference: string;
+      readonly spec?: Partial<ReleaseSpec>;
+      readonly sourceRevision?: string | null;
+      readonly supersede?: boolean;
+    },
   ): Promise<DeployView>;
   rollback(id: string, body: { readonly release?: number }): Promise<DeployView>;
   listReleases(id: string): Promise<readonly ReleaseView[]>;

@@ -100,6 +100,7 @@ export const NewRelease = Type.Object(
     reference: Type.String({ description: 'name, name:tag, name@sha256:… or name:tag@sha256:…' }),
     spec: Type.Optional(SpecChange),
     sourceRevision: Type.Optional(nullable(Type.String())),
+    supersede: Type.Optional(Type.Boolean({ description: 'a rollout that is still open gives way instead of refusing this one' })),
   },
   strict,
 );

@@ -1,4 +1,5 @@
 import type { ApiClient } from '../api/client.js';
+import type { DeployView, RolloutView } from '../api/resources.js';
 import { WherryError } from '../base/errors.js';
 import type { BuiltImage } from '../build/build.js';
 import { shortDigest } from '../oci/digest.js';
@@ -55,14 +56,22 @@ export interface Deployment {
   readonly reference: string;
   readonly project: Project | undefined;
   readonly sourceRevision: string | null;
+  /** A rollout that is still open gives way. */
+  readonly supersede?: boolean;
 }
 
 /** Makes the endpoint what the project says, releases the image and waits until it serves. Throws WORKER_START_TIMEOUT, BUILD_FAILED. */
-export async function deployPhases(
+export async function deployPhases(client: ApiClient, deployment: Deployment, motion: Motion) {
+  const released = await releasePhases(client, deployment, motion);
+  return { ...released, rollout: await candidatePhase(client, released, motion) };
+}
+
+/** Makes the endpoint what the project says and releases the image. Requests go on as before until a candidate is ready. */
+export async function releasePhases(
   client: ApiClient,
-  { endpointId, reference, project, sourceRevision }: Deployment,
+  { endpointId, reference, project, sourceRevision, supersede = false }: Deployment,
   { phases, output }: Motion,
-) {
+): Promise<DeployView> {
   await phases.run(
     'endpoint',
     () => ensureEndpoint(client, endpointId, project),
@@ -78,27 +87,32 @@ export async function deployPhases(
   };
   const result = await phases.run(
     'release',
-    () => client.deploy(endpointId, { reference, sourceRevision, ...(spec && { spec }) }),
+    () => client.deploy(endpointId, { reference, sourceRevision, ...(spec && { spec }), ...(supersede && { supersede }) }),
     ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest as never)}${rollout ? '' : ' (nothing changed)'}`,
   );
   for (const warning of result.warnings) output.warn(warning);
-  if (!result.rollout) return { ...result, rollout: null };
+  return result;
+}
+
+/** Waits until one worker of the release is ready; null when nothing changed. Throws WORKER_START_TIMEOUT when it was taken back. */
+export async function candidatePhase(
+  client: ApiClient,
+  { release: { endpointId, number }, rollout: open }: DeployView,
+  { phases }: Motion,
+): Promise<RolloutView | null> {
+  if (!open) return null;
   const rollout = await phases.run(
     'candidate',
-    () => client.waitRollout(endpointId, result.release.number, ROLLOUT_WAIT_MS),
+    () => client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS),
     ({ state, reason }) =>
       state === 'DONE' ? 'one worker became ready; the release serves' : `${state}${reason ? `: ${reason.split('\n')[0]}` : ''}`,
   );
-  if (rollout.state === 'REVERTED') {
-    throw new WherryError(
-      'WORKER_START_TIMEOUT',
-      `release r${result.release.number} of '${endpointId}' did not start and was taken back: ${rollout.reason ?? 'no reason was given'}`,
-      {
-        hint: `nothing changed for requests; see \`wherry logs -e ${endpointId}\``,
-      },
-    );
-  }
-  return { ...result, rollout };
+  if (rollout.state !== 'REVERTED') return rollout;
+  throw new WherryError(
+    'WORKER_START_TIMEOUT',
+    `release r${number} of '${endpointId}' did not start and was taken back: ${rollout.reason ?? 'no reason was given'}`,
+    { hint: `nothing changed for requests; see \`wherry logs -e ${endpointId}\`` },
+  );
 }
 
 async function ensureEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<string> {

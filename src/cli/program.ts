@@ -3,6 +3,7 @@ import { WherryError } from '../base/errors.js';
 import type { Environment, Settings } from '../compose.js';
 import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionValues, textOf } from './command.js';
 import { createCompletion } from './commands/completion.js';
+import { dev } from './commands/dev.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
 import { logs, releases, resume, rollback, status } from './commands/releases.js';
@@ -16,6 +17,7 @@ const completion = createCompletion(() => COMMANDS);
 /** Every command, in the order of help. */
 export const COMMANDS: readonly Command[] = [
   init,
+  dev,
   build,
   push,
   deploy,

@@ -13,7 +13,8 @@ import { endRollout, findOpenRollout } from './rollout.js';
  */
 export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
-  await closeUnproven(core, endpoint);
+  if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
+  else await closeUnproven(core, endpoint);
   const image = await core.images.resolve(request.reference, { endpointId });
   const active = await activeRelease(core, endpoint);
   const warnings = tagWarnings(image);
@@ -65,9 +66,12 @@ async function store(core: Core, { image, warnings, release }: Planned): Promise
 
 /** A release that could not be tried (max 0) gives way to the next. */
 async function closeUnproven(core: Core, { id, settings }: Endpoint): Promise<void> {
-  const open = await findOpenRollout(core, id);
-  if (!open || settings.scale.max > 0) return;
-  await endRollout(core, { endpointId: id, to: open.to, state: 'REVERTED', reason: 'never tried: max was 0, and a newer release came' });
+  if (settings.scale.max === 0) await closeOpen(core, id, 'never tried: max was 0, and a newer release came');
+}
+
+async function closeOpen(core: Core, endpointId: string, reason: string): Promise<void> {
+  const open = await findOpenRollout(core, endpointId);
+  if (open) await endRollout(core, { endpointId, to: open.to, state: 'REVERTED', reason });
 }
 
 async function formerRelease({ store: { listRollouts } }: Core, { id, activeRelease: active }: Endpoint): Promise<number> {

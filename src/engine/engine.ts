@@ -65,6 +65,8 @@ export interface DeployRequest {
   readonly spec: ReleaseSpec;
   readonly author: string;
   readonly sourceRevision: string | null;
+  /** A rollout that is still open gives way instead of refusing this one with ROLLOUT_OPEN. */
+  readonly isSuperseding?: boolean;
 }
 
 /** A deploy or rollback that changed no release field makes no release: then `rollout` is null and `release` the active one. */

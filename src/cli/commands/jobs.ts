@@ -27,13 +27,9 @@ export const run: Command = {
       return 0;
     }
     const waitMs = readSeconds(textOf(options, 'wait') ?? '300') * 1000;
-    const end = performance.now() + waitMs;
-    let job = await client.submit(endpointId, { input }, { waitMs: bounded(waitMs) });
-    while (isLive(job.status) && performance.now() < end && !signal.aborted) {
-      output.talk(`  ${job.id} ${job.status}`);
-      job = await client.jobStatus(endpointId, job.id, bounded(end - performance.now()));
-    }
-    if (isLive(job.status)) {
+    const { sendAndWait, isLive, formatValue, formatFailure } = await import('../send-job.js');
+    const job = await sendAndWait(client, { endpointId, body: { input }, waitMs, signal }, output);
+    if (isLive(job)) {
       throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${waitMs / 1000} s`, {
         hint: `it goes on; see \`wherry jobs get ${job.id} -e ${endpointId}\` and \`wherry status\``,
       });
@@ -44,28 +40,10 @@ export const run: Command = {
   },
 };
 
-const isLive = (status: string) => status === 'IN_QUEUE' || status === 'IN_PROGRESS';
-const bounded = (ms: number) => Math.round(Math.min(90_000, Math.max(1_000, ms)));
-
 function readSeconds(text: string): number {
   const seconds = Number(text);
   if (Number.isFinite(seconds) && seconds >= 1) return seconds;
   throw new WherryError('USAGE', `--wait '${text}' is not a number of seconds`, { hint: 'use a number from 1 on' });
-}
-
-function formatValue(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
-}
-
-/** Errors of SDKs are JSON text with type, message and trace: the message first. */
-function formatFailure(error: unknown): string {
-  if (typeof error !== 'string') return JSON.stringify(error);
-  try {
-    const { error_type: type, error_message: message, error_traceback: trace } = JSON.parse(error) as Record<string, unknown>;
-    return message === undefined ? error : `${String(type)}: ${String(message)}\n${String(trace ?? '')}`;
-  } catch {
-    return error;
-  }
 }
 
 export const jobs: Command = {

@@ -102,11 +102,18 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
     '/endpoints/:id/releases',
     { schema: { summary: 'Deploy an image by digest', params, body: schema.NewRelease, response: { 201: schema.Deployed } } },
     async (request, reply) => {
-      const { reference, spec, sourceRevision = null } = request.body;
+      const { reference, spec, sourceRevision = null, supersede = false } = request.body;
       const { activeRelease } = await engine.getEndpoint(request.params.id);
       const before = (await engine.listReleases(request.params.id)).find(({ number }) => number === activeRelease)?.spec ?? DEFAULT_SPEC;
       const whole = { ...before, ...spec } as ReleaseSpec;
-      const result = await engine.deploy(request.params.id, { reference, spec: whole, sourceRevision, author: authorOf(request) });
+      const author = authorOf(request);
+      const result = await engine.deploy(request.params.id, {
+        reference,
+        spec: whole,
+        sourceRevision,
+        author,
+        isSuperseding: supersede,
+      });
       return reply.code(201).send(viewDeployed(result));
     },
   );
