@@ -27,6 +27,8 @@ export interface Speaker {
   take(options?: { readonly busy?: boolean }): Promise<{ readonly id: string; readonly input: unknown } | undefined>;
   takeBatch(size: number, options?: { readonly busy?: boolean }): Promise<readonly { readonly id: string; readonly input: unknown }[]>;
   done(jobId: string, body: unknown, isStream?: boolean): Promise<Answer>;
+  /** Posts a result and asks for the next job with it; resolves at the head of the answer, `next` with its body. */
+  doneAndNext(jobId: string, body: unknown): Promise<{ readonly status: number; next(): Promise<unknown>; leave(): void }>;
   stream(jobId: string, output: unknown, number?: number): Promise<Answer>;
   /** A chunk with its body as text. */
   chunk(jobId: string, body: string): Promise<Answer>;
@@ -97,6 +99,16 @@ function createSpeaker(env: Record<string, string>): Speaker {
       return ((await call(`${url}&batch_size=${size}&${flag(busy)}`)).json ?? []) as { id: string; input: unknown }[];
     },
     done: (jobId, body, isStream = false) => post(env['RUNPOD_WEBHOOK_POST_OUTPUT'], jobId, { body, isStream }),
+    doneAndNext: async (jobId, body) => {
+      const leaving = new AbortController();
+      const answer = await fetch(`${fill(env['RUNPOD_WEBHOOK_POST_OUTPUT'], jobId)}&isStream=false&next=1`, {
+        method: 'POST',
+        headers: { authorization: env['RUNPOD_AI_API_KEY'] ?? '' },
+        body: JSON.stringify(body),
+        signal: leaving.signal,
+      });
+      return { status: answer.status, next: () => answer.json(), leave: () => leaving.abort() };
+    },
     stream: (jobId, output, number) => {
       const template = env['RUNPOD_WEBHOOK_POST_STREAM'];
       const numbered = number === undefined ? template : `${template}&chunk=${number}`;

@@ -1,5 +1,6 @@
 import type { Job } from '../domain/job.js';
 import type { Rollout } from '../domain/release.js';
+import type { Worker } from '../domain/worker.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
 import type { Polls } from './polls.js';
@@ -49,8 +50,8 @@ export interface Fleet {
   drain(workerId: string, options: { readonly reason: string; readonly graceMs?: number }): Promise<void>;
   /** True while a stop is under way, and for a moment after one that failed. */
   isStopping(workerId: string): boolean;
-  /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. */
-  markReady(workerId: string): Promise<void>;
+  /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. Gives the worker as it is then. Throws WORKER_UNKNOWN. */
+  markReady(workerId: string): Promise<Worker>;
   /** The runtime says it is gone. `isLost`: with the machine, the supervisor or while no server was there, so that it says nothing about its release. */
   recordExit(
     workerId: string,

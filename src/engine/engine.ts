@@ -156,6 +156,16 @@ export interface TakenJob {
   readonly body: string;
 }
 
+export interface TakeOptions {
+  readonly limit: number;
+  /** The worker says it holds a job already. */
+  readonly isBusy: boolean;
+  /** Aborts when the worker's connection closes. */
+  readonly signal: AbortSignal;
+  /** Called when there is no job at once, each time before it waits. */
+  readonly onHold?: () => void;
+}
+
 /** The use-cases and the control loop. Every promise rejects with a WherryError only. */
 export interface Engine {
   /** Adopts what runs, begins the control loop. */
@@ -193,17 +203,14 @@ export interface Engine {
   /** That worker when the token is its own, of whatever endpoint; else undefined. */
   authenticateWorker(token: string, workerId: string): Promise<Worker | undefined>;
   /** Held up to 25 s; empty when there is no job. */
-  take(
-    workerId: string,
-    options: { readonly limit: number; readonly isBusy: boolean; readonly signal: AbortSignal },
-  ): Promise<readonly TakenJob[]>;
+  take(workerId: string, options: TakeOptions): Promise<readonly TakenJob[]>;
   /** Ids of jobs the worker should stop; held up to 25 s. */
   stops(workerId: string, signal: AbortSignal): Promise<readonly string[]>;
   ping(worker: Worker, report: PingReport): Promise<void>;
   /** A chunk of a job's stream. Late, foreign and repeated ones are ignored. */
   addChunk(post: ChunkPost): Promise<void>;
-  /** Settles, or records progress. Late and foreign posts are ignored. `rawOutput` is the text of `body.output` as it was sent. Durable once resolved. */
-  done(workerId: string, jobId: string, body: JobDoneBody, rawOutput?: string): Promise<void>;
+  /** Settles, or records progress. Late and foreign posts are ignored. `rawOutput` is the text of `body.output` as it was sent. Durable once resolved. True when it ended the job. */
+  done(workerId: string, jobId: string, body: JobDoneBody, rawOutput?: string): Promise<boolean>;
 
   /** Throws NAME_TAKEN, NAME_INVALID. */
   createEndpoint(request: { readonly id: string; readonly name?: string; readonly settings: EndpointSettings }): Promise<Endpoint>;

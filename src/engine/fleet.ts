@@ -133,21 +133,30 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     },
     isStopping: (workerId) => drains.has(workerId) || core.clock.now() < (retries.get(workerId) ?? 0),
     async markReady(workerId) {
-      const worker = await core.store.getWorker(workerId);
+      const worker = await requireWorker(core, workerId);
       const now = core.clock.now();
       core.seen.set(workerId, now);
       // A server that died between readiness and proof left a ready candidate.
-      if (worker?.isCandidate && worker.state === 'IDLE') return prove(core, worker);
-      if (worker?.state !== 'INITIALIZING') return;
-      const ready = await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
-      if (!ready) return;
-      await say(ready, `ready after ${now - ready.createdAt} ms`);
-      if (ready.isCandidate) await prove(core, ready);
-      else core.wake(ready.endpointId);
+      const isUnproven = worker.isCandidate && worker.state === 'IDLE';
+      if (worker.state !== 'INITIALIZING' && !isUnproven) return worker;
+      const ready = isUnproven
+        ? worker
+        : await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
+      if (ready && !isUnproven) await say(ready, `ready after ${now - ready.createdAt} ms`);
+      if (ready?.isCandidate) await prove(core, ready);
+      else if (ready) core.wake(ready.endpointId);
+      return requireWorker(core, workerId);
     },
     recordExit,
     recordSuccess: (endpointId) => backoff.reset(endpointId),
   };
+}
+
+/** Throws WORKER_UNKNOWN. */
+export async function requireWorker({ store }: Core, workerId: string): Promise<Worker> {
+  const worker = await store.getWorker(workerId);
+  if (worker) return worker;
+  throw new WherryError('WORKER_UNKNOWN', `there is no worker '${workerId}'`, { hint: '`wherry status` lists the workers' });
 }
 
 /** The candidate is ready: its release serves from now on; it stays only if there is work for it. */

@@ -15,10 +15,13 @@ export async function heldJobs({ store }: Core, worker: Worker): Promise<readonl
 
 /**
  * A worker that asks for work while it holds a job has lost that job's result (decision 15). A confirmed job fails: it ran.
- * One that was never seen at the worker goes back to the queue once; the worker, which may not have it twice, is replaced.
+ * One that was never seen at the worker goes back to the queue once; the worker, which may not have it twice, is replaced. False when
+ * nothing was lost.
  */
-export async function resolveLost(core: Core, worker: Worker): Promise<void> {
-  for (const job of await heldJobs(core, worker)) await loseJob(core, job);
+export async function resolveLost(core: Core, worker: Worker): Promise<boolean> {
+  const held = await heldJobs(core, worker);
+  for (const job of held) await loseJob(core, job);
+  return held.length > 0;
 }
 
 /**

@@ -13,22 +13,26 @@ export interface Report {
 
 /**
  * What a worker posts about a job (worker-protocol §6): progress, or its end. The token is (job, worker): a post for a job
- * that this worker does not hold any more is ignored, so that it may be repeated. Durable once resolved.
+ * that this worker does not hold any more is ignored, so that it may be repeated. Durable once resolved. True when it ended the job.
  */
-export async function done(core: Core, report: Report): Promise<void> {
+export async function done(core: Core, report: Report): Promise<boolean> {
   const { workerId, jobId, body } = report;
   // Before the result: a worker that is to be replaced gets no other job in between.
   if (body?.['stopPod'] === true) replace(core, workerId);
   const job = await core.store.getJob(jobId);
   if (job?.state !== 'IN_PROGRESS' || job.workerId !== workerId) {
     core.log.info({ workerId, jobId }, 'a late or foreign result was ignored');
-  } else if (body && 'status' in body && body['status'] === 'IN_PROGRESS') {
+    return false;
+  }
+  if (body && 'status' in body && body['status'] === 'IN_PROGRESS') {
     await core.store.report({ jobId, workerId, progress: outputOf(report) ?? 'null' });
     core.missedPings.delete(jobId);
-  } else await settle(core, job, report);
+    return false;
+  }
+  return settle(core, job, report);
 }
 
-async function settle(core: Core, job: Job, report: Report): Promise<void> {
+async function settle(core: Core, job: Job, report: Report): Promise<boolean> {
   const now = core.clock.now();
   const { workerId, jobId } = report;
   const until = await retainUntil(core, job);
@@ -40,10 +44,11 @@ async function settle(core: Core, job: Job, report: Report): Promise<void> {
     retainUntil: until,
     now,
   });
-  if (!settled) return;
+  if (!settled) return false;
   core.occupations.end(workerId, jobId, now);
   core.fleet.recordSuccess(job.endpointId);
   announceEnd(core, settled);
+  return true;
 }
 
 /** The table of worker-protocol §6.2. `{}` is success without output; a falsy error is none. */

@@ -1,10 +1,10 @@
 import { timingSafeEqual } from 'node:crypto';
-import { WherryError } from '../base/errors.js';
 import { hashSecret } from '../base/ids.js';
 import type { Job } from '../domain/job.js';
 import type { Worker } from '../domain/worker.js';
 import { type Core, HOLD_MS, LEASE_MS } from './core.js';
-import type { TakenJob } from './engine.js';
+import type { TakenJob, TakeOptions } from './engine.js';
+import { requireWorker } from './fleet.js';
 import { heldJobs, resolveLost } from './lost.js';
 import { confirmStops } from './stops.js';
 
@@ -15,27 +15,17 @@ export async function authenticateWorker({ store }: Core, token: string, workerI
   return timingSafeEqual(Buffer.from(worker.tokenHash, 'hex'), Buffer.from(hashSecret(token), 'hex')) ? worker : undefined;
 }
 
-export interface TakeOptions {
-  readonly limit: number;
-  /** The worker says it holds a job already. */
-  readonly isBusy: boolean;
-  /** Aborts when the worker's connection closes. */
-  readonly signal: AbortSignal;
-}
-
 /** Jobs for a worker that asks; held until there is one or the hold is over. Empty at once for a worker that drains. */
 export async function take(core: Core, workerId: string, options: TakeOptions): Promise<readonly TakenJob[]> {
   const end = core.clock.now() + HOLD_MS;
-  await core.fleet.markReady(workerId);
-  let worker = await requireWorker(core, workerId);
+  let worker = await core.fleet.markReady(workerId);
   if (options.isBusy) await confirmHeld(core, worker, end + LEASE_MS);
   else {
     confirmStops(core, workerId, 'none');
-    await resolveLost(core, worker);
+    if (await resolveLost(core, worker)) worker = await requireWorker(core, workerId);
   }
   let isAnnounced = false;
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
-    worker = await requireWorker(core, workerId);
     const { endpointId } = worker;
     const poll = core.polls.begin({ endpointId, workerId, timeoutMs: end - core.clock.now(), signal: options.signal });
     const jobs = canTake(worker) ? await claim(core, worker, { ...options, isAnnounced }) : undefined;
@@ -46,10 +36,12 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
       return jobs ?? [];
     }
     if (tried.size > 0) core.polls.wake(endpointId, tried);
+    options.onHold?.();
     const woken = await poll.woken;
     if (!woken) return [];
     tried = new Set([...woken, workerId]);
     isAnnounced = true;
+    worker = await requireWorker(core, workerId);
   }
 }
 
@@ -84,10 +76,4 @@ function formatTaken({ id, input, extras, executionTimeoutMs, batchId }: Job): s
   const more = extras !== null && extras !== '{}' ? `,${extras.slice(1, -1)}` : '';
   const batch = batchId === null ? '' : `,"batchId":${JSON.stringify(batchId)}`;
   return `{"id":${JSON.stringify(id)},"input":${input}${policy}${batch}${more}}`;
-}
-
-async function requireWorker({ store }: Core, workerId: string): Promise<Worker> {
-  const worker = await store.getWorker(workerId);
-  if (worker) return worker;
-  throw new WherryError('WORKER_UNKNOWN', `there is no worker '${workerId}'`, { hint: '`wherry status` lists the workers' });
 }

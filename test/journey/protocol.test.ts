@@ -107,6 +107,58 @@ describe('streams', () => {
   });
 });
 
+describe('a result that asks for the next job', () => {
+  it('brings it when one waits', async () => {
+    const [first, second] = [await run({ n: 1 }), await run({ n: 2 })];
+    expect(await take()).toBe(first);
+    const answer = await worker.doneAndNext(first, { output: 1 });
+    expect(answer.status).toBe(200);
+    expect(await answer.next()).toMatchObject({ id: second, input: { n: 2 } });
+    expect(await stage.status('spoken', second)).toMatchObject({ status: 'IN_PROGRESS', workerId: worker.id });
+    await worker.done(second, { output: 2 });
+  });
+
+  it('is acknowledged at once when none waits, and gets the one that comes', async () => {
+    const first = await run();
+    await take();
+    const answer = await worker.doneAndNext(first, { output: 1 });
+    expect(answer.status).toBe(200);
+    expect(await statusOf(first)).toBe('COMPLETED');
+    const second = await run({ n: 2 });
+    expect(await answer.next()).toMatchObject({ id: second });
+    await worker.done(second, { output: 2 });
+  });
+
+  it('gets none when it is posted again: the one of the lost answer may be on its way', async () => {
+    const [first, second] = [await run(), await run()];
+    await take();
+    await worker.done(first, { output: 1 });
+    expect(await (await worker.doneAndNext(first, { output: 1 })).next()).toEqual({});
+    expect(await statusOf(second)).toBe('IN_QUEUE');
+  });
+
+  it('leaves a job in the queue whose worker went away while it waited (row 41)', async () => {
+    const first = await run();
+    await take();
+    const answer = await worker.doneAndNext(first, { output: 1 });
+    answer.leave();
+    await until(async () => ((await call('health')).json as { workers: { idle: number } }).workers.idle === 1, 'an idle worker');
+    const second = await run();
+    expect(await take()).toBe(second);
+    await worker.done(second, { output: 2 });
+  });
+
+  it('is answered without a job by a draining worker', async () => {
+    const first = await run();
+    await take();
+    await stage.call('/api/v1/endpoints/spoken', { method: 'PATCH', body: { settings: { scale: { max: 0, min: 0 } } } });
+    const answer = await worker.doneAndNext(first, { output: 1 });
+    expect(await answer.next()).toEqual({});
+    await stage.call('/api/v1/endpoints/spoken', { method: 'PATCH', body: { settings: { scale: { max: 1, min: 1 } } } });
+    worker = await nextOf(worker);
+  });
+});
+
 describe('results', () => {
   it('shows progress while the job runs and ignores it afterwards (row 28)', async () => {
     const id = await run();

@@ -3,23 +3,30 @@ import * as http from 'node:http';
 
 /** Longer than workers live without a server: a result is not given up while anybody could still take it. */
 const POST_LIMIT_MS = 300_000;
+/** Longer than the server holds an answer that brings the next job. */
+const POST_TRY_MS = 60_000;
 
-/** `call(method, url, …)` resolves with status and text; status 0 when nothing answered. `onRequest` gets what can be destroyed. */
+/**
+ * `call(method, url, …)` resolves with status and text; status 0 when nothing answered. `onRequest` gets what can be destroyed. With
+ * `isHeadEnough` an answer that breaks off keeps its status, without a text.
+ */
 export async function createCaller(key, isSecure) {
   const { Agent, request } = isSecure ? await import('node:https') : http;
   const agent = new Agent({ keepAlive: true });
-  return (method, url, { body, limitMs, onRequest }) =>
+  return (method, url, { body, limitMs, onRequest, onHead, isHeadEnough = false }) =>
     new Promise((resolve) => {
       const { protocol, hostname, port, path } = place(url);
       const headers = { authorization: key, 'content-type': 'application/json' };
       if (body !== undefined) headers['content-length'] = Buffer.byteLength(body);
       const failed = () => resolve({ status: 0, text: '' });
       const outgoing = request({ protocol, hostname, port, path, method, headers, agent, timeout: limitMs }, (answer) => {
+        onHead?.(answer.statusCode);
         const parts = [];
+        const broken = () => (isHeadEnough ? resolve({ status: answer.statusCode, text: '' }) : failed());
         answer.on('data', (part) => parts.push(part));
         answer.on('end', () => resolve({ status: answer.statusCode, text: Buffer.concat(parts).toString() }));
-        answer.on('error', failed);
-        answer.on('aborted', failed);
+        answer.on('error', broken);
+        answer.on('aborted', broken);
       });
       onRequest?.(outgoing);
       outgoing.on('timeout', () => outgoing.destroy());
@@ -43,13 +50,16 @@ function place(url) {
   return { ...known, path: url.slice(slash) };
 }
 
-/** The server's status, or 0 when it stayed away: (job, worker) makes a repeated post harmless, so a restarting server loses no result. */
-export async function postUntilTaken(call, url, body) {
+/**
+ * The server's answer, or status 0 when it stayed away: (job, worker) makes a repeated post harmless, so a restarting server loses no
+ * result. `url()` is asked anew for each try; the text may be missing. `more` is what each call gets besides.
+ */
+export async function postUntilTaken(call, url, body, more = {}) {
   const end = Date.now() + POST_LIMIT_MS;
   for (let waitMs = 50; ; waitMs = Math.min(2_000, waitMs * 2)) {
-    const { status } = await call('POST', url, { body, limitMs: 30_000 });
-    if (status >= 200 && status < 500) return status;
-    if (Date.now() > end) return 0;
+    const answer = await call('POST', url(), { body, limitMs: POST_TRY_MS, isHeadEnough: true, ...more });
+    if (answer.status >= 200 && answer.status < 500) return answer;
+    if (Date.now() > end) return { status: 0, text: '' };
     await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
 }

@@ -63,7 +63,7 @@ async function serve(config, env) {
   const worker = env.RUNPOD_POD_ID ?? '';
   const fill = (template, job) => (template ?? '').replaceAll('$RUNPOD_POD_ID', worker).replaceAll('$ID', job);
   const call = await createCaller(env.RUNPOD_AI_API_KEY ?? '', env.RUNPOD_WEBHOOK_GET_JOB.startsWith('https:'));
-  const state = { isStopping: false, jobs: [], poll: undefined, stops: undefined };
+  const state = { isStopping: false, jobs: [], given: [], poll: undefined, stops: undefined };
   const urls = {
     take: env.RUNPOD_WEBHOOK_GET_JOB.replaceAll('$ID', worker),
     done: (job) => `${fill(env.RUNPOD_WEBHOOK_POST_OUTPUT, job)}&isStream=${config.isStream}`,
@@ -114,11 +114,14 @@ async function takeJobs({ call, urls, state, config, onAnswer }) {
   let limit = 1;
   let lastAnswerAt = Date.now();
   let failures = 0;
-  while (!state.isStopping) {
+  for (;;) {
+    for (const job of state.given.splice(0)) serveJob(job, { call, urls, state, config });
+    if (state.isStopping) return;
     limit = readLimit(config.modifier, limit);
     const need = limit - state.jobs.length;
     if (need <= 0) {
       await Promise.race(state.jobs.map(({ done }) => done));
+      lastAnswerAt = Date.now();
       continue;
     }
     const answer = await call('GET', pollUrl(urls.take, need, state), { limitMs: POLL_LIMIT_MS, onRequest: (poll) => (state.poll = poll) });
@@ -168,11 +171,31 @@ function serveJob(job, desk) {
         state.isStopping = true;
         state.poll?.destroy();
       }
-      if (!(await postUntilTaken(call, urls.done(job.id), sealed))) log('ERROR', 'a result could not be delivered; giving it up');
+      await deliver(held, sealed, desk);
     }
     shared.progress.delete(job.id);
     state.jobs = state.jobs.filter((other) => other !== held);
   })();
+}
+
+/**
+ * Posts a result. A worker that serves one job at a time asks for the next one with it, which spares a request: the head of the answer
+ * says that the result is taken, its body, when there is one, is the next job (ADR 11; another server answers something that is no job).
+ */
+async function deliver(held, body, { call, urls, state, config }) {
+  const asksNext = () => !state.isStopping && !config.modifier;
+  const url = () => urls.done(held.id) + (asksNext() ? '&next=1' : '');
+  const { status, text } = await postUntilTaken(call, url, body, {
+    onRequest: (request) => {
+      if (asksNext()) state.poll = request;
+    },
+    onHead: (head) => {
+      // Pings name what runs: what is left is the wait for the next job.
+      if (head === 200) state.jobs = state.jobs.filter((other) => other !== held);
+    },
+  });
+  if (status === 0) log('ERROR', 'a result could not be delivered; giving it up');
+  else if (text.includes('"input"')) state.given.push(...parseJobs(text));
 }
 
 /**
@@ -214,7 +237,8 @@ function runJob(job, { call, urls, config: { handler, isStream, aggregate }, con
   let sent = 0;
   const send = async (body) => {
     // Its number lets a chunk whose answer was lost be posted again without being there twice.
-    const status = await postUntilTaken(call, `${urls.stream(job.id)}&chunk=${++sent}`, body);
+    const url = `${urls.stream(job.id)}&chunk=${++sent}`;
+    const { status } = await postUntilTaken(call, () => url, body);
     // A chunk that is not taken ends the stream: it would have a gap.
     if (status < 200 || status >= 300) throw new Error(`the server did not take a chunk (${status || 'no answer'})`);
   };

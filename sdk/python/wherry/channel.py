@@ -5,6 +5,8 @@ import time
 
 # Longer than workers live without a server: a result is not given up while anybody could still take it.
 POST_LIMIT_S = 300
+# Longer than the server holds an answer that brings the next job.
+POST_TRY_S = 60
 # A connection that another thread closed shows as one of the middle two.
 _FAILURES = (OSError, ValueError, AttributeError, http.client.HTTPException)
 
@@ -74,16 +76,43 @@ def path_of(url):
 
 def post(channel, path, body):
     """The server's status, or 0 when it stayed away: (job, worker) makes a repeated post harmless, so a restarting server loses no result."""
+    response = post_head(channel, lambda: path, body)
+    if response is None:
+        return 0
+    try:
+        response.read()
+    except _FAILURES:
+        channel.close()
+    return response.status
+
+
+def post_head(channel, path, body):
+    """The answer with its head read, which says that the post is taken; its body is the caller's to read. None as `post` gives 0.
+
+    `path()` is asked anew for each try.
+    """
     end = time.monotonic() + POST_LIMIT_S
     wait = 0.05
     while True:
-        status, _ = channel.ask("POST", path, 30, body)
-        if 200 <= status < 500:
-            return status
+        response = _try_post(channel, path(), body)
+        if response is not None and 200 <= response.status < 500:
+            return response
         if time.monotonic() > end:
-            return 0
+            return None
         time.sleep(wait)
         wait = min(2, wait * 2)
+
+
+def _try_post(channel, path, body):
+    try:
+        channel.send("POST", path, POST_TRY_S, body)
+        response = channel.connection.getresponse()
+        if response.status >= 500:
+            response.read()
+        return response
+    except _FAILURES:
+        channel.close()
+        return None
 
 
 def post_chunk(channel, path):

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from wherry.channel import Channel, path_of, post, post_chunk
+from wherry.channel import Channel, path_of, post, post_chunk, post_head
 from wherry.results import ASYNC_GENERATOR, COROUTINE, GENERATOR, flags_of, run_generator, run_handler
 
 POLL_LIMIT_S = 90
@@ -112,12 +112,16 @@ class Worker:
         return path_of(self.stream_url.replace("$ID", job_id)) + "&isStream=false"
 
     def finish(self, channel, job_id, body, is_stream=False):
-        """Posts the end of a job; progress that still waits is dropped, what is on its way comes first."""
+        """Posts the end of a job."""
+        self.end(job_id)
+        if not post(channel, self.done_path(job_id, is_stream), body):
+            log("ERROR", "a result could not be delivered; giving it up")
+
+    def end(self, job_id):
+        """Progress that still waits is dropped, what is on its way comes first."""
         _state["ended"].add(job_id)
         if _state["progress"] is not None:
             _state["progress"].settle(job_id)
-        if not post(channel, self.done_path(job_id, is_stream), body):
-            log("ERROR", "a result could not be delivered; giving it up")
 
     def forget(self, job_id):
         """The job is no longer held: called when it is off the list of the pings."""
@@ -135,20 +139,39 @@ def _serve_one_by_one(worker):
     is_generator = bool(flags_of(worker.handler) & GENERATOR)
     pings = False
     patience = Patience()
-    while not _state["stopping"]:
-        status, text = _poll(channel, start_pings=None if pings else lambda: start_pings(worker))
-        pings = True
-        if not _state["stopping"]:
-            patience.heard(status)
-        jobs = parse_jobs(text) if status == 200 else []
+    jobs = []
+    while jobs or not _state["stopping"]:
+        if not jobs:
+            status, text = _poll(channel, start_pings=None if pings else lambda: start_pings(worker))
+            pings = True
+            if not _state["stopping"]:
+                patience.heard(status)
+            jobs = parse_jobs(text) if status == 200 else []
         for job in jobs[:1]:
             _state["jobs"] = (job["id"],)
             body, last = _run(worker, channel, job, is_generator)
-            worker.finish(channel, job["id"], body, is_generator)
+            worker.end(job["id"])
+            path = worker.done_path(job["id"], is_generator)
+            text = _deliver(channel, path, body, last)
+            patience.heard(200)
             _state["jobs"] = ()
             _state["ended"].clear()
             if last:
                 return
+            jobs = parse_jobs(text) if b'"input"' in text else []
+
+
+def _deliver(channel, path, body, last):
+    """Posts a result and asks for the next job with it, which spares a request (ADR 11); gives what came after the answer's head.
+
+    The head says that the result is taken. From then on there is only a wait, which a signal may end.
+    """
+    response = post_head(channel, lambda: path if last or _state["stopping"] else path + "&next=1", body)
+    if response is None:
+        log("ERROR", "a result could not be delivered; giving it up")
+        return b""
+    _state["jobs"] = ()
+    return _wait(channel, response.read)
 
 
 def _run(worker, channel, job, is_generator):
@@ -159,22 +182,28 @@ def _run(worker, channel, job, is_generator):
 
 
 def _poll(channel, start_pings):
-    _state["polling"] = True
-    try:
-        if _state["stopping"]:
-            return 0, b""
+    def ask():
         channel.send("GET", channel.path + "&job_in_progress=0", POLL_LIMIT_S)
         if start_pings:
             start_pings()
         return channel.receive()
-    except _Stop:
-        channel.close()
-        return 0, b""
+
+    return _wait(channel, ask) or (0, b"")
+
+
+def _wait(channel, work):
+    """What `work` gives; empty when a signal or a failure ended it."""
+    _state["polling"] = True
+    try:
+        # A signal that came before would not end what begins now.
+        if not _state["stopping"]:
+            return work()
     except Exception:
-        channel.close()
-        return 0, b""
+        pass
     finally:
         _state["polling"] = False
+    channel.close()
+    return b""
 
 
 class Patience:

@@ -93,12 +93,26 @@ async function stops(engine: Engine, exchange: Exchange, { workerId }: WorkerPat
 async function done(engine: Engine, exchange: Exchange, { endpointId, workerId, jobId }: WorkerPath): Promise<void> {
   const limit = await resultLimit(engine, endpointId);
   const text = await readBody(exchange, limit);
-  if (text === undefined) await engine.done(workerId, jobId, { error: `the result is larger than ${limit} bytes` });
-  else {
-    const body = sliceMembers(text);
-    await engine.done(workerId, jobId, body?.parsed, body?.raw.get('output'));
-  }
-  sendJson(exchange, 200, '{}');
+  const body = text === undefined ? undefined : sliceMembers(text);
+  const isEnd = await (text === undefined
+    ? engine.done(workerId, jobId, { error: `the result is larger than ${limit} bytes` })
+    : engine.done(workerId, jobId, body?.parsed, body?.raw.get('output')));
+  // A post that is repeated gets no job: the one its lost answer brought may be on its way.
+  if (isEnd && exchange.query.get('next') === '1') await sendNext(engine, exchange, workerId);
+  else sendJson(exchange, 200, '{}');
+}
+
+/** The worker's next job as the answer to its result (ADR 11). When there is none yet, the head of the answer says that the result is safe. */
+async function sendNext(engine: Engine, exchange: Exchange, workerId: string): Promise<void> {
+  const { response, signal } = exchange;
+  const onHold = () => {
+    if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
+  };
+  // What goes wrong here, the worker meets again at its next poll: its result is safe.
+  const [job] = await engine.take(workerId, { limit: 1, isBusy: false, signal, onHold }).catch(() => []);
+  const text = job?.body ?? '{}';
+  if (response.headersSent) response.end(text);
+  else sendJson(exchange, 200, text);
 }
 
 /** A chunk that cannot be kept is not the worker's to try again: it goes on, and the job fails. */

@@ -154,12 +154,18 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
       return row && readJob(row);
     },
 
-    listJobs: async ({ endpointId, states, workerId, batchId, untriedBy, limit }: JobFilter) => {
+    listJobs: async (filter: JobFilter) => {
+      const { endpointId, states, workerId, batchId, untriedBy, limit } = filter;
       const wanted = states ? JSON.stringify(states) : null;
-      return sql.listJobs.all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, untriedBy ?? null).map(readJobFacts);
+      return sql[listFor(filter)].all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, untriedBy ?? null).map(readJobFacts);
     },
 
-    listOverdue: async (now, limit) => sql.overdue.all(now, now, now, limit).map(readJobFacts),
+    listOverdue: async (now, limit) => {
+      const running = sql.overdue.all(now, now, limit);
+      const seen = new Set(running.map(({ id }) => id));
+      const expired = sql.expired.all(now, limit).filter(({ id }) => !seen.has(id));
+      return [...running, ...expired].slice(0, limit).map(readJobFacts);
+    },
 
     shortenRetention: (jobId, retainUntil) =>
       commits.write(() => {
@@ -189,6 +195,18 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     },
   };
 }
+
+/** The list whose index fits the filter: any other would walk through all the jobs that ever ended. */
+function listFor({ batchId, workerId, states }: JobFilter): 'listHeld' | 'listBatch' | 'listJobs' {
+  if (workerId !== undefined && states?.length === 1 && states[0] === 'IN_PROGRESS') return 'listHeld';
+  return batchId === undefined ? 'listJobs' : 'listBatch';
+}
+
+/** Newest first; `condition` is what the index wants to see written out. */
+const listBy = (index: string, condition = 'TRUE') =>
+  `SELECT ${JOB_FACTS} FROM job INDEXED BY ${index} WHERE endpoint_id = ?1 AND is_tombstone = 0 AND ${condition} AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5)
+  AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id AND worker_id = ?6)) ORDER BY seq DESC LIMIT ?4`;
 
 /** The first in line of a priority; the limit inside keeps it one step in the index. */
 const oldest = (priority: number) =>
@@ -239,13 +257,15 @@ function prepare(db: Database) {
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
-    listJobs:
-      db.prepare(`SELECT ${JOB_FACTS} FROM job WHERE endpoint_id = ?1 AND is_tombstone = 0 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
-      AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5)
-      AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id AND worker_id = ?6)) ORDER BY seq DESC LIMIT ?4`),
-    overdue:
-      db.prepare(`SELECT ${JOB_FACTS} FROM job WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?))
-      UNION SELECT ${JOB_FACTS} FROM job WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ? LIMIT ?`),
+    listJobs: db.prepare(listBy('job_endpoint')),
+    listBatch: db.prepare(listBy('job_batch', 'batch_id = ?5')),
+    listHeld: db.prepare(listBy('job_live', "state = 'IN_PROGRESS' AND worker_id = ?3")),
+    overdue: db.prepare(
+      `SELECT ${JOB_FACTS} FROM job INDEXED BY job_live WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?)) LIMIT ?`,
+    ),
+    expired: db.prepare(
+      `SELECT ${JOB_FACTS} FROM job INDEXED BY job_expiry WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') AND expires_at < ? LIMIT ?`,
+    ),
     shorten: db.prepare('UPDATE job SET retain_until = min(retain_until, ?) WHERE id = ? AND retain_until IS NOT NULL'),
     bury: db.prepare(`UPDATE job SET is_tombstone = 1, input = 'null', extras = NULL, output = NULL, error = NULL, webhook = NULL, idempotency_key = NULL, ${NO_STREAM}
       WHERE retain_until < ? AND is_tombstone = 0 RETURNING id`),
@@ -256,7 +276,7 @@ function prepare(db: Database) {
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE') AS in_queue,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority < 2) AS queued_normal,
       (SELECT min(at) FROM (${oldest(0)} UNION ALL ${oldest(1)})) AS oldest,
-      (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_PROGRESS') AS in_progress
+      (SELECT count(*) FROM job INDEXED BY job_live WHERE endpoint_id = ?1 AND state = 'IN_PROGRESS') AS in_progress
       FROM endpoint WHERE id = ?1`),
   };
 }
