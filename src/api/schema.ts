@@ -36,6 +36,7 @@ const LIMITS = {
   runsyncBytes: Type.Optional(bytes('largest body of /runsync and /openai')),
   resultBytes: Type.Optional(bytes('largest result and chunk of a worker')),
   timeoutState: Type.Optional(oneOf(['TIMED_OUT', 'FAILED'])),
+  lowPriorityWaitMs: Type.Optional(ms('after so long in the queue a low-priority job counts as a normal one; 0 is never')),
   queueJobs: Type.Optional(Type.Integer({ minimum: 0, description: 'most waiting jobs; 0 is no limit' })),
 };
 

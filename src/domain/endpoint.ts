@@ -32,6 +32,8 @@ export interface EndpointSettings {
     readonly resultBytes?: number;
     /** What a job over its execution time becomes; absent: TIMED_OUT. Some clients know no end but COMPLETED and FAILED. */
     readonly timeoutState?: 'TIMED_OUT' | 'FAILED';
+    /** A low-priority job that waited so long counts as a normal one; absent or 0: never. */
+    readonly lowPriorityWaitMs?: number;
   };
 }
 

@@ -18,6 +18,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
   let sweptAt = 0;
   const tick = () => {
     running ??= reap(core())
+      .then(() => promoteStarved(core()))
       .then(() => sweep())
       .catch((cause: unknown) => core().log.error({ err: cause }, 'overdue jobs could not be ended'))
       .finally(() => {
@@ -45,6 +46,14 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
       await running;
     },
   };
+}
+
+/** Low-priority jobs run after all others, but not later than their endpoint allows (decision 19). */
+async function promoteStarved(core: Core): Promise<void> {
+  for (const { id, settings } of await core.store.listEndpoints()) {
+    const { lowPriorityWaitMs = 0 } = settings.limits;
+    if (lowPriorityWaitMs > 0 && (await core.store.promote(id, core.clock.now() - lowPriorityWaitMs)) > 0) core.wake(id);
+  }
 }
 
 /** One page at a time; the next one at once, unless this one could not be worked off. */

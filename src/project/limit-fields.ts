@@ -98,6 +98,14 @@ export const LIMIT_FIELDS: readonly Field[] = [
     rules: { enum: ['TIMED_OUT', 'FAILED'] },
   },
   {
+    path: 'limits.lowPriorityWait',
+    type: 'duration',
+    default: '0s',
+    goesTo: 'endpoint',
+    description: 'After so long in the queue a low-priority job counts as a normal one; 0s is never.',
+    example: '10m',
+  },
+  {
     path: 'limits.init',
     type: 'duration',
     default: formatDuration(DEFAULT_SPEC.initTimeoutMs),

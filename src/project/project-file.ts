@@ -40,6 +40,7 @@ export interface ProjectFile {
     readonly runsyncSize?: string;
     readonly resultSize?: string;
     readonly timeoutState?: 'TIMED_OUT' | 'FAILED';
+    readonly lowPriorityWait?: string;
     readonly init?: string;
   };
   readonly tests?: string | readonly object[];

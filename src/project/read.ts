@@ -97,6 +97,7 @@ function settingsOf({ scale = {}, limits = {} }: ProjectFile): EndpointSettings 
       ...(limits.runsyncSize !== undefined && { runsyncBytes: parseSize(limits.runsyncSize) }),
       ...(limits.resultSize !== undefined && { resultBytes: parseSize(limits.resultSize) }),
       ...(limits.timeoutState !== undefined && { timeoutState: limits.timeoutState }),
+      ...(limits.lowPriorityWait !== undefined && { lowPriorityWaitMs: parseDuration(limits.lowPriorityWait) }),
     },
   };
 }

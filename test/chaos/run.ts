@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { createWriteStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createWriteStream, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { openStage, type Stage } from '../stage.js';
+import { openStage, type Stage, until } from '../stage.js';
 import { strike, workerProcesses } from './blows.js';
 import { check } from './checker.js';
 import { ask, type Crowd, submitAtRate, tallyOf } from './clients.js';
@@ -215,6 +215,19 @@ function readExecutions(notesDir: string): Observation[] {
   );
 }
 
+/** Uploads of killed pushes may be resumed for a day. That day passes here; what the next server then leaves is left behind for good. */
+async function letUploadsExpire(stage: Stage): Promise<void> {
+  const dir = join(stage.dataDir, 'registry/uploads');
+  const names = readdirSync(dir);
+  if (names.length === 0) return;
+  const past = new Date(Date.now() - 2 * 86_400_000);
+  for (const name of names) utimesSync(join(dir, name), past, past);
+  await stage.restart();
+  await until(() => readdirSync(dir).length === 0, 'expired uploads to be removed').catch(() => {});
+  process.kill(stage.pid, 'SIGTERM');
+  await stage.died();
+}
+
 async function takeSnapshot(run: Run, known: Pick<Snapshot, 'leaks' | 'settledAfterMs'>): Promise<Snapshot> {
   const { stage, history, notesDir } = run;
   const jobs = new Map<string, string>();
@@ -243,6 +256,7 @@ async function takeSnapshot(run: Run, known: Pick<Snapshot, 'leaks' | 'settledAf
       allowed: /^$/,
     })),
   ].filter(({ value }) => value !== '');
+  await letUploadsExpire(stage);
   const leftovers = await findLeftovers(stage, LEAVE_MS);
   return {
     ...rest,

@@ -97,6 +97,17 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect((await store.getWorker('w1'))?.state).toBe('RUNNING');
     });
 
+    it('makes low-priority jobs normal that waited too long, and then in their old order', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.enqueue(jobOf('starved', { priority: 'low' }), NOW);
+      await store.enqueue(jobOf('normal'), NOW + 1);
+      await store.enqueue(jobOf('patient', { priority: 'low' }), NOW + 2);
+      expect(await store.promote('e1', NOW - 1)).toBe(0);
+      expect(await store.promote('e1', NOW + 1)).toBe(1);
+      expect(await store.promote('e1', NOW + 1)).toBe(0);
+      expect((await store.claim(claimOf('w1', 5))).map(({ id }) => id)).toEqual(['starved', 'normal', 'patient']);
+    });
+
     it('returns nothing when nothing is queued or the worker drains', async () => {
       await store.addWorker(workerOf('w1'));
       expect(await store.claim(claimOf('w1'))).toEqual([]);

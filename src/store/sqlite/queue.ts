@@ -15,6 +15,7 @@ type QueueVerbs = Pick<
   | 'end'
   | 'requeue'
   | 'purge'
+  | 'promote'
   | 'getJob'
   | 'listJobs'
   | 'listOverdue'
@@ -30,6 +31,7 @@ const WORKER_RETENTION_MS = 7 * 86_400_000;
 
 /** Chunks belong to one try of a job. */
 const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0, stream_posts = 0';
+const STARVED = `endpoint_id = ? AND state = 'IN_QUEUE' AND priority = ${JOB_PRIORITIES.indexOf('low')} AND queued_at <= ?`;
 const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?, retain_until = ?, lease_until = NULL`;
 
 /** The queue verbs on SQLite: hand-written, prepared once. */
@@ -149,6 +151,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         { isDurable: true },
       ),
 
+    // Looks first: nearly always there is nothing to write.
+    promote: async (endpointId, queuedUntil) =>
+      sql.hasStarved.get(endpointId, queuedUntil) ? commits.write(() => sql.promote.run(endpointId, queuedUntil).changes) : 0,
+
     getJob: async (id) => {
       const row = sql.getJob.get(id);
       return row && readJob(row);
@@ -253,6 +259,8 @@ function prepare(db: Database) {
     purge: db.prepare(
       `UPDATE job SET state = 'CANCELLED', finished_at = ?, retain_until = ? WHERE endpoint_id = ? AND state = 'IN_QUEUE' RETURNING id, webhook`,
     ),
+    hasStarved: db.prepare(`SELECT 1 FROM job INDEXED BY job_queue WHERE ${STARVED} LIMIT 1`),
+    promote: db.prepare(`UPDATE job SET priority = ${JOB_PRIORITIES.indexOf('normal')} WHERE ${STARVED}`),
     countCompleted: db.prepare('UPDATE endpoint SET completed = completed + 1 WHERE id = ?'),
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
