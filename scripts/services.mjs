@@ -8,6 +8,7 @@ const SERVICES = [
   { name: 'pip3', packages: ['python3-pip', 'python3-wheel'] },
   { name: 'git', packages: ['git'] },
   { name: 'curl', packages: ['curl'] },
+  { name: 'faketime', packages: ['faketime'] },
 ];
 /** What only benchmarks need. */
 const BENCH_SERVICES = [{ name: 'redis-server', packages: ['redis-server'] }];
