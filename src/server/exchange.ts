@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { WherryError } from '../base/errors.js';
+import { limitReader } from './stall.js';
 
 /** One request and its answer, with the URL taken apart once. */
 export interface Exchange {
@@ -13,6 +14,8 @@ export interface Exchange {
   readonly signal: AbortSignal;
 }
 
+/** A client that reads nothing of its answer for so long is gone. */
+const READER_IDLE_MS = 60_000;
 const NO_QUERY = new URLSearchParams();
 
 export function openExchange(request: IncomingMessage, response: ServerResponse): Exchange {
@@ -71,6 +74,7 @@ export function sendJson({ response }: Exchange, status: number, text: string, h
   if (response.headersSent) return;
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...headers });
   response.end(text);
+  limitReader(response, READER_IDLE_MS);
 }
 
 /** An answer without a body. */

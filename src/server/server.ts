@@ -40,8 +40,10 @@ export interface Server {
 
 /** Above the 15 s after which aiohttp drops an idle connection: the server must not be the first. */
 const KEEP_ALIVE_MS = 60_000;
-/** Longest pause within a body. */
-const BODY_IDLE_MS = 60_000;
+/** Bodies that come slower are cut. */
+const BODY_PACE = { idleMs: 60_000, leastBytes: 4_096 };
+/** A head has to be there in time, and is looked for so often. */
+const TIMES = { keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: 30_000, connectionsCheckingInterval: 5_000 };
 const VERBS: ReadonlySet<string> = new Set(JOB_VERBS);
 /** What brings work: refused once the server stops. */
 const SUBMISSIONS: ReadonlySet<string> = new Set(['run', 'runsync', 'retry', 'batch', 'openai']);
@@ -55,8 +57,8 @@ export function createServer(options: ServerOptions): Server {
   /** Job requests that are not answered yet. */
   const open = new Set<Promise<void>>();
   const rates = createRates(options.clock);
-  const http = createHttpServer({ keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
-    limitStall(request, response, BODY_IDLE_MS);
+  const http = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
+    limitStall(request, response, BODY_PACE);
     const exchange = openExchange(request, response);
     if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, { stopping: stopping.signal, open, rates });
     else if (api) api.serve(request, response);

@@ -61,6 +61,33 @@ describe('a worker that is killed', () => {
     expect(await counts('dies')).toMatchObject({ completed: 1, failed: 0, retried: 1, inQueue: 0, inProgress: 0 });
   });
 
+  it('during its stream begins the stream anew: what came is a part from the beginning, then the whole of the other run (A3)', async () => {
+    stage = await openStage();
+    const code = `
+import { existsSync, writeFileSync } from 'node:fs';
+export async function* handler({ input: { flag } }) {
+  const run = existsSync(flag) ? 'second' : 'first';
+  for (let n = 0; n < 8; n++) {
+    yield run + ' ' + n;
+    if (run === 'first' && n === 4) { writeFileSync(flag, ''); process.kill(process.pid, 'SIGKILL'); }
+  }
+}
+`;
+    await stage.cli('deploy', stage.project('streams', nodeProject('streams', code, 'scale: { max: 1, idle: 3s }\n')));
+    const { id } = await stage.submit('streams', { flag: join(stage.dir, 'flag') });
+    const read: unknown[] = [];
+    for (let status = ''; status !== 'COMPLETED'; ) {
+      const part = (await stage.call(`/v2/streams/stream/${id}`)).json as { status: string; stream: { output: unknown }[] };
+      read.push(...part.stream.map(({ output }) => output));
+      status = part.status;
+      expect(status).not.toBe('FAILED');
+    }
+    const first = read.filter((chunk) => String(chunk).startsWith('first'));
+    const runOf = (name: string, length: number) => Array.from({ length }, (_, n) => `${name} ${n}`);
+    expect(read).toEqual([...runOf('first', first.length), ...runOf('second', 8)]);
+    expect(first.length).toBeLessThanOrEqual(5);
+  });
+
   it('before it takes a job leaves the job to another one (A3)', async () => {
     const file = await open('untaken');
     const first = await stage.runsync('untaken', { file });
