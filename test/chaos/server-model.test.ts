@@ -156,14 +156,15 @@ const addChunk: Operation = async () => {
   const found = someHeld();
   if (!found) return;
   const { job, speaker } = found;
-  const post = random() < 0.2 ? Math.max(1, job.posts) : job.posts + 1;
+  const post = random() < 0.3 ? Math.max(1, job.posts) : job.posts + 1;
   const output = pick(VALUES);
   model.addChunk(job, { workerId: speaker.id, post, output });
   expect((await speaker.stream(job.id, output, post)).status).toBe(200);
 };
 
 const readStream: Operation = async () => {
-  const job = someJob();
+  const unread = model.jobs.filter(({ chunks, delivered }) => delivered < chunks.length);
+  const job = unread.length > 0 && random() < 0.7 ? pick(unread) : someJob();
   if (!job || !model.hasNews(job)) return;
   const { json } = await call(`stream/${job.id}?wait=1000`);
   const { status, stream } = json as { status: string; stream: { output: unknown }[] };
@@ -182,15 +183,15 @@ const health: Operation = async () => {
 
 /** Each as often as its number says. */
 const OPERATIONS: readonly (readonly [number, Operation])[] = [
-  [25, submit],
+  [15, submit],
   [10, readStatus],
   [5, cancel],
   [5, retry],
   [1, purge],
   [25, take],
   [25, post],
-  [10, addChunk],
-  [8, readStream],
+  [25, addChunk],
+  [15, readStream],
   [2, list],
   [5, health],
 ];
