@@ -213,7 +213,7 @@ async function startWorker(core: Core, { worker, release, token }: { worker: Wor
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...spec.env, ...protocolEnv(core.workerUrl(), worker, token) },
+    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(core.workerUrl(), worker, token) },
     args: spec.args,
     resources: {
       ...(spec.resources.cpu !== undefined && { cpu: spec.resources.cpu }),
@@ -227,6 +227,9 @@ async function startWorker(core: Core, { worker, release, token }: { worker: Wor
   await core.runtime.stopWorker(worker.id, 0);
   return false;
 }
+
+/** The SDK's own checks want four GB of memory and the internet; a release may ask for them (worker-protocol §9.3). */
+const SDK_DEFAULTS = { RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: 'true' };
 
 /** worker-protocol §1.1 and §1.3: placeholders stay literal, each URL has a query already; users cannot override these. */
 export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' | 'endpointId'>, token: string): Record<string, string> {
@@ -242,7 +245,6 @@ export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' |
     RUNPOD_ENDPOINT_ID: endpointId,
     RUNPOD_POD_HOSTNAME: id,
     RUNPOD_GPU_COUNT: '0',
-    RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: 'true',
   };
 }
 

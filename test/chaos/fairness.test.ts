@@ -87,21 +87,21 @@ describe('tenants of one server', () => {
 });
 
 describe('a burst at zero workers', () => {
-  it('is held up to the limit and refused above it with Retry-After; no worker gets two jobs at once (E6)', async () => {
+  it('is held up to 500 jobs a worker and refused above that with Retry-After; no worker gets two jobs at once (row 62, E6)', async () => {
     stage = await openStage();
     await stage.cli(
       'deploy',
-      stage.project('burst', nodeProject('burst', COUNTING, 'scale: { max: 2, type: requestCount, value: 1, idle: 1s }\n')),
+      stage.project('burst', nodeProject('burst', COUNTING, 'scale: { max: 1, idle: 1s }\n')),
     );
     await until(async () => (await workersOf('burst')).length === 0, 'no worker');
-    await patch('burst', { limits: { queueJobs: 600 } });
     const answers = await Promise.all(
       Array.from({ length: 1_000 }, () => stage.call('/v2/burst/run', { method: 'POST', body: { input: {} } })),
     );
     const held = answers.filter(({ status }) => status === 200);
     const refused = answers.filter(({ status }) => status === 429);
     expect(held.length + refused.length).toBe(1_000);
-    expect(held.length).toBeGreaterThanOrEqual(600);
+    // Those that ran meanwhile made room for others.
+    expect(held.length).toBeGreaterThanOrEqual(500);
     expect(refused.length).toBeGreaterThan(0);
     for (const { headers } of refused) expect(headers.get('retry-after')).toMatch(/^\d+$/);
     await until(
@@ -111,7 +111,7 @@ describe('a burst at zero workers', () => {
     const ends = await Promise.all(held.map(({ json }) => stage.finished('burst', (json as { id: string }).id)));
     const outputs = ends.map(({ status, output }) => ({ status, ...(output as { pid: number; most: number }) }));
     expect(new Set(outputs.map(({ status, most }) => `${status} ${most}`))).toEqual(new Set(['COMPLETED 1']));
-    expect(new Set(outputs.map(({ pid }) => pid)).size).toBeLessThanOrEqual(2);
+    expect(new Set(outputs.map(({ pid }) => pid)).size).toBe(1);
   }, 90_000);
 });
 

@@ -136,7 +136,7 @@ describe('job API', () => {
     await until(async () => (await workers()).every(({ id }) => id !== workerId), 'its worker to be gone');
   });
 
-  it('refuses jobs above the queue limit, and counts again before it does', async () => {
+  it('refuses jobs above the queue limit, and counts again before it does (row 62)', async () => {
     const limitTo = (queueJobs: number) =>
       stage.call('/api/v1/endpoints/echo', { method: 'PATCH', body: { settings: { limits: { queueJobs } } } });
     await limitTo(2);
@@ -188,6 +188,13 @@ describe('job API', () => {
       'RUNPOD_ENDPOINT_ID',
     ])
       expect((await stage.runsync('echo', { env: name })).output, name).toBeTruthy();
+  });
+
+  it("spares workers RunPod's checks of memory, disk and network, unless the release asks for them (row 38)", async () => {
+    const name = 'RUNPOD_SKIP_AUTO_SYSTEM_CHECKS';
+    expect(await stage.runsync('echo', { env: name })).toMatchObject({ output: 'true' });
+    await stage.cli('deploy', stage.project('checked', nodeProject('checked', ECHO, `env: { ${name}: 'false' }\n`)));
+    expect(await stage.runsync('checked', { env: name })).toMatchObject({ output: 'false' });
   });
 
   it('keeps what workers print, by job, beyond their death; a flood is bounded and marked (row 101)', async () => {
