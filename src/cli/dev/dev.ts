@@ -79,7 +79,7 @@ async function watch(dev: Dev, isOnTerminal: boolean): Promise<number> {
   const { options, session, screen, signal } = dev;
   let isTold = false;
   const reload = () =>
-    reported(screen, async () => {
+    reported(dev, async () => {
       const done = await session.reload();
       if (!done) return;
       sayReload(screen, done);
@@ -100,8 +100,11 @@ async function watch(dev: Dev, isOnTerminal: boolean): Promise<number> {
 }
 
 /** What went wrong is shown, and the session goes on: the release before still serves. */
-async function reported(screen: Screen, work: () => Promise<void>): Promise<void> {
-  await work().catch((thrown: unknown) => screen.output.error(toWherryError(thrown)));
+async function reported({ screen, signal }: Dev, work: () => Promise<void>): Promise<void> {
+  await work().catch((thrown: unknown) => {
+    // At the end everything that is under way breaks.
+    if (!signal.aborted) screen.output.error(toWherryError(thrown));
+  });
 }
 
 function sayReload({ output }: Screen, { release: { endpointId, number, image }, rollout, ms }: Reload): void {
@@ -127,7 +130,7 @@ function showKeys(dev: Dev, reload: () => Promise<void>): () => void {
       key: 'r',
       text: 'request',
       run: () =>
-        void reported(screen, async () => {
+        void reported(dev, async () => {
           if (!(await session.request())) screen.output.warn('nothing serves yet');
         }),
     },
