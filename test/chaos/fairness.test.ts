@@ -89,10 +89,7 @@ describe('tenants of one server', () => {
 describe('a burst at zero workers', () => {
   it('is held up to 500 jobs a worker and refused above that with Retry-After; no worker gets two jobs at once (row 62, E6)', async () => {
     stage = await openStage();
-    await stage.cli(
-      'deploy',
-      stage.project('burst', nodeProject('burst', COUNTING, 'scale: { max: 1, idle: 1s }\n')),
-    );
+    await stage.cli('deploy', stage.project('burst', nodeProject('burst', COUNTING, 'scale: { max: 1, idle: 1s }\n')));
     await until(async () => (await workersOf('burst')).length === 0, 'no worker');
     const answers = await Promise.all(
       Array.from({ length: 1_000 }, () => stage.call('/v2/burst/run', { method: 'POST', body: { input: {} } })),
