@@ -55,7 +55,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   try {
     const run = { options, stage, note, notesDir, history };
     const { leaks, settledAfterMs, acts } = await unleash(run, hooks?.url);
-    history.push(...readExecutions(notesDir));
+    // One by one: as arguments of one call they would be more than a call can have.
+    for (const execution of readExecutions(notesDir)) history.push(execution);
     const snapshot = await takeSnapshot(run, { leaks, settledAfterMs });
     for (const execution of ofKind(history, 'execution')) file.write(`${JSON.stringify(execution)}\n`);
     writeFileSync(join(options.outDir, 'snapshot.json'), JSON.stringify(snapshot, null, 1));
