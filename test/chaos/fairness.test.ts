@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ECHO, nodeProject } from '../journey/projects.js';
 import { openStage, type Stage, until } from '../stage.js';
@@ -5,13 +7,14 @@ import { openStage, type Stage, until } from '../stage.js';
 let stage: Stage;
 afterEach(() => stage.close());
 
-/** Says which jobs ran at the same time in one worker process. */
+/** Waits until the flag is there; says how many jobs ran at the same time in the worker process. */
 const COUNTING = `
+import { existsSync } from 'node:fs';
 let running = 0;
 export async function handler() {
   running++;
   const most = running;
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  while (!existsSync(process.env.FLAG)) await new Promise((resolve) => setTimeout(resolve, 20));
   running--;
   return { pid: process.pid, most };
 }
@@ -43,7 +46,7 @@ describe('tenants of one server', () => {
       await stage.cli('deploy', stage.project(name, nodeProject(name, ECHO, 'scale: { min: 1, max: 1, idle: 1h }\n')));
     }
     let isFlooding = true;
-    const flood = Promise.all(Array.from({ length: 1_000 }, () => stage.submit('flood', { sleepMs: 2 })));
+    const flood = Promise.all(Array.from({ length: 800 }, () => stage.submit('flood', { sleepMs: 2 })));
     const served = quiet.map(async (name) => {
       let count = 0;
       for (; isFlooding; count++) expect(await stage.runsync(name, { value: count })).toMatchObject({ status: 'COMPLETED', output: count });
@@ -51,8 +54,8 @@ describe('tenants of one server', () => {
     });
     await flood;
     await until(
-      async () => ((await stage.call('/v2/flood/health')).json as Health).jobs.completed >= 500,
-      'half of the flood to be served',
+      async () => ((await stage.call('/v2/flood/health')).json as Health).jobs.completed >= 200,
+      'a part of the flood to be served',
     );
     isFlooding = false;
     const counts = await Promise.all(served);
@@ -89,7 +92,11 @@ describe('tenants of one server', () => {
 describe('a burst at zero workers', () => {
   it('is held up to 500 jobs a worker and refused above that with Retry-After; no worker gets two jobs at once (row 62, E6)', async () => {
     stage = await openStage();
-    await stage.cli('deploy', stage.project('burst', nodeProject('burst', COUNTING, 'scale: { max: 1, idle: 1s }\n')));
+    const flag = join(stage.dir, 'flag');
+    await stage.cli(
+      'deploy',
+      stage.project('burst', nodeProject('burst', COUNTING, `scale: { max: 1, idle: 1s }\nenv: { FLAG: ${flag} }\n`)),
+    );
     await until(async () => (await workersOf('burst')).length === 0, 'no worker');
     const answers = await Promise.all(
       Array.from({ length: 1_000 }, () => stage.call('/v2/burst/run', { method: 'POST', body: { input: {} } })),
@@ -97,10 +104,10 @@ describe('a burst at zero workers', () => {
     const held = answers.filter(({ status }) => status === 200);
     const refused = answers.filter(({ status }) => status === 429);
     expect(held.length + refused.length).toBe(1_000);
-    // Those that ran meanwhile made room for others.
-    expect(held.length).toBeGreaterThanOrEqual(500);
-    expect(refused.length).toBeGreaterThan(0);
+    // The one that a worker took made room for another.
+    expect([500, 501]).toContain(held.length);
     for (const { headers } of refused) expect(headers.get('retry-after')).toMatch(/^\d+$/);
+    writeFileSync(flag, '');
     await until(
       async () => ((await stage.call('/v2/burst/health')).json as Health).jobs.completed >= held.length,
       'the burst to be served',
