@@ -5,7 +5,7 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pino from 'pino';
-import { openClock } from './base/clock.js';
+import { type Clock, openClock } from './base/clock.js';
 import { systemCodeOf, WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createUuid } from './base/ids.js';
@@ -13,6 +13,7 @@ import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { createEngine } from './engine/create.js';
+import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
 import type { Digest } from './oci/digest.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
@@ -135,6 +136,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const webhookTargets = createWebhookTargets(readList(environment['WHERRY_WEBHOOK_ALLOW']));
   const seal = await openSeal(dataDir, environment['WHERRY_SECRET_KEY']);
   const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults, log });
+  const { behindMs: clockBehindMs } = await followMovedClock(store, clock, log);
   const instanceId = await readInstanceId(store, clock.now());
   const isProtected = createProtection(store, () => images);
   const blobs = await openBlobs(join(dataDir, 'registry'), { protect: isProtected });
@@ -159,6 +161,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     runtime,
     images,
     clock,
+    clockBehindMs,
     log,
     faults,
     seal,
@@ -274,6 +277,16 @@ async function readInstanceId(store: Store, now: number): Promise<string> {
   const value = createUuid(now);
   await store.putRecord('setting', 'instance', { value });
   return value;
+}
+
+/** Where a boot of the machine has a name (Linux); elsewhere a clock that was set while no server ran is believed. */
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+
+async function followMovedClock(store: Store, clock: Clock, log: Log): Promise<ClockMove> {
+  const bootId = (await readText(BOOT_ID))?.trim();
+  const move = await followClock(store, clock, bootId);
+  if (move.byMs !== 0) log.warn({ byMs: move.byMs }, 'the wall clock was set while no server looked; stored moments were moved with it');
+  return move;
 }
 
 function readList(text = ''): readonly string[] {

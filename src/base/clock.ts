@@ -1,6 +1,13 @@
+import { uptime } from 'node:os';
+
 /** Integer milliseconds since the Unix epoch. */
 export interface Clock {
   now(): number;
+}
+
+/** Milliseconds since the machine was started, the time it slept included: the same for every process, and nobody can set it. */
+export function readUptime(): number {
+  return Math.round(uptime() * 1_000);
 }
 
 /**

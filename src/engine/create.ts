@@ -32,7 +32,7 @@ export function createEngine(options: EngineOptions): Engine {
   const reaper = createReaper(() => core);
   const core: Core = {
     ...options,
-    logs: createLogs({ dir: options.logsDir, clock: options.clock, log: options.log }),
+    logs: createLogs({ dir: options.logsDir, from: options.clock.now() + options.clockBehindMs, log: options.log }),
     polls: createPolls(),
     stopPolls: createWaiters(),
     stops: createStops(),

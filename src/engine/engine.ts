@@ -26,6 +26,8 @@ export interface EngineOptions {
   readonly runtime: Runtime;
   readonly images: Images;
   readonly clock: Clock;
+  /** How far the wall clock was set back between servers: what is ordered by time and cannot be moved begins so much later. */
+  readonly clockBehindMs: number;
   readonly log: Log;
   readonly faults: Faults;
   /** Closes the secrets that are stored. */

@@ -1,6 +1,5 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../base/clock.js';
 import { systemCodeOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { LogFilter, LogLine } from './engine.js';
@@ -38,11 +37,15 @@ interface Follower {
 
 const FOLLOWER_LINES = 10_000;
 
-export function createLogs({ dir, clock, log }: { readonly dir: string; readonly clock: Clock; readonly log: Log }): Logs {
+/** Milliseconds between the stamp of a line and the time its file shows; beyond, the wall clock was set and times cannot be compared. */
+const STAMP_SLACK_MS = 1_000;
+
+/** `from` (ms) is later than that of every server before, also when the wall clock was set back: the order of lines begins there. */
+export function createLogs({ dir, from, log }: { readonly dir: string; readonly from: number; readonly log: Log }): Logs {
   const writers = new Map<string, Promise<Segments>>();
   const queues = new Map<string, Promise<void>>();
   const followers = new Set<Follower>();
-  let order = clock.now() * 1_000;
+  let order = from * 1_000;
   const dirOf = ({ endpointId, workerId }: Place) => join(dir, endpointId, workerId);
   const writerOf = (place: Place): Promise<Segments> => {
     const known = writers.get(place.workerId) ?? openSegments(dirOf(place), place.workerId);
@@ -66,10 +69,12 @@ export function createLogs({ dir, clock, log }: { readonly dir: string; readonly
       const place = dirOf({ endpointId: filter.endpointId, workerId });
       return { workerId, place, writtenAt: await lastWrittenAt(place) };
     });
+    const newestWrite = Math.max(0, ...places.map(({ writtenAt }) => writtenAt));
     let found: OrderedLine[] = [];
     for (const { workerId, place, writtenAt } of places.sort((a, b) => b.writtenAt - a.writtenAt)) {
       // Full, and this worker and those after it wrote nothing since the oldest line of what is found.
-      if (found.length >= filter.limit && writtenAt < (found[0]?.at ?? 0)) break;
+      const isComparable = (found.at(-1)?.at ?? 0) <= newestWrite + STAMP_SLACK_MS;
+      if (found.length >= filter.limit && isComparable && writtenAt < (found[0]?.at ?? 0)) break;
       const lines = await readSegments(place, workerId, { limit: filter.limit, isWanted });
       found = [...found, ...lines].sort((a, b) => a.order - b.order).slice(-filter.limit);
     }

@@ -206,6 +206,7 @@ class ProcessRuntime implements Runtime {
       searchPath,
       logFile: join(dataDir, 'run', 'supervisor.log'),
       supervisor: { socket, instanceId, workersDir: join(dataDir, 'workers'), orphanMs, idleMs: 10_000 },
+      now: () => this.#options.clock.now(),
       onEvent: (event, ack) => this.#tell(event, ack),
       onEnd: (isReplaced) => this.#lose(isReplaced),
     };

@@ -244,5 +244,11 @@ export interface Store {
   /** Durable. All of them or none. */
   changeRecords(changes: readonly RecordChange[]): Promise<void>;
 
+  /**
+   * Durable. The wall clock was set: adds `byMs` to every moment of jobs, workers and deliveries under way, so that ages and
+   * time left stay what they were, and keeps `mark` as the setting `clock`. One step, so that it is never done twice.
+   */
+  moveMoments(byMs: number, mark: string): Promise<void>;
+
   close(): Promise<void>;
 }

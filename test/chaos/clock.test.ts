@@ -1,113 +1,197 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
 import { ECHO, nodeProject } from '../journey/projects.js';
-import { needs } from '../needs.js';
+import { openReceiver, type Receiver } from '../journey/receiver.js';
 import { openStage, type Stage, until } from '../stage.js';
+import { needsWall, openWall, untilWall, type Wall } from '../wall.js';
 
-/** The server's clock in the test's hands: libfaketime shifts what the server reads, while it runs. */
-const LIBRARY = readdirSync('/usr/lib')
-  .map((name) => `/usr/lib/${name}/faketime/libfaketimeMT.so.1`)
-  .find(existsSync);
-const HOUR_S = 3_600;
+/** What each limit of the endpoints below is, in milliseconds; nothing may end before, or long after. */
+const EXECUTION_MS = 5_000;
+const TTL_MS = 10_000;
+const WEBHOOK_MS = 10_000;
+const RATE_MS = 10_000;
+const IDLE_MS = 3_000;
+/** The reaper and the reconciler look twice a second; the machine has other things to do. */
+const SLACK_MS = 5_000;
 
-let stage: Stage;
-let dir: string;
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'wherry-clock-'));
-});
-afterEach(async () => {
-  await stage.close();
-  rmSync(dir, { recursive: true, force: true });
-});
-
-/** From now on the clock is that many seconds away from the machine's. */
-function shift(seconds: number): void {
-  writeFileSync(join(dir, 'shift'), `${seconds < 0 ? '' : '+'}${seconds}`);
+interface Site {
+  readonly stage: Stage;
+  readonly wall: Wall;
+  readonly receiver: Receiver;
+  close(): Promise<void>;
 }
 
-async function open(isMonotonicShifted: boolean, project: Record<string, string>): Promise<void> {
-  shift(0);
-  stage = await openStage({
-    LD_PRELOAD: LIBRARY ?? '',
-    FAKETIME_TIMESTAMP_FILE: join(dir, 'shift'),
-    FAKETIME_NO_CACHE: '1',
-    FAKETIME_DONT_FAKE_MONOTONIC: isMonotonicShifted ? '0' : '1',
-    DONT_FAKE_MONOTONIC: isMonotonicShifted ? '0' : '1',
-  });
-  await stage.cli('deploy', stage.project('clock', project));
-}
-
-async function serverNow(): Promise<number> {
-  const { headers } = await stage.call('/v2/clock/health');
-  return Date.parse(headers.get('date') ?? '');
-}
-
-describe.runIf(needs('faketime'))('a clock that is set', () => {
-  const settings = 'scale: { max: 1, idle: 1h }\nlimits: { execution: 2m, ttl: 10m, retention: 5m }\n';
-
-  it.each([HOUR_S, -HOUR_S, -10])(
-    'by %i s under a running server ends nothing early and leaves nothing stuck (B5)',
-    async (seconds) => {
-      await open(false, nodeProject('clock', ECHO, settings));
-      const kept = await stage.finished('clock', (await stage.submit('clock', { value: 'before' })).id);
-      const running = await stage.submit('clock', { sleepMs: 3_000, value: 'ran' });
-      await until(async () => (await stage.status('clock', running.id)).status === 'IN_PROGRESS', 'the job to run');
-      const queued = await stage.submit('clock', { value: 'waited' });
-      shift(seconds);
-      await until(async () => Math.abs((await serverNow()) - Date.now() - seconds * 1_000) < 60_000, 'the server to read the other time');
-      const later = await stage.submit('clock', { value: 'later' });
-      const ends = await Promise.all([running, queued, later].map(({ id }) => stage.finished('clock', id)));
-      expect(ends.map(({ status, output }) => [status, output])).toEqual([
-        ['COMPLETED', 'ran'],
-        ['COMPLETED', 'waited'],
-        ['COMPLETED', 'later'],
-      ]);
-      for (const { delayTime = -1, executionTime = -1 } of ends) {
-        expect(delayTime).toBeGreaterThanOrEqual(0);
-        expect(delayTime).toBeLessThan(30_000);
-        expect(executionTime).toBeGreaterThanOrEqual(0);
-        expect(executionTime).toBeLessThan(30_000);
-      }
-      expect(await stage.status('clock', kept.id)).toMatchObject({ status: 'COMPLETED', output: 'before' });
+/** A server whose wall clock a test sets: `live` serves, `parked` keeps its jobs waiting, `bare` has a limit of rates. */
+async function openSite(): Promise<Site> {
+  const wall = openWall();
+  // The first try of a webhook to /fails fails.
+  const receiver = await openReceiver((path, number) => (path === '/fails' && number === 0 ? 500 : 200));
+  const stage = await openStage({ ...wall.env, WHERRY_WEBHOOK_ALLOW: '127.0.0.1' });
+  const settings = 'scale: { max: 3, type: requestCount, value: 1, idle: 3s }\n';
+  await stage.cli('deploy', stage.project('live', nodeProject('live', ECHO, settings)));
+  await stage.cli('deploy', stage.project('parked', nodeProject('parked', ECHO, 'scale: { max: 1 }\n')));
+  await stage.call('/api/v1/endpoints/parked', { method: 'PATCH', body: { settings: { scale: { max: 0 } } } });
+  await stage.call('/api/v1/endpoints', { method: 'POST', body: { id: 'bare', settings: { limits: { rate: 1 } } } });
+  return {
+    stage,
+    wall,
+    receiver,
+    close: async () => {
+      await stage.close();
+      await receiver.close();
+      wall.close();
     },
-    60_000,
-  );
+  };
+}
 
-  it('back by an hour between two servers keeps the order and the running job (B5)', async () => {
-    await open(false, nodeProject('clock', ECHO, settings));
-    const running = await stage.submit('clock', { sleepMs: 3_000, value: 'ran' });
-    await until(async () => (await stage.status('clock', running.id)).status === 'IN_PROGRESS', 'the job to run');
-    const file = join(dir, 'order');
-    const earlier = await stage.submit('clock', { file });
-    await stage.kill();
-    shift(-HOUR_S);
-    await stage.restart({ TZ: 'Pacific/Apia' });
-    const later = await stage.submit('clock', { file, value: 'later' });
-    const ends = await Promise.all([running, earlier, later].map(({ id }) => stage.finished('clock', id)));
-    expect(ends.map(({ status }) => status)).toEqual(['COMPLETED', 'COMPLETED', 'COMPLETED']);
-    for (const { delayTime = -1, executionTime = -1 } of ends) {
-      expect(delayTime).toBeGreaterThanOrEqual(0);
-      expect(executionTime).toBeGreaterThanOrEqual(0);
-    }
-    const { items } = (await stage.call('/api/v1/endpoints/clock/jobs')).json as { items: { id: string }[] };
-    expect(items.map(({ id }) => id)).toEqual([later.id, earlier.id, running.id]);
-  }, 60_000);
+/** Begins one of everything that takes its time; the result watches each end, in milliseconds from its beginning. */
+async function beginTimers({ stage, receiver }: Site) {
+  const began = performance.now();
+  const since = () => performance.now() - began;
+  const hook = (path: string) => ({ webhook: `${receiver.url}${path}` });
+  const limited = await stage.submit('live', { sleepMs: 60_000 }, { policy: { executionTimeout: EXECUTION_MS } });
+  const steady = await stage.submit('live', { sleepMs: 3_500, value: 'steady', log: 'heard' }, { policy: { executionTimeout: 3_600_000 } });
+  const told = await stage.submit('live', { value: 'told' }, hook('/fails'));
+  await stage.submit('parked', { value: 'mortal' }, { policy: { ttl: TTL_MS }, ...hook('/ttl') });
+  await until(() => receiver.received.some(({ path }) => path === '/fails'), 'the first try of the webhook');
+  for (const { id } of [limited, steady])
+    await until(async () => (await stage.status('live', id)).status === 'IN_PROGRESS', `job ${id} to run`);
+  for (let n = 0; n < 2; n++) expect((await purge(stage)).status).toBe(200);
+  const { workerId: idleWorker } = await stage.finished('live', told.id);
+  const idleFrom = performance.now();
+  const receivedAt = async (path: string, number: number) =>
+    (await until(() => receiver.received.filter((got) => got.path === path)[number], `the webhook of ${path}`)).at;
+  return {
+    began,
+    since,
+    limited,
+    steady,
+    idleWorker,
+    idleFrom,
+    retriedAfter: async () => (await receivedAt('/fails', 1)) - (await receivedAt('/fails', 0)),
+    expiredAfter: async () => {
+      await receivedAt('/ttl', 0);
+      return since();
+    },
+  };
+}
+
+const purge = (stage: Stage) => stage.call('/v2/bare/purge-queue', { method: 'POST', body: {} });
+const within = (ms: number) => ({ from: ms - 500, to: ms + SLACK_MS });
+
+function expectBetween(elapsedMs: number, { from, to }: { readonly from: number; readonly to: number }, what: string): void {
+  expect(elapsedMs, what).toBeGreaterThanOrEqual(from);
+  expect(elapsedMs, what).toBeLessThan(to);
+}
+
+const JUMPS = [
+  ['an hour forward', 3_600],
+  ['an hour back', -3_600],
+  ['ten seconds back', -10],
+] as const;
+const ABSENT: readonly (readonly [string, number, string])[] = [
+  ...JUMPS.map(([what, seconds]) => [what, seconds, 'UTC'] as const),
+  ['to another time zone', 0, 'Pacific/Apia'],
+];
+
+describe.runIf(needsWall()).concurrent('a wall clock that jumps (needs faketime)', () => {
+  it.each(JUMPS)('%s under the server ends nothing early and holds nothing back (B5)', async (_, seconds) => {
+    await withSite(async (site) => {
+      const timers = await beginTimers(site);
+      const before = await submitWaiting(site, 'before');
+      site.wall.set(seconds);
+      await untilWall(site.stage, seconds);
+      const after = await submitWaiting(site, 'after');
+      await Promise.all([expectTimers(site, timers), expectRate(site, timers), expectIdle(site, timers)]);
+      await expectOrder(site, [before, after]);
+    });
+  });
+
+  it.each(ABSENT)('%s while the server is away ends nothing early and holds nothing back (B5)', async (_, seconds, zone) => {
+    await withSite(async (site) => {
+      const timers = await beginTimers(site);
+      const before = await submitWaiting(site, 'before');
+      await site.stage.kill();
+      site.wall.set(seconds);
+      await site.stage.restart({ TZ: zone });
+      await untilWall(site.stage, seconds);
+      const after = await submitWaiting(site, 'after');
+      await Promise.all([expectTimers(site, timers), expectIdle(site, timers)]);
+      await expectOrder(site, [before, after]);
+      await expectLogs(site);
+    });
+  });
 });
 
-describe.runIf(needs('faketime'))('an endpoint that nobody asked for long', () => {
-  it('answers the first request after a minute, a quarter, three quarters of an hour and a day, from no worker (E4)', async () => {
-    await open(true, nodeProject('clock', ECHO, 'scale: { max: 1, idle: 1s }\n'));
-    let at = 0;
-    for (const seconds of [60, 15 * 60, 45 * 60, 24 * HOUR_S]) {
-      const isEmpty = async () => ((await stage.call('/v2/clock/health')).json as { workers: { ready: number } }).workers.ready === 0;
-      await until(isEmpty, 'no worker');
-      at += seconds;
-      shift(at);
-      // The server closes what was idle so long; a client that comes back opens a new connection.
-      await until(() => stage.call('/v2/clock/health').catch(() => undefined), 'a new connection');
-      expect(await stage.runsync('clock', { value: seconds })).toMatchObject({ status: 'COMPLETED', output: seconds });
-    }
-  }, 90_000);
-});
+async function withSite(test: (site: Site) => Promise<void>): Promise<void> {
+  const site = await openSite();
+  await test(site).finally(() => site.close());
+}
+
+const submitWaiting = async ({ stage }: Site, value: string): Promise<string> =>
+  (await stage.submit('parked', { value, log: `job ${value}`, sleepMs: 200, file: `${stage.dir}/order` })).id;
+
+type Timers = Awaited<ReturnType<typeof beginTimers>>;
+
+async function expectTimers({ stage }: Site, timers: Timers): Promise<void> {
+  const checks = [
+    async () => {
+      const job = await stage.finished('live', timers.limited.id);
+      expect(job.status).toBe('TIMED_OUT');
+      expectBetween(job.executionTime ?? 0, within(EXECUTION_MS), 'the execution time-out');
+      expectBetween(timers.since(), { from: EXECUTION_MS, to: EXECUTION_MS + 2 * SLACK_MS }, 'the execution time-out as a client sees it');
+    },
+    async () => {
+      const job = await stage.finished('live', timers.steady.id);
+      expect(job).toMatchObject({ status: 'COMPLETED', output: 'steady' });
+      expectBetween(job.executionTime ?? 0, within(3_500), 'the run of a job');
+      expectBetween(job.delayTime ?? -1, { from: 0, to: SLACK_MS }, 'the wait of a job');
+    },
+    async () => expectBetween(await timers.retriedAfter(), within(WEBHOOK_MS), 'the wait between two tries of a webhook'),
+    async () => expectBetween(await timers.expiredAfter(), within(TTL_MS), 'the ttl'),
+  ];
+  await Promise.all(checks.map((check) => check()));
+  expect((await stage.call('/v2/live/health')).json).toMatchObject({ jobs: { retried: 0, failed: 1, inQueue: 0, inProgress: 0 } });
+}
+
+/** Two in ten seconds are used up; the third has to wait for its time, whatever the wall says. */
+async function expectRate({ stage }: Site, { since }: Timers): Promise<void> {
+  await until(async () => (await purge(stage)).status === 200, 'the rate to let another request in');
+  expectBetween(since(), { from: RATE_MS - 2_000, to: RATE_MS + 2 * SLACK_MS }, 'the window of the rate');
+}
+
+async function expectIdle({ stage }: Site, { idleWorker, idleFrom }: Timers): Promise<void> {
+  await until(async () => {
+    const { items } = (await stage.call('/api/v1/endpoints/live/workers')).json as { items: { id: string }[] };
+    return !items.some(({ id }) => id === idleWorker);
+  }, 'the idle worker to stop');
+  expectBetween(performance.now() - idleFrom, within(IDLE_MS), 'the idle time-out');
+}
+
+/** Jobs are listed and served in the order they came in. */
+async function expectOrder({ stage }: Site, ids: readonly string[]): Promise<void> {
+  const listed = (await stage.call('/v2/parked/requests')).json as { requests: { id: string; status: string }[] };
+  const waiting = listed.requests.filter(({ status }) => status === 'IN_QUEUE').map(({ id }) => id);
+  expect(waiting).toEqual([...ids].reverse());
+  await stage.call('/api/v1/endpoints/parked', { method: 'PATCH', body: { settings: { scale: { max: 1 } } } });
+  for (const id of ids) {
+    const job = await stage.finished('parked', id);
+    expect(job.status).toBe('COMPLETED');
+    expectBetween(job.delayTime ?? -1, { from: 1, to: 60_000 }, 'the wait of a job');
+    expectBetween(job.executionTime ?? -1, { from: 0, to: SLACK_MS }, 'the run of a job');
+    const path = `/api/v1/endpoints/parked/logs?job=${id}`;
+    await until(async () => JSON.stringify((await stage.call(path)).json).includes('job '), 'what the job printed to be its own');
+  }
+  expect(readFileSync(`${stage.dir}/order`, 'utf8').trim().split('\n')).toEqual(ids);
+}
+
+/** What is printed after the clock was set comes after what was printed before. */
+async function expectLogs({ stage }: Site): Promise<void> {
+  await stage.runsync('live', { value: 1, log: 'later' });
+  const printed = await until(async () => {
+    const { items } = (await stage.call('/api/v1/endpoints/live/logs?limit=1000')).json as { items: { text: string; source: string }[] };
+    const texts = items.filter(({ source }) => source === 'container').map(({ text }) => text);
+    return texts.includes('later') ? texts : undefined;
+  }, 'the line to be kept');
+  expect(printed).toEqual(['heard', 'later']);
+}

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { openClock } from '../../src/base/clock.js';
 import { createLogs, type Logs } from '../../src/engine/logs.js';
 
 let dir: string;
@@ -14,7 +13,7 @@ afterEach(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const open = (): Logs => createLogs({ dir, clock: openClock(), log: pino({ level: 'silent' }) });
+const open = (): Logs => createLogs({ dir, from: Date.now(), log: pino({ level: 'silent' }) });
 const lineOf = (text: string) => ({ at: Date.now(), source: 'container' as const, jobId: null, text });
 const write = (logs: Logs, workerId: string, ...texts: string[]) => logs.append({ endpointId: 'e1', workerId }, texts.map(lineOf));
 const read = async (logs: Logs, workerIds: readonly string[], limit = 100) =>

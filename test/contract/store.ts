@@ -349,6 +349,31 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(bodies.map(({ value }) => (JSON.parse(value.text) as { id: string }).id)).toEqual(['done', 'ended', 'purged']);
     });
 
+    it('moves every moment with a wall clock that was set, in the step that keeps its mark (B5)', async () => {
+      const HOUR_MS = 3_600_000;
+      await store.addWorker(workerOf('w1'));
+      await store.changeWorker({ id: 'w1', start: { preparedAt: NOW + 1, startedAt: NOW + 2, bytes: 0, isCached: true } });
+      await store.changeWorker({ id: 'w1', state: 'IDLE', readyAt: NOW + 3, lastSeenAt: NOW + 3, idleSince: NOW + 3 });
+      await store.enqueue(jobOf('running'), NOW);
+      await store.claim(claimOf('w1'));
+      await store.enqueue(jobOf('queued'), NOW);
+      await store.enqueue(jobOf('ended', { webhook: 'http://app.test/hook' }), NOW);
+      await store.end({ jobId: 'ended', outcome: CANCELLED, from: ['IN_QUEUE'], retainUntil: NOW + 9, now: NOW + 6 });
+      await store.moveMoments(0, 'first');
+      expect(await store.getJob('queued')).toMatchObject({ queuedAt: NOW, expiresAt: NOW + 60_000 });
+      await store.moveMoments(-HOUR_MS, 'second');
+      const then = NOW - HOUR_MS;
+      expect(await store.getJob('running')).toMatchObject({ claimedAt: then, leaseUntil: then + 35_000, finishedAt: null });
+      expect(await store.getJob('queued')).toMatchObject({ submittedAt: then, queuedAt: then, expiresAt: then + 60_000, claimedAt: null });
+      expect(await store.getJob('ended')).toMatchObject({ finishedAt: then + 6, retainUntil: then + 9 });
+      const start = { preparedAt: then + 1, startedAt: then + 2, bytes: 0, isCached: true };
+      expect(await store.getWorker('w1')).toMatchObject({ createdAt: then, readyAt: then + 3, idleSince: null, stoppedAt: null, start });
+      const [kept] = await store.listRecords('delivery');
+      expect(kept?.value).toMatchObject({ createdAt: then + 6, dueAt: then + 6, seriesAt: then + 6 });
+      expect((await store.listRecords('delivery-due')).map(({ id }) => id)).toEqual(kept && [dueKeyOf(kept.value)]);
+      expect(await store.getRecord('setting', 'clock')).toEqual({ value: 'second' });
+    });
+
     it('locks out a second server', async () => {
       await expect(opened.reopen()).rejects.toMatchObject({ code: 'DATA_LOCKED' });
     });

@@ -37,6 +37,8 @@ export interface LinkOptions {
   readonly searchPath: string;
   readonly logFile: string;
   readonly supervisor: SupervisorOptions;
+  /** The server's clock: what the supervisor stamps comes as moments of it, whatever the wall clock was when each began. */
+  now(): number;
   /** `ack` lets the supervisor that told the event forget it. */
   onEvent(event: SupervisorEvent, ack: () => void): void;
   /** The connection ended without {@link Link.close}; `isReplaced` when another server took the supervisor over. */
@@ -144,12 +146,14 @@ async function greet(socket: Socket, options: LinkOptions): Promise<Link | null>
 }
 
 /** Requests and their answers over one socket; events go to the options' callbacks. */
-function createWire(socket: Socket, { onEvent, onEnd }: LinkOptions) {
+function createWire(socket: Socket, { onEvent, onEnd, now }: LinkOptions) {
   const waiting = new Map<number, { resolve(answer: Answer): void; reject(cause: unknown): void; request: Unnumbered }>();
   let last = 0;
   let isClosed = false;
   let isReplaced = false;
   let hasWelcome = false;
+  /** How far the server's clock is ahead of the supervisor's. */
+  let aheadMs = 0;
   const send = (request: Request): void => {
     if (!socket.destroyed) socket.write(`${JSON.stringify(request)}\n`);
   };
@@ -158,11 +162,14 @@ function createWire(socket: Socket, { onEvent, onEnd }: LinkOptions) {
     (value) => {
       const message = value as Answer | SupervisorEvent | Replaced;
       if (!('event' in message)) {
-        if (waiting.get(message.id)?.request.verb === 'hello') hasWelcome = message.ok;
+        if (waiting.get(message.id)?.request.verb === 'hello' && message.ok) {
+          hasWelcome = true;
+          aheadMs = now() - (message.value as Welcome).now;
+        }
         waiting.get(message.id)?.resolve(message);
         waiting.delete(message.id);
       } else if (message.event === 'replaced') isReplaced = true;
-      else onEvent(message, () => send({ id: 0, verb: 'ack', seq: message.seq }));
+      else onEvent(moveEvent(message, aheadMs), () => send({ id: 0, verb: 'ack', seq: message.seq }));
     },
     () => socket.destroy(),
   );
@@ -203,6 +210,10 @@ function createWire(socket: Socket, { onEvent, onEnd }: LinkOptions) {
     socket.destroy();
   };
   return { ask, close, hasEnded: () => isClosed };
+}
+
+function moveEvent(event: SupervisorEvent, byMs: number): SupervisorEvent {
+  return event.event === 'output' ? { ...event, lines: event.lines.map(({ at, text }) => ({ at: at + byMs, text })) } : event;
 }
 
 function unavailable(request: Unnumbered, why: string): WherryError {

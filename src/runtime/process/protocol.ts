@@ -1,7 +1,7 @@
 /** What a server and the supervisor of its data directory say to each other: JSON lines over a unix socket. */
 
 /** Raised by every change that an older supervisor would misread. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /** Bounds of what the supervisor keeps and forwards. Bytes, lines, milliseconds. */
 export const BOUNDS = {
@@ -57,6 +57,8 @@ export interface Answer {
 
 /** The answer to hello. */
 export interface Welcome {
+  /** The supervisor's clock, by which it stamps lines. */
+  readonly now: number;
   readonly pid: number;
   readonly workers: readonly string[];
   /** Folders whose subgroups hold the workers; empty without cgroups. */

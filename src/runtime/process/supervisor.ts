@@ -132,7 +132,11 @@ class Supervisor {
     this.#server = peer;
     this.#aloneSince = null;
     clearTimeout(this.#timer);
-    write(peer, { id, ok: true, value: { pid: process.pid, workers: [...this.#workers.keys()], cgroupBases: this.#bases } });
+    write(peer, {
+      id,
+      ok: true,
+      value: { now: this.#clock.now(), pid: process.pid, workers: [...this.#workers.keys()], cgroupBases: this.#bases },
+    });
     for (const event of this.#outbox.list()) this.#send(event);
     return null;
   }

@@ -6,6 +6,7 @@ import { CommitQueue } from './commit.js';
 import { type Database, openDatabase } from './driver.js';
 import { createEndpoints } from './endpoints.js';
 import { migrate } from './migrations.js';
+import { createMoments } from './moments.js';
 import { createQueue } from './queue.js';
 import { createRecords } from './records.js';
 import { createStreams } from './streams.js';
@@ -39,6 +40,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     ...createStreams(db, commits),
     ...createWorkers(db, commits),
     ...createRecords(db, commits),
+    ...createMoments(db, commits),
     close: async () => {
       if (isClosed) return;
       isClosed = true;

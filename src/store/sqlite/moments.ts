@@ -1,0 +1,48 @@
+import { type Delivery, deliveryKeyOf, dueKeyOf, parseDueKey } from '../../domain/delivery.js';
+import type { Store } from '../store.js';
+import type { CommitQueue } from './commit.js';
+import type { Database } from './driver.js';
+import { createRecordWriter } from './records.js';
+
+const JOB_MOMENTS = ['expires_at', 'submitted_at', 'queued_at', 'claimed_at', 'finished_at', 'lease_until', 'retain_until'];
+const WORKER_MOMENTS = ['created_at', 'ready_at', 'last_seen_at', 'idle_since', 'stopped_at'];
+/** Inside the JSON text of `worker.start`. */
+const START_MOMENTS = ['preparedAt', 'startedAt'];
+
+/** A moment that is not there stays so: NULL plus a number is NULL. */
+const moved = (columns: readonly string[]) => columns.map((column) => `${column} = ${column} + ?1`).join(', ');
+const movedStart = `start = json_set(start, ${START_MOMENTS.map((name) => `'$.${name}', start ->> '${name}' + ?1`).join(', ')})`;
+
+/** Moves stored moments when the wall clock was set; whole tables, but only then. */
+export function createMoments(db: Database, commits: CommitQueue): Pick<Store, 'moveMoments'> {
+  const moveJobs = db.prepare(`UPDATE job SET ${moved(JOB_MOMENTS)}`);
+  const moveWorkers = db.prepare(`UPDATE worker SET ${moved(WORKER_MOMENTS)}`);
+  const moveStarts = db.prepare(`UPDATE worker SET ${movedStart} WHERE start IS NOT NULL`);
+  const listDue = db.prepare(`SELECT id FROM record WHERE kind = 'delivery-due'`);
+  const getDelivery = db.prepare(`SELECT value FROM record WHERE kind = 'delivery' AND id = ?`);
+  const write = createRecordWriter(db);
+
+  const moveDelivery = (dueKey: string, byMs: number) => {
+    const row = getDelivery.get(deliveryKeyOf(parseDueKey(dueKey)));
+    const before = row && (JSON.parse(String(row['value'])) as Delivery);
+    // One that is not due then any more is left to who sends them.
+    if (!before || before.dueAt === null || dueKeyOf(before) !== dueKey) return;
+    const after = { ...before, createdAt: before.createdAt + byMs, dueAt: before.dueAt + byMs, seriesAt: before.seriesAt + byMs };
+    write({ kind: 'delivery-due', id: dueKey, value: null });
+    write({ kind: 'delivery-due', id: dueKeyOf(after), value: {} });
+    write({ kind: 'delivery', id: deliveryKeyOf(after), value: after });
+  };
+
+  return {
+    moveMoments: (byMs, mark) =>
+      commits.write(
+        () => {
+          write({ kind: 'setting', id: 'clock', value: { value: mark } });
+          if (byMs === 0) return;
+          for (const statement of [moveJobs, moveWorkers, moveStarts]) statement.run(byMs);
+          for (const { id } of listDue.all()) moveDelivery(String(id), byMs);
+        },
+        { isDurable: true },
+      ),
+  };
+}
