@@ -17,14 +17,16 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
   let running: Promise<void> | undefined;
   let sweptAt = 0;
   const tick = () => {
-    running ??= reap(core())
-      .then(() => promoteStarved(core()))
-      .then(() => sweep())
-      .catch((cause: unknown) => core().log.error({ err: cause }, 'overdue jobs could not be ended'))
+    running ??= attempt('overdue jobs could not be ended', () => reap(core()))
+      .then(() => attempt('low-priority jobs could not be promoted', () => promoteStarved(core())))
+      .then(() => attempt('what is old could not be swept', sweep))
       .finally(() => {
         running = undefined;
       });
   };
+  // One that fails does not keep the others from their turn.
+  const attempt = (failure: string, work: () => Promise<void>) =>
+    work().catch((cause: unknown) => core().log.error({ err: cause }, failure));
   const sweep = async () => {
     const now = core().clock.now();
     if (now - sweptAt < SWEEP_MS) return;

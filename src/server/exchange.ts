@@ -73,6 +73,21 @@ export function endingWith(exchange: Exchange, end: AbortSignal): Exchange {
 export function sendJson({ response }: Exchange, status: number, text: string, headers: Readonly<Record<string, string>> = {}): void {
   if (response.headersSent) return;
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...headers });
+  endWith(response, text);
+}
+
+/** Sends the head of a JSON answer now, its text when there is one. */
+export function beginJson({ response }: Exchange, status: number): void {
+  if (!response.headersSent) response.writeHead(status, { 'content-type': 'application/json' }).flushHeaders();
+}
+
+/** The JSON text of an answer, whether it was begun or not. */
+export function endJson(exchange: Exchange, status: number, text: string): void {
+  if (exchange.response.headersSent) endWith(exchange.response, text);
+  else sendJson(exchange, status, text);
+}
+
+function endWith(response: ServerResponse, text: string): void {
   response.end(text);
   limitReader(response, READER_IDLE_MS);
 }

@@ -206,7 +206,7 @@ export interface Store {
   requeue(job: { readonly jobId: string; readonly workerId: string | null }, cause: RequeueCause, now: number): Promise<Job | undefined>;
   /** Durable. Ends every queued job of the endpoint as CANCELLED and gives their number and ids. */
   purge(endpointId: string, retainUntil: number, now: number): Promise<readonly string[]>;
-  /** Makes the queued low-priority jobs normal that were queued at or before `queuedUntil`, and gives their number. */
+  /** Makes queued low-priority jobs normal that were queued at or before `queuedUntil`, some hundred at once; gives their number. */
   promote(endpointId: string, queuedUntil: number): Promise<number>;
   getJob(id: string): Promise<Job | undefined>;
   /** Newest first, without tombstones. */

@@ -3,7 +3,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { limitReader, limitStall } from '../../src/server/stall.js';
 
-const IDLE_MS = 200;
+const IDLE_MS = 500;
 const LEAST_BYTES = 2;
 let server: Server;
 /** The answer waits this long after the body. */

@@ -63,7 +63,7 @@ async function serve(config, env) {
   const worker = env.RUNPOD_POD_ID ?? '';
   const fill = (template, job) => (template ?? '').replaceAll('$RUNPOD_POD_ID', worker).replaceAll('$ID', job);
   const call = await createCaller(env.RUNPOD_AI_API_KEY ?? '', env.RUNPOD_WEBHOOK_GET_JOB.startsWith('https:'));
-  const state = { isStopping: false, jobs: [], given: [], poll: undefined, stops: undefined };
+  const state = { isStopping: false, jobs: [], given: [], poll: undefined, stops: undefined, answeredAt: Date.now() };
   const urls = {
     take: env.RUNPOD_WEBHOOK_GET_JOB.replaceAll('$ID', worker),
     done: (job) => `${fill(env.RUNPOD_WEBHOOK_POST_OUTPUT, job)}&isStream=${config.isStream}`,
@@ -112,7 +112,6 @@ function startPings({ url, env, state }) {
 
 async function takeJobs({ call, urls, state, config, onAnswer }) {
   let limit = 1;
-  let lastAnswerAt = Date.now();
   let failures = 0;
   for (;;) {
     for (const job of state.given.splice(0)) serveJob(job, { call, urls, state, config });
@@ -121,16 +120,15 @@ async function takeJobs({ call, urls, state, config, onAnswer }) {
     const need = limit - state.jobs.length;
     if (need <= 0) {
       await Promise.race(state.jobs.map(({ done }) => done));
-      lastAnswerAt = Date.now();
       continue;
     }
     const answer = await call('GET', pollUrl(urls.take, need, state), { limitMs: POLL_LIMIT_MS, onRequest: (poll) => (state.poll = poll) });
     await onAnswer();
     if (answer.status === 200 || answer.status === 204) {
-      lastAnswerAt = Date.now();
+      state.answeredAt = Date.now();
       failures = 0;
     } else if (!state.isStopping) {
-      if (Date.now() - lastAnswerAt > GIVE_UP_MS) fail(`no answer from the server for ${GIVE_UP_MS / 1000} s`);
+      if (Date.now() - state.answeredAt > GIVE_UP_MS) fail(`no answer from the server for ${GIVE_UP_MS / 1000} s`);
       await pause(answer.status === 429 ? 5_000 : Math.min(2_000, 50 * 2 ** failures++) * (0.5 + Math.random() / 2));
     }
     for (const job of answer.status === 200 ? parseJobs(answer.text) : []) serveJob(job, { call, urls, state, config });
@@ -194,8 +192,9 @@ async function deliver(held, body, { call, urls, state, config }) {
       if (head === 200) state.jobs = state.jobs.filter((other) => other !== held);
     },
   });
-  if (status === 0) log('ERROR', 'a result could not be delivered; giving it up');
-  else if (text.includes('"input"')) state.given.push(...parseJobs(text));
+  if (status === 0) return log('ERROR', 'a result could not be delivered; giving it up');
+  state.answeredAt = Date.now();
+  if (text.includes('"input"')) state.given.push(...parseJobs(text));
 }
 
 /**

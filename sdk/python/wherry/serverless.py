@@ -153,25 +153,27 @@ def _serve_one_by_one(worker):
             worker.end(job["id"])
             path = worker.done_path(job["id"], is_generator)
             text = _deliver(channel, path, body, last)
-            patience.heard(200)
+            if text is not None:
+                patience.heard(200)
             _state["jobs"] = ()
             _state["ended"].clear()
             if last:
                 return
-            jobs = parse_jobs(text) if b'"input"' in text else []
+            jobs = parse_jobs(text) if text and b'"input"' in text else []
 
 
 def _deliver(channel, path, body, last):
-    """Posts a result and asks for the next job with it, which spares a request (ADR 11); gives what came after the answer's head.
+    """Posts a result and asks for the next job with it, which spares a request (ADR 11); gives what came after the answer's head,
+    or None when the server stayed away.
 
     The head says that the result is taken. From then on there is only a wait, which a signal may end.
     """
     response = post_head(channel, lambda: path if last or _state["stopping"] else path + "&next=1", body)
     if response is None:
         log("ERROR", "a result could not be delivered; giving it up")
-        return b""
+        return None
     _state["jobs"] = ()
-    return _wait(channel, response.read)
+    return _wait(channel, response.read) or b""
 
 
 def _run(worker, channel, job, is_generator):
@@ -192,18 +194,19 @@ def _poll(channel, start_pings):
 
 
 def _wait(channel, work):
-    """What `work` gives; empty when a signal or a failure ended it."""
+    """What `work` gives; None when a signal or a failure ended it."""
+    answer = None
     _state["polling"] = True
     try:
         # A signal that came before would not end what begins now.
         if not _state["stopping"]:
-            return work()
-    except Exception:
-        pass
-    finally:
+            answer = work()
         _state["polling"] = False
-    channel.close()
-    return b""
+    except Exception:
+        _state["polling"] = False
+    if answer is None:
+        channel.close()
+    return answer
 
 
 class Patience:

@@ -7,8 +7,12 @@ export const dev: Command = {
   args: '[dir]',
   options: [
     { flags: '--port <port>', text: 'port (default: 7070 or the next free one, then always the same)' },
-    { flags: '-i, --input-field <name=value>', text: 'field of the test request: name=text, name=@file, name:=JSON', isRepeated: true },
-    { flags: '--input <json>', text: "the test request's input as JSON, @file or @- (default: test_input.json)" },
+    {
+      flags: '-i, --input-field <name=value>',
+      text: 'field of the test request (--once, or the key r): name=text, name=@file, name:=JSON',
+      isRepeated: true,
+    },
+    { flags: '--input <json>', text: "the test request's input as JSON or @file (default: test_input.json)" },
     { flags: '--once', text: 'deploy, send the test request, and stop' },
   ],
   example: 'wherry dev my-worker',

@@ -46,6 +46,7 @@ export async function runDev(context: Context, options: DevOptions): Promise<num
   const isOnTerminal = !options.isOnce && !context.output.isJson && context.output.isTalking && process.stdin.isTTY === true;
   const screen = createScreen(context.output, isOnTerminal ? process.stderr : undefined);
   const { output } = screen;
+  let session: Session | undefined;
   try {
     const started = await server.start();
     if (started.notice) output.warn(started.notice);
@@ -53,12 +54,14 @@ export async function runDev(context: Context, options: DevOptions): Promise<num
     const client = createApiClient(embedded);
     const log = createLogPane(client, screen, signal);
     const input = options.input;
-    const session = createSession({ dir, dataDir, environment, client, embedded, input, output, signal, onEndpoint: log.follow });
+    session = createSession({ dir, dataDir, environment, client, embedded, input, output, signal, onEndpoint: log.follow });
     const dev = { options: { ...options, dir }, dataDir, started, client, session, screen, signal, log, quit: () => end.abort() };
-    return options.isOnce ? await once(dev) : await watch(dev, isOnTerminal);
+    return options.isOnce ? await interruptible(once(dev), signal) : await watch(dev, isOnTerminal);
   } finally {
     end.abort();
     screen.close();
+    // What still builds writes to the data directory.
+    await session?.settle();
     await server.stop({ stopWorkers: true });
   }
 }
@@ -66,6 +69,15 @@ export async function runDev(context: Context, options: DevOptions): Promise<num
 /** One server for each project directory, below the data directory: its port, key and layers stay from one session to the next. */
 function dataDirOf(base: string, dir: string): string {
   return join(base, 'dev', createHash('sha256').update(dir).digest('hex').slice(0, 12));
+}
+
+/** The exit code of the work, or 130 as soon as the signal aborts: requests that are held for long would keep Ctrl-C waiting. */
+async function interruptible(work: Promise<number>, signal: AbortSignal): Promise<number> {
+  const interrupted = new Promise<number>((resolve) => {
+    if (signal.aborted) resolve(130);
+    signal.addEventListener('abort', () => resolve(130), { once: true });
+  });
+  return Promise.race([work, interrupted]);
 }
 
 async function once({ session, screen }: Dev): Promise<number> {

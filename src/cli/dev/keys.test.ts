@@ -16,13 +16,19 @@ function open() {
 describe('keys', () => {
   it('run what they stand for, in either case, and other keys do nothing', () => {
     const { pressed, keyboard } = open();
-    keyboard.emit('data', Buffer.from('rRx'));
+    for (const key of 'rRx') keyboard.emit('data', Buffer.from(key));
     expect(pressed).toEqual(['r', 'r']);
+  });
+
+  it('are not found in arrows, function keys and pasted text', () => {
+    const { pressed, keyboard } = open();
+    for (const text of ['\u001b[D', '\u001bOQ', '\u001bOR', 'pasted rq']) keyboard.emit('data', Buffer.from(text));
+    expect(pressed).toEqual([]);
   });
 
   it('take Ctrl-C and Ctrl-D as quit', () => {
     const { pressed, keyboard } = open();
-    keyboard.emit('data', Buffer.from('\u0003\u0004'));
+    for (const key of ['\u0003', '\u0004']) keyboard.emit('data', Buffer.from(key));
     expect(pressed).toEqual(['q', 'q']);
   });
 

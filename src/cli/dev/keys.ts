@@ -23,10 +23,10 @@ const CTRL_D = '\u0004';
 /** Runs keys as they are pressed; Ctrl-C and Ctrl-D, which a terminal in raw mode hands through, do as `q`. Gives what ends it. */
 export function listenKeys(keyboard: Keyboard, keys: readonly Key[]): () => void {
   const listener = (bytes: Buffer) => {
-    for (const pressed of bytes.toString('utf8')) {
-      const name = pressed === CTRL_C || pressed === CTRL_D ? 'q' : pressed.toLowerCase();
-      keys.find(({ key }) => key === name)?.run();
-    }
+    // Arrows and function keys come as several characters, and so does what is pasted: none of them is meant.
+    const pressed = bytes.toString('utf8');
+    const name = pressed === CTRL_C || pressed === CTRL_D ? 'q' : pressed.toLowerCase();
+    keys.find(({ key }) => key === name)?.run();
   };
   keyboard.setRawMode(true);
   keyboard.resume();

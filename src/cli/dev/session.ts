@@ -1,12 +1,13 @@
 import type { ApiClient } from '../../api/client.js';
 import type { DeployView, JobView } from '../../api/resources.js';
+import { WherryError } from '../../base/errors.js';
 import type { Environment } from '../../compose.js';
 import { readProject } from '../../project/read.js';
 import { buildPhase, candidatePhase, type Motion, pushPhase, releasePhases } from '../motion.js';
 import type { Output } from '../output.js';
 import { createPhases } from '../phases.js';
 import type { Embedded } from '../project-image.js';
-import { formatFailure, formatValue, sendAndWait } from '../send-job.js';
+import { formatFailure, formatValue, isLive, sendAndWait } from '../send-job.js';
 import { readTestInput, type TestInputSource } from './test-input.js';
 
 /** A project between its files and the release that serves them. */
@@ -18,6 +19,8 @@ export interface Session {
   reload(): Promise<Reload | undefined>;
   /** Sends the test request to the release that serves; undefined before the first. */
   request(): Promise<JobView | undefined>;
+  /** Resolves when no build or push is under way. */
+  settle(): Promise<void>;
   /** The endpoint once its first release was made. */
   readonly endpointId: string | undefined;
   /** The number of the release that serves, as far as this session brought it there. */
@@ -47,7 +50,7 @@ const ANSWER_MS = 300_000;
 export function createSession(options: SessionOptions): Session {
   const { client, output } = options;
   let latest = 0;
-  let turn: Promise<unknown> = Promise.resolve();
+  let turn: Promise<void> = Promise.resolve();
   let serving: { readonly endpointId: string; readonly release: number } | undefined;
   let endpointId: string | undefined;
 
@@ -75,7 +78,10 @@ export function createSession(options: SessionOptions): Session {
       const startedAt = performance.now();
       const motion = { phases: createPhases(output), output, place: { dataDir: options.dataDir, environment: options.environment } };
       const mineNow = turn.then(() => releaseNow(mine, motion));
-      turn = mineNow.catch(() => {});
+      turn = mineNow.then(
+        () => {},
+        () => {},
+      );
       try {
         const released = await mineNow;
         if (!released) return undefined;
@@ -88,10 +94,13 @@ export function createSession(options: SessionOptions): Session {
         throw thrown;
       }
     },
+    settle: () => turn,
     async request() {
       if (!serving) return undefined;
       const body = await readTestInput(options.dir, options.input);
       const job = await sendAndWait(client, { endpointId: serving.endpointId, body, waitMs: ANSWER_MS, signal: options.signal }, output);
+      if (isLive(job))
+        throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${ANSWER_MS / 1000} s`, { hint: 'it goes on' });
       output.line({ type: 'answer', job }, formatAnswer(job));
       return job;
     },
@@ -100,5 +109,6 @@ export function createSession(options: SessionOptions): Session {
 
 function formatAnswer({ id, status, output, error, delayTime, executionTime }: JobView): string {
   const head = `${id} ${status} · waited ${delayTime ?? 0} ms · ran ${executionTime ?? 0} ms`;
-  return `${head}\n${status === 'COMPLETED' ? formatValue(output) : formatFailure(error ?? null)}`;
+  if (status === 'COMPLETED') return `${head}\n${formatValue(output)}`;
+  return error === undefined ? head : `${head}\n${formatFailure(error)}`;
 }

@@ -24,8 +24,9 @@ function holdsEntry(environment: Buffer, entry: Buffer): boolean {
 /** Kills what `find` finds until nothing is left or the hunt's time is over. Gives the pids that remain. */
 export async function endMembers(find: () => readonly number[], kill: () => void = () => {}): Promise<readonly number[]> {
   for (let waitedMs = 0, stepMs = 1; ; waitedMs += stepMs, stepMs = Math.min(50, stepMs * 2)) {
-    const pids = find().filter((pid) => !isZombie(pid));
-    if (pids.length === 0 || waitedMs > BOUNDS.huntMs) return pids;
+    const pids = find();
+    const alive = pids.filter((pid) => !isDead(pid));
+    if (alive.length === 0 || waitedMs > BOUNDS.huntMs) return alive;
     kill();
     for (const pid of pids) signal(pid, 'SIGKILL');
     await wait(stepMs);
@@ -33,10 +34,11 @@ export async function endMembers(find: () => readonly number[], kill: () => void
 }
 
 /** Dead already; what is left of it waits for a parent that may never ask, such as the first process of a container. */
-function isZombie(pid: number): boolean {
+function isDead(pid: number): boolean {
   // The state is the first field after the name, which stands in parentheses and may hold any character.
   const stat = readQuietly(`/proc/${pid}/stat`)?.toString('latin1') ?? '';
-  return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  // It tells of the first thread only: others may go on without it.
+  return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2)) && namesIn(`/proc/${pid}/task`).length <= 1;
 }
 
 /** Ends every process of an instance that no supervisor knows, by its groups and by its marker. */

@@ -5,7 +5,7 @@ import { JOB_LIMITS } from '../../domain/job.js';
 import type { Worker } from '../../domain/worker.js';
 import type { Engine } from '../../engine/engine.js';
 import { readCredential } from '../auth.js';
-import { type Exchange, readBody, sendEmpty, sendJson } from '../exchange.js';
+import { beginJson, type Exchange, endJson, readBody, sendEmpty, sendJson } from '../exchange.js';
 import { sliceMembers } from '../raw-json.js';
 
 /** The parts of `/v2/{endpoint}/{verb}/{worker}/{job}`. */
@@ -51,7 +51,9 @@ export async function serveWorkers(
   } catch (thrown) {
     const error = toWherryError(thrown);
     if (error.code === 'INTERNAL') log.error({ err: thrown, verb: path.verb }, 'a worker request failed');
-    sendJson(exchange, error.status, JSON.stringify({ error: error.message }));
+    // An answer that was begun can only break off: what it had to say was in its head.
+    if (exchange.response.headersSent) exchange.response.destroy();
+    else sendJson(exchange, error.status, JSON.stringify({ error: error.message }));
   }
 }
 
@@ -104,15 +106,9 @@ async function done(engine: Engine, exchange: Exchange, { endpointId, workerId, 
 
 /** The worker's next job as the answer to its result (ADR 11). When there is none yet, the head of the answer says that the result is safe. */
 async function sendNext(engine: Engine, exchange: Exchange, workerId: string): Promise<void> {
-  const { response, signal } = exchange;
-  const onHold = () => {
-    if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
-  };
-  // What goes wrong here, the worker meets again at its next poll: its result is safe.
-  const [job] = await engine.take(workerId, { limit: 1, isBusy: false, signal, onHold }).catch(() => []);
-  const text = job?.body ?? '{}';
-  if (response.headersSent) response.end(text);
-  else sendJson(exchange, 200, text);
+  const onHold = () => beginJson(exchange, 200);
+  const [job] = await engine.take(workerId, { limit: 1, isBusy: false, signal: exchange.signal, onHold });
+  endJson(exchange, 200, job?.body ?? '{}');
 }
 
 /** A chunk that cannot be kept is not the worker's to try again: it goes on, and the job fails. */

@@ -35,6 +35,7 @@ CREATE TABLE job (
   CHECK ((state = 'IN_PROGRESS') = (lease_until IS NOT NULL))
 ) STRICT;
 CREATE INDEX job_queue ON job (endpoint_id, priority, seq) WHERE state = 'IN_QUEUE';
+CREATE INDEX job_low ON job (endpoint_id, queued_at) WHERE state = 'IN_QUEUE' AND priority = 2;
 CREATE INDEX job_live ON job (worker_id, endpoint_id) WHERE state = 'IN_PROGRESS';
 CREATE INDEX job_expiry ON job (expires_at) WHERE state IN ('IN_QUEUE', 'IN_PROGRESS');
 CREATE INDEX job_retention ON job (retain_until) WHERE retain_until IS NOT NULL AND is_tombstone = 0;

@@ -31,6 +31,8 @@ const WORKER_RETENTION_MS = 7 * 86_400_000;
 
 /** Chunks belong to one try of a job. */
 const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0, stream_posts = 0';
+/** So many at once: a backlog that passes its bound together must not hold everything else up. */
+const PROMOTED = 500;
 const STARVED = `endpoint_id = ? AND state = 'IN_QUEUE' AND priority = ${JOB_PRIORITIES.indexOf('low')} AND queued_at <= ?`;
 const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?, retain_until = ?, lease_until = NULL`;
 
@@ -202,7 +204,7 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
   };
 }
 
-/** The list whose index fits the filter: any other would walk through all the jobs that ever ended. */
+/** The list whose index fits the filter. Others, such as one by state, walk back through the endpoint's jobs until they have enough. */
 function listFor({ batchId, workerId, states }: JobFilter): 'listHeld' | 'listBatch' | 'listJobs' {
   if (workerId !== undefined && states?.length === 1 && states[0] === 'IN_PROGRESS') return 'listHeld';
   return batchId === undefined ? 'listJobs' : 'listBatch';
@@ -259,8 +261,10 @@ function prepare(db: Database) {
     purge: db.prepare(
       `UPDATE job SET state = 'CANCELLED', finished_at = ?, retain_until = ? WHERE endpoint_id = ? AND state = 'IN_QUEUE' RETURNING id, webhook`,
     ),
-    hasStarved: db.prepare(`SELECT 1 FROM job INDEXED BY job_queue WHERE ${STARVED} LIMIT 1`),
-    promote: db.prepare(`UPDATE job SET priority = ${JOB_PRIORITIES.indexOf('normal')} WHERE ${STARVED}`),
+    hasStarved: db.prepare(`SELECT 1 FROM job INDEXED BY job_low WHERE ${STARVED} LIMIT 1`),
+    promote: db.prepare(
+      `UPDATE job SET priority = ${JOB_PRIORITIES.indexOf('normal')} WHERE seq IN (SELECT seq FROM job INDEXED BY job_low WHERE ${STARVED} LIMIT ${PROMOTED})`,
+    ),
     countCompleted: db.prepare('UPDATE endpoint SET completed = completed + 1 WHERE id = ?'),
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
