@@ -154,7 +154,7 @@ describe('wherry', () => {
   it('prints completion scripts that the shell accepts', async () => {
     const { stdout } = await runCli(['completion', 'bash']);
     expect(() => execFileSync('bash', ['-n'], { input: stdout })).not.toThrow();
-    const words = execFileSync('bash', ['-c', `${stdout}\nCOMP_WORDS=(wherry de); COMP_CWORD=1; _wherry; echo "\${COMPREPLY[@]}"`], {
+    const words = execFileSync('bash', ['-c', `${stdout}\nCOMP_WORDS=(wherry dep); COMP_CWORD=1; _wherry; echo "\${COMPREPLY[@]}"`], {
       encoding: 'utf8',
     });
     expect(words.trim()).toBe('deploy');
