@@ -1,4 +1,5 @@
 import { isTerminal, type Job, type JobFacts } from './job.js';
+import { type ChunkPart, formatStreamMark } from './stream.js';
 import type { Waiting } from './waiting.js';
 import type { Timeline } from './worker.js';
 
@@ -13,10 +14,15 @@ export function formatReceipt({ id }: Pick<Job, 'id'>): string {
   return `{"id":${JSON.stringify(id)},"status":"IN_QUEUE"}`;
 }
 
-/** The answer of /stream (job-api §2): each chunk is the worker's own text. */
-export function formatStream(job: Job, chunks: readonly string[]): string {
-  const delay = job.claimedAt === null ? '' : `"delayTime":${delayOf(job)},`;
-  return `{"id":${JSON.stringify(job.id)},"status":"${job.state}",${delay}"stream":[${chunks.map((output) => `{"output":${output}}`).join(',')}]}`;
+/** The answer of /stream (job-api §2). Readers who count (extension) get the number of each chunk and the mark to go on from. */
+export function formatStream(job: Job, { chunks, mark }: ChunkPart, { isNumbered }: { readonly isNumbered: boolean }): string {
+  const members = [`"id":${JSON.stringify(job.id)}`, `"status":"${job.state}"`];
+  if (job.claimedAt !== null) members.push(`"delayTime":${delayOf(job)}`);
+  if (isNumbered) members.push(`"next":${JSON.stringify(formatStreamMark(mark))}`);
+  const first = mark.number - chunks.length + 1;
+  const listed = chunks.map((output, at) => (isNumbered ? `{"number":${first + at},"output":${output}}` : `{"output":${output}}`));
+  members.push(`"stream":[${listed.join(',')}]`);
+  return `{${members.join(',')}}`;
 }
 
 /** Milliseconds a run waited for a worker, or until it ended without one. */

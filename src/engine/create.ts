@@ -119,7 +119,7 @@ export function createEngine(options: EngineOptions): Engine {
     cancel: (endpointId, jobId) => cancel(core, endpointId, jobId),
     retry: (endpointId, jobId) => retry(core, endpointId, jobId),
     shortenRetention: (job, keepMs) => shortenRetention(core, job, keepMs),
-    readStream: (job, timeoutMs, signal) => readStream(core, job, { timeoutMs, signal }),
+    readStream: (read, timeoutMs, signal) => readStream(core, read, { timeoutMs, signal }),
     followStream: (job, signal) => followStream(core, job, signal),
     batches: createBatches(core),
     purge: (endpointId) => purge(core, endpointId),

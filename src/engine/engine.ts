@@ -7,9 +7,10 @@ import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.j
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
+import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
 import type { Runtime } from '../runtime/runtime.js';
-import type { JobFilter, Store, WebhookSecret } from '../store/store.js';
+import type { ChunkRequest, JobFilter, Store, WebhookSecret } from '../store/store.js';
 import type { Batches } from './batch.js';
 import type { WebhookTargets } from './webhook-target.js';
 
@@ -128,10 +129,14 @@ export interface SecretRotation {
   readonly overlapMs: number;
 }
 
-/** What /stream answers: the job and the chunks that were not delivered before, as JSON texts. */
-export interface StreamPart {
+/** A look at a job's stream; `after` as in the store's ChunkRequest. */
+export interface StreamRead extends JobName {
+  readonly after: ChunkRequest['after'];
+}
+
+/** What /stream answers: the job and the chunks that were asked for. */
+export interface StreamPart extends ChunkPart {
   readonly job: Job;
-  readonly chunks: readonly string[];
 }
 
 /** A chunk as a worker posts it. */
@@ -193,7 +198,7 @@ export interface Engine {
   /** Lets the record of an ended job go after `keepMs` when that is earlier. Throws JOB_UNKNOWN, JOB_EXPIRED. */
   shortenRetention(job: JobName, keepMs: number): Promise<void>;
   /** The chunks no reader got yet, held until there is one or the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED. */
-  readStream(job: JobName, timeoutMs: number, signal: AbortSignal): Promise<StreamPart>;
+  readStream(read: StreamRead, timeoutMs: number, signal: AbortSignal): Promise<StreamPart>;
   /** All chunks from the first on, whoever else reads them, until the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED, JOB_RESTARTED. */
   followStream(job: JobName, signal: AbortSignal): AsyncIterable<readonly string[]>;
   /** Many requests sent together. */

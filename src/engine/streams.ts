@@ -1,7 +1,8 @@
 import { WherryError } from '../base/errors.js';
 import { isTerminal, JOB_LIMITS } from '../domain/job.js';
+import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Core } from './core.js';
-import type { ChunkPost, JobName, StreamPart } from './engine.js';
+import type { ChunkPost, JobName, StreamPart, StreamRead } from './engine.js';
 import { endJob, requireJob } from './jobs.js';
 import { stopWork } from './stops.js';
 
@@ -43,15 +44,21 @@ function splitChunk(output: string): string[] {
 }
 
 /**
- * The chunks that no reader got yet; held until there is one, the job ended, or the time is over. An ended job comes with all
- * that remain, because one client stops at the first terminal state (job-api §8.2). Throws JOB_UNKNOWN.
+ * The chunks that no reader got yet, or those after what this one has; held until there is one, the job ended, or the time is
+ * over. An ended job comes with all that remain, because one client stops at the first terminal state (job-api §8.2). Throws JOB_UNKNOWN.
  */
-export async function readStream(core: Core, name: JobName, { timeoutMs, signal }: { timeoutMs: number; signal: AbortSignal }) {
+export async function readStream(
+  core: Core,
+  { after, ...name }: StreamRead,
+  { timeoutMs, signal }: { timeoutMs: number; signal: AbortSignal },
+) {
   const end = core.clock.now() + timeoutMs;
   for (;;) {
     const changed = core.streamWaiters.begin(name.jobId, end - core.clock.now(), signal);
     try {
-      const part = await readPart(core, name);
+      // The job is read first: when it had ended, its chunks were all there.
+      const job = await requireJob(core, name.endpointId, name.jobId);
+      const part: StreamPart = { job, ...(await core.store.readChunks({ jobId: name.jobId, after })) };
       const isOver = isTerminal(part.job.state) || core.clock.now() >= end || signal.aborted;
       if (part.chunks.length > 0 || isOver) return part;
       await changed.value;
@@ -59,13 +66,6 @@ export async function readStream(core: Core, name: JobName, { timeoutMs, signal 
       changed.cancel();
     }
   }
-}
-
-/** The job is read first: when it had ended, its chunks were all there. */
-async function readPart(core: Core, { endpointId, jobId }: JobName): Promise<StreamPart> {
-  const job = await requireJob(core, endpointId, jobId);
-  const { chunks } = await core.store.readChunks({ jobId, after: 'delivered' });
-  return { job, chunks };
 }
 
 /** A follower looks again so often even when nothing was said. */
@@ -82,16 +82,14 @@ function restarted(jobId: string): WherryError {
  * when the signal aborts. Throws JOB_UNKNOWN, and JOB_RESTARTED when the job began anew after chunks were given out.
  */
 export async function* followStream(core: Core, { endpointId, jobId }: JobName, signal: AbortSignal): AsyncGenerator<readonly string[]> {
-  let given = 0;
-  let claimedAt: number | null = null;
+  let mark: StreamMark | null = null;
   while (!signal.aborted) {
     const changed = core.streamWaiters.begin(jobId, FOLLOW_LOOK_MS, signal);
     try {
       const job = await requireJob(core, endpointId, jobId);
-      if (given > job.chunks || (given > 0 && job.claimedAt !== claimedAt)) throw restarted(jobId);
-      claimedAt = job.claimedAt;
-      const { chunks, last } = await core.store.readChunks({ jobId, after: given });
-      given = last;
+      const { chunks, mark: reached }: ChunkPart = await core.store.readChunks({ jobId, after: mark });
+      if (mark && mark.number > 0 && (job.chunks < mark.number || reached.workerId !== mark.workerId)) throw restarted(jobId);
+      mark = reached;
       if (chunks.length > 0) yield chunks;
       else if (isTerminal(job.state)) return;
       else await changed.value;

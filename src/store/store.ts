@@ -4,6 +4,7 @@ import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.j
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { Release, Rollout, RolloutState } from '../domain/release.js';
+import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
 /** Plain records kept through the generic contract, by kind. `setting` is server state (instance id, port). */
@@ -102,8 +103,8 @@ export type RequeueCause = 'lost' | 'withdrawn' | 'retry';
 /** Part of a job's stream, in order. */
 export interface ChunkRequest {
   readonly jobId: string;
-  /** The number of the chunk before the first wanted one; `delivered` goes on where the last such read ended and moves that mark. */
-  readonly after: number | 'delivered';
+  /** How far its reader is, null at the beginning; `delivered` goes on where the last such read ended and moves that place. */
+  readonly after: StreamMark | null | 'delivered';
 }
 
 /** An end decided by the server (cancel, time-out, lost result, crash budget), whoever holds the job. */
@@ -193,8 +194,8 @@ export interface Store {
   extend(workerId: string, change: { readonly confirmed: readonly string[]; readonly leaseUntil: number }, now: number): Promise<void>;
   /** Keeps what a worker reports and confirms the job; undefined, and nothing kept, unless the worker holds the job. */
   report(request: ReportRequest): Promise<{ readonly chunks: number; readonly streamBytes: number } | undefined>;
-  /** Chunks of the job's newest run; `last` is the number of the last one given. */
-  readChunks(request: ChunkRequest): Promise<{ readonly chunks: readonly string[]; readonly last: number }>;
+  /** Chunks of the job's newest run: from its first on when the reader has read another run. */
+  readChunks(request: ChunkRequest): Promise<ChunkPart>;
   /** Durable. Undefined when (job, worker) does not hold a live lease: late or foreign. The worker becomes IDLE when it holds no other job. */
   settle(request: SettleRequest): Promise<Job | undefined>;
   /** Durable. Undefined when the job is not in one of `from`. Frees the worker's slot as settle does. */

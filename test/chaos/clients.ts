@@ -129,10 +129,13 @@ async function cancelLater(crowd: Crowd, { endpoint, cancelAfterMs }: Order, id:
   });
 }
 
+/** Says what it has, so that an answer that a killed server took with it is given again. */
 async function readStream(crowd: Crowd, endpoint: string, id: string): Promise<void> {
+  let after = '';
   while (!crowd.signal.aborted) {
-    const answer = await ask(crowd, 'GET', `/v2/${endpoint}/stream/${id}`);
-    const { status, stream } = answer?.json ?? {};
+    const answer = await ask(crowd, 'GET', `/v2/${endpoint}/stream/${id}?after=${after}`);
+    const { status, stream, next } = answer?.json ?? {};
+    if (typeof next === 'string') after = next;
     for (const { output } of Array.isArray(stream) ? (stream as { output: { run: string; index: number } }[]) : []) {
       crowd.note({ kind: 'chunk', at: crowd.now(), id, run: output.run, index: output.index });
     }

@@ -76,9 +76,17 @@ export async function* handler({ input: { flag } }) {
     await stage.cli('deploy', stage.project('streams', nodeProject('streams', code, 'scale: { max: 1, idle: 3s }\n')));
     const { id } = await stage.submit('streams', { flag: join(stage.dir, 'flag') });
     const read: unknown[] = [];
+    const counted: { number: number; output: string }[] = [];
+    let next = '';
     for (let status = ''; status !== 'COMPLETED'; ) {
       const part = (await stage.call(`/v2/streams/stream/${id}`)).json as { status: string; stream: { output: unknown }[] };
       read.push(...part.stream.map(({ output }) => output));
+      const numbered = (await stage.call(`/v2/streams/stream/${id}?wait=1000&after=${next}`)).json as {
+        next: string;
+        stream: typeof counted;
+      };
+      counted.push(...numbered.stream);
+      next = numbered.next;
       status = part.status;
       expect(status).not.toBe('FAILED');
     }
@@ -86,6 +94,10 @@ export async function* handler({ input: { flag } }) {
     const runOf = (name: string, length: number) => Array.from({ length }, (_, n) => `${name} ${n}`);
     expect(read).toEqual([...runOf('first', first.length), ...runOf('second', 8)]);
     expect(first.length).toBeLessThanOrEqual(5);
+    // One that counts sees the new beginning: number 1 comes again.
+    const begin = counted.findLastIndex(({ number }) => number === 1);
+    expect(counted.slice(begin).map(({ output }) => output)).toEqual(runOf('second', 8));
+    expect(counted.slice(0, begin).map(({ output }) => output)).toEqual(runOf('first', begin));
   });
 
   it('before it takes a job leaves the job to another one (A3)', async () => {

@@ -204,7 +204,7 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
         error: null,
       });
       expect(await store.requeue({ jobId: 'a', workerId: null }, 'retry', NOW + 9)).toBeUndefined();
-      expect((await store.readChunks({ jobId: 'a', after: 0 })).chunks).toEqual([]);
+      expect((await store.readChunks({ jobId: 'a', after: null })).chunks).toEqual([]);
       expect(await store.claim(claimOf('w1'))).toEqual([]);
       expect(await store.listJobs({ endpointId: 'e1', untriedBy: 'w1', limit: 1 })).toEqual([]);
       expect((await store.claim(claimOf('w2'))).map(({ id }) => id)).toEqual(['a']);
@@ -216,11 +216,32 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.report({ jobId: 'a', workerId: 'w1', chunks: ['0'] })).toBeUndefined();
       await store.claim(claimOf('w1'));
       expect(await store.report({ jobId: 'a', workerId: 'w1', chunks: ['1', '2'] })).toEqual({ chunks: 2, streamBytes: 2 });
-      expect(await store.readChunks({ jobId: 'a', after: 'delivered' })).toEqual({ chunks: ['1', '2'], last: 2 });
+      expect(await store.readChunks({ jobId: 'a', after: 'delivered' })).toEqual({
+        chunks: ['1', '2'],
+        mark: { workerId: 'w1', number: 2 },
+      });
       await store.report({ jobId: 'a', workerId: 'w1', chunks: ['3'] });
       const readers = await Promise.all([1, 2].map(() => store.readChunks({ jobId: 'a', after: 'delivered' })));
       expect(readers.flatMap(({ chunks }) => chunks)).toEqual(['3']);
-      expect(await store.readChunks({ jobId: 'a', after: 1 })).toEqual({ chunks: ['2', '3'], last: 3 });
+    });
+
+    it('gives a reader what follows its mark as often as it asks, and the whole stream when the job began anew', async () => {
+      const jobId = 'a';
+      for (const id of ['w1', 'w2']) await store.addWorker(workerOf(id));
+      await store.enqueue(jobOf(jobId), NOW);
+      expect(await store.readChunks({ jobId, after: null })).toEqual({ chunks: [], mark: { workerId: '', number: 0 } });
+      await store.claim(claimOf('w1'));
+      await store.report({ jobId, workerId: 'w1', chunks: ['1', '2', '3'] });
+      await store.readChunks({ jobId, after: 'delivered' });
+      const after = { workerId: 'w1', number: 1 };
+      for (const _time of [1, 2]) {
+        expect(await store.readChunks({ jobId, after })).toEqual({ chunks: ['2', '3'], mark: { workerId: 'w1', number: 3 } });
+      }
+      await store.requeue({ jobId, workerId: 'w1' }, 'lost', NOW + 1);
+      expect(await store.readChunks({ jobId, after })).toEqual({ chunks: [], mark: after });
+      await store.claim(claimOf('w2'));
+      await store.report({ jobId, workerId: 'w2', chunks: ['4'] });
+      expect(await store.readChunks({ jobId, after })).toEqual({ chunks: ['4'], mark: { workerId: 'w2', number: 1 } });
     });
 
     it('makes one job of an idempotency key until its record goes', async () => {

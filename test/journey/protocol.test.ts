@@ -85,6 +85,26 @@ describe('streams', () => {
     expect(outputs(await streamOf(id))).toEqual(['n1', 'n2', 'n3']);
   });
 
+  it('gives a reader that says what it has the same chunks again, also after a kill of the server that had given them out (I9)', async () => {
+    const id = await run();
+    await take();
+    for (const number of [1, 2, 3]) await worker.stream(id, `n${number}`, number);
+    const read = (after: string) => call(`stream/${id}?after=${after}&wait=1000`).then(({ json }) => json as { next: string });
+    const all = await read('');
+    const three = [1, 2, 3].map((number) => ({ number, output: `n${number}` }));
+    expect(all).toEqual({ id, status: 'IN_PROGRESS', delayTime: expect.any(Number), next: expect.any(String), stream: three });
+    await stage.kill();
+    await stage.restart();
+    expect(await read('')).toEqual(all);
+    await worker.stream(id, 'n4', 4);
+    await worker.done(id, { output: [] }, true);
+    const rest = await read(String(all.next));
+    expect(rest).toMatchObject({ status: 'COMPLETED', stream: [{ number: 4, output: 'n4' }] });
+    expect(await read(String(rest.next))).toEqual({ ...rest, stream: [] });
+    expect(outputs(await streamOf(id))).toEqual(['n1', 'n2', 'n3', 'n4']);
+    expect(await call(`stream/${id}?after=4`)).toMatchObject({ status: 400, json: { error: expect.stringContaining("'after' is not") } });
+  });
+
   it('cuts a text above 1 MB into chunks that make it up again', async () => {
     const id = await run();
     await take();

@@ -2,6 +2,7 @@ import { toWherryError, WherryError } from '../../base/errors.js';
 import type { EndpointSettings } from '../../domain/endpoint.js';
 import { JOB_LIMITS, type Job } from '../../domain/job.js';
 import { formatFacts, formatJob, formatReceipt, formatStream } from '../../domain/job-view.js';
+import { parseStreamMark } from '../../domain/stream.js';
 import type { Engine } from '../../engine/engine.js';
 import { authenticate, mayUse } from '../auth.js';
 import { type Exchange, sendJson } from '../exchange.js';
@@ -107,12 +108,17 @@ async function statusSync(engine: Engine, exchange: Exchange, { endpointId, id }
   await sendJob(engine, exchange, await engine.waitFor({ endpointId, jobId: id }, waitMs, exchange.signal));
 }
 
-/** Keys `status` and `stream` are there whatever happened to the job (job-api §13.2). */
+/**
+ * Keys `status` and `stream` are there whatever happened to the job (job-api §13.2). A reader that says what it has (`after`, an
+ * extension) takes nothing from others and may ask again.
+ */
 async function stream(engine: Engine, exchange: Exchange, { endpointId, id }: JobPath): Promise<void> {
   const { min, max } = JOB_LIMITS.waitMs;
   const waitMs = readInteger(exchange, 'wait', { min, max }) ?? STREAM_HOLD_MS;
-  const { job, chunks } = await engine.readStream({ endpointId, jobId: id }, waitMs, exchange.signal);
-  sendJson(exchange, 200, formatStream(job, chunks));
+  const mark = exchange.query.get('after');
+  const after = mark === null ? 'delivered' : parseStreamMark(mark);
+  const { job, ...part } = await engine.readStream({ endpointId, jobId: id, after }, waitMs, exchange.signal);
+  sendJson(exchange, 200, formatStream(job, part, { isNumbered: mark !== null }));
 }
 
 async function retry(engine: Engine, exchange: Exchange, { endpointId, id }: JobPath): Promise<void> {

@@ -1,3 +1,4 @@
+import type { ChunkPart } from '../../domain/stream.js';
 import type { Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
 import type { Database } from './driver.js';
@@ -8,9 +9,18 @@ type StreamVerbs = Pick<Store, 'report' | 'readChunks'>;
 export function createStreams(db: Database, commits: CommitQueue): StreamVerbs {
   const sql = prepare(db);
 
-  const read = (jobId: string, after: number) => {
+  const read = (jobId: string, workerId: string, after: number): ChunkPart => {
     const rows = sql.read.all(jobId, after);
-    return { chunks: rows.map(({ output }) => String(output)), last: Number(rows.at(-1)?.['number'] ?? after) };
+    return { chunks: rows.map(({ output }) => String(output)), mark: { workerId, number: Number(rows.at(-1)?.['number'] ?? after) } };
+  };
+
+  const placeOf = (jobId: string) => {
+    const row = sql.place.get(jobId) ?? {};
+    return {
+      workerId: String(row['worker_id'] ?? ''),
+      chunks: Number(row['chunks'] ?? 0),
+      delivered: Number(row['chunks_delivered'] ?? 0),
+    };
   };
 
   return {
@@ -26,13 +36,13 @@ export function createStreams(db: Database, commits: CommitQueue): StreamVerbs {
 
     // A reader that waits looks often: without a new chunk there is nothing to write.
     readChunks: async ({ jobId, after }) => {
-      if (after !== 'delivered') return read(jobId, after);
-      const mark = sql.undelivered.get(jobId);
-      if (!mark) return { chunks: [], last: 0 };
+      const place = placeOf(jobId);
+      if (after !== 'delivered') return read(jobId, place.workerId, after?.workerId === place.workerId ? after.number : 0);
+      if (place.chunks === place.delivered) return { chunks: [], mark: { workerId: place.workerId, number: place.delivered } };
       return commits.write(() => {
-        const from = Number(sql.delivered.get(jobId)?.['chunks_delivered'] ?? 0);
-        const found = read(jobId, from);
-        if (found.last > from) sql.deliver.run(found.last, jobId);
+        const { workerId, delivered } = placeOf(jobId);
+        const found = read(jobId, workerId, delivered);
+        if (found.mark.number > delivered) sql.deliver.run(found.mark.number, jobId);
         return found;
       });
     },
@@ -47,8 +57,7 @@ function prepare(db: Database) {
       WHERE id = ?4 AND worker_id = ?5 AND state = 'IN_PROGRESS' AND (?6 IS NULL OR stream_posts < ?6) RETURNING chunks, stream_bytes`),
     add: db.prepare('INSERT INTO chunk (job_id, number, output) VALUES (?, ?, ?)'),
     read: db.prepare('SELECT number, output FROM chunk WHERE job_id = ? AND number > ? ORDER BY number'),
-    undelivered: db.prepare('SELECT 1 FROM job WHERE id = ? AND chunks > chunks_delivered'),
-    delivered: db.prepare('SELECT chunks_delivered FROM job WHERE id = ?'),
+    place: db.prepare('SELECT worker_id, chunks, chunks_delivered FROM job WHERE id = ?'),
     deliver: db.prepare('UPDATE job SET chunks_delivered = ? WHERE id = ?'),
   };
 }
