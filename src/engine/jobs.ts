@@ -49,7 +49,7 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   const id = isSync ? `sync-${createUuid(now)}` : createUuid(now);
   const executionTimeoutMs = submission.executionTimeoutMs ?? limits.executionMs;
   const expiresAt = now + (submission.ttlMs ?? limits.ttlMs);
-  const enqueued = store.enqueue({ ...contentOf(submission), id, executionTimeoutMs, expiresAt }, now).finally(admitted);
+  const enqueued = store.enqueue({ id, executionTimeoutMs, expiresAt, ...contentOf(submission) }, now).finally(admitted);
   // A worker that waits is woken before the commit, so that its claim shares it: one flush, and the job leaves with it.
   const isWoken = core.polls.wake(endpointId);
   const job = await enqueued;

@@ -28,7 +28,7 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
     const { endpointId } = worker;
     const poll = core.polls.begin({ endpointId, workerId, timeoutMs: end - core.clock.now(), signal: options.signal });
-    const jobs = canTake(worker) ? await claim(core, worker, { ...options, isAnnounced }) : undefined;
+    const jobs = canTake(worker) ? await claim(core, worker, { isAnnounced, ...options }) : undefined;
     if (!jobs || jobs.length > 0 || options.signal.aborted) {
       poll.cancel();
       const passedOn = (await poll.woken) ?? (jobs && jobs.length > 0 ? undefined : tried);

@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../base/clock.js';
@@ -7,7 +6,7 @@ import type { Log } from '../base/log.js';
 import { JOB_VERBS } from '../domain/endpoint.js';
 import type { Engine } from '../engine/engine.js';
 import { authenticate } from './auth.js';
-import { type Exchange, endingWith, openExchange, sendJson } from './exchange.js';
+import { type Exchange, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
 import { createRates, type Rates } from './rates.js';
 import { type Api, createApi } from './routes/api.js';
@@ -51,16 +50,11 @@ const SUBMISSIONS: ReadonlySet<string> = new Set(['run', 'runsync', 'retry', 'ba
 /** One port for everything: job API, worker routes, registry, management API. They are told apart by the shape of the path. */
 export function createServer(options: ServerOptions): Server {
   let api: Api | undefined;
-  const stopping = new AbortController();
-  // Every held answer listens: as many as there are clients.
-  setMaxListeners(0, stopping.signal);
-  /** Job requests that are not answered yet. */
-  const open = new Set<Promise<void>>();
-  const rates = createRates(options.clock);
+  const life: Life = { isStopping: false, open: new Map(), rates: createRates(options.clock) };
   const http = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
     limitStall(request, response, BODY_PACE);
     const exchange = openExchange(request, response);
-    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, { stopping: stopping.signal, open, rates });
+    if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, life);
     else if (api) api.serve(request, response);
     else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
   });
@@ -72,12 +66,13 @@ export function createServer(options: ServerOptions): Server {
       return { host: host.includes(':') ? `[${host}]` : host, port };
     },
     async drain(graceMs) {
-      stopping.abort();
+      life.isStopping = true;
+      for (const exchange of life.open.keys()) exchange.endWait();
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, graceMs);
       });
-      await Promise.race([Promise.all(open), late]);
+      await Promise.race([Promise.all(life.open.values()), late]);
       clearTimeout(timer);
     },
     async close() {
@@ -99,7 +94,7 @@ function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
     ? serveRegistry(options, exchange)
     : WORKER_VERBS.includes(verb)
       ? serveWorkers(options, exchange, { endpointId, verb, workerId: first, jobId: second })
-      : serveWhileOpen(life, exchange, (job) => serveJobs({ ...options, rates: life.rates }, job, { endpointId, verb, id: first }), verb);
+      : serveWhileOpen(life, exchange, () => serveJobs({ rates: life.rates, ...options }, exchange, { endpointId, verb, id: first }), verb);
   served.catch((cause: unknown) => {
     options.log.error({ err: cause, path: exchange.path }, 'a request failed');
     sendJson(exchange, 500, '{"error":"an unexpected error happened"}');
@@ -107,26 +102,24 @@ function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
 }
 
 interface Life {
-  /** Aborts when the server begins to stop. */
-  readonly stopping: AbortSignal;
-  readonly open: Set<Promise<void>>;
+  isStopping: boolean;
+  /** Job requests that are not answered yet. A table, not listeners of one signal: those would be kept until the next full collection. */
+  readonly open: Map<Exchange, Promise<void>>;
   readonly rates: Rates;
 }
 
 /** A job request of a server that may be stopping: it brings no new work then, and what is held is answered as it is. */
-async function serveWhileOpen(
-  { stopping, open }: Life,
-  exchange: Exchange,
-  serve: (exchange: Exchange) => Promise<void>,
-  verb: string,
-): Promise<void> {
-  if (stopping.aborted && exchange.method === 'POST' && SUBMISSIONS.has(verb)) {
-    exchange.request.resume();
-    return sendJson(exchange, 503, '{"error":"the server is stopping"}', { 'retry-after': '2' });
+async function serveWhileOpen(life: Life, exchange: Exchange, serve: () => Promise<void>, verb: string): Promise<void> {
+  if (life.isStopping) {
+    if (exchange.method === 'POST' && SUBMISSIONS.has(verb)) {
+      exchange.request.resume();
+      return sendJson(exchange, 503, '{"error":"the server is stopping"}', { 'retry-after': '2' });
+    }
+    exchange.endWait();
   }
-  const served = serve(endingWith(exchange, stopping));
-  open.add(served);
-  await served.finally(() => open.delete(served));
+  const served = serve();
+  life.open.set(exchange, served);
+  await served.finally(() => life.open.delete(exchange));
 }
 
 /** Admin keys pull and push. */

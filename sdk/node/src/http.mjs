@@ -47,7 +47,7 @@ function place(url) {
     known = { protocol, hostname, port };
     origins.set(origin, known);
   }
-  return { ...known, path: url.slice(slash) };
+  return { path: url.slice(slash), ...known };
 }
 
 /**

@@ -153,7 +153,7 @@ function pollUrl(take, need, { jobs }) {
 /** Runs one job beside the others. A job that was stopped posts nothing; its place is free when its handler has ended. */
 function serveJob(job, desk) {
   const { call, urls, state, config } = desk;
-  const held = holdJob(job, desk);
+  const held = new HeldJob(job, desk);
   // Before it runs: a handler that blocks would keep the pings from naming it.
   state.jobs = [...state.jobs, held];
   const progress = createProgress(call, urls.progress(job.id));
@@ -201,27 +201,41 @@ async function deliver(held, body, { call, urls, state, config }) {
  * A job in this worker's hands. Only one whose handler looked at the signal can be stopped: then the stop channel opens, and
  * until then the server, hearing nobody there, ends the worker instead.
  */
-function holdJob({ id }, { call, urls, state }) {
-  let controller;
-  const held = {
-    id,
-    isStopped: false,
-    done: undefined,
-    stop: () => {
-      if (!controller || held.isStopped) return false;
-      held.isStopped = true;
-      controller.abort(new Error('the job was stopped'));
-      return true;
-    },
-    context: {
-      get signal() {
-        controller ??= new AbortController();
-        state.stops ??= openStops({ call, urls, state });
-        return controller.signal;
-      },
-    },
-  };
-  return held;
+class HeldJob {
+  isStopped = false;
+  done;
+  #controller;
+
+  constructor({ id }, desk) {
+    this.id = id;
+    this.context = new Context(() => this.#listen(desk));
+  }
+
+  stop() {
+    if (!this.#controller || this.isStopped) return false;
+    this.isStopped = true;
+    this.#controller.abort(new Error('the job was stopped'));
+    return true;
+  }
+
+  #listen({ call, urls, state }) {
+    this.#controller ??= new AbortController();
+    state.stops ??= openStops({ call, urls, state });
+    return this.#controller.signal;
+  }
+}
+
+/** What a handler gets beside its job. A class: a getter in an object literal costs a hidden class of each object. */
+class Context {
+  #listen;
+
+  constructor(listen) {
+    this.#listen = listen;
+  }
+
+  get signal() {
+    return this.#listen();
+  }
 }
 
 async function openStops({ call, urls, state }) {

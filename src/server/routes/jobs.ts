@@ -66,7 +66,7 @@ export async function serveJobs(
     const { rate: factor = 0 } = limits;
     const runningWorkers = factor === 0 ? 0 : (await engine.health(path.endpointId)).workers.running;
     const end = rates.admit({ endpointId: path.endpointId, keyId: key.id, verb: path.verb, factor, runningWorkers });
-    await found.route(engine, exchange, { ...path, limits }).finally(end);
+    await found.route(engine, exchange, { limits, ...path }).finally(end);
   } catch (thrown) {
     if (path.verb === 'openai') sendOpenaiFailure(exchange, thrown);
     else sendFailure(exchange, thrown);

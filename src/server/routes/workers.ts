@@ -47,7 +47,7 @@ export async function serveWorkers(
       log.warn({ endpointId, workerId }, 'a worker was refused: its token is not for this worker and endpoint');
       return await refuse(exchange, worker ? FOREIGN : UNKNOWN);
     }
-    await route(engine, exchange, { ...path, worker });
+    await route(engine, exchange, { worker, ...path });
   } catch (thrown) {
     const error = toWherryError(thrown);
     if (error.code === 'INTERNAL') log.error({ err: thrown, verb: path.verb }, 'a worker request failed');

@@ -74,7 +74,7 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
           const earlier = job.idempotencyKey === null ? undefined : findEarlier(job.endpointId, job.idempotencyKey, now);
           if (earlier) return earlier;
           sql.enqueue.run(...valuesOf(job, now));
-          return { ...job, ...FRESH, submittedAt: now, queuedAt: now };
+          return { submittedAt: now, queuedAt: now, ...job, ...FRESH };
         },
         { isDurable: true, step: 'submit' },
       ),
