@@ -130,7 +130,7 @@ export function createEngine(options: EngineOptions): Engine {
     stops: (workerId, signal) => takeStops(core, workerId, signal),
     ping: (worker, report) => ping(core, worker, report),
     addChunk: (post) => addChunk(core, post),
-    done: (workerId, jobId, body, rawOutput) => done(core, { workerId, jobId, body, rawOutput }),
+    done: (worker, report) => done(core, worker, report),
 
     async createEndpoint({ id, name, settings }) {
       checkEndpointId(id);

@@ -173,6 +173,23 @@ export interface TakeOptions {
   readonly onHold?: () => void;
 }
 
+/** What a worker posts about a job. */
+export interface Report {
+  readonly jobId: string;
+  readonly body: JobDoneBody;
+  /** Text of `body.output` as it was sent. */
+  readonly rawOutput?: string | undefined;
+  /** The worker asks for its next job with its result (ADR 11); aborts when its connection closes. */
+  readonly next?: AbortSignal;
+}
+
+export interface Done {
+  /** The post ended the job. */
+  readonly isEnd: boolean;
+  /** The next job, when it was asked for and there was one at once. */
+  readonly next: TakenJob | undefined;
+}
+
 /** The use-cases and the control loop. Every promise rejects with a WherryError only. */
 export interface Engine {
   /** Adopts what runs, begins the control loop. */
@@ -216,8 +233,8 @@ export interface Engine {
   ping(worker: Worker, report: PingReport): Promise<void>;
   /** A chunk of a job's stream. Late, foreign and repeated ones are ignored. */
   addChunk(post: ChunkPost): Promise<void>;
-  /** Settles, or records progress. Late and foreign posts are ignored. `rawOutput` is the text of `body.output` as it was sent. Durable once resolved. True when it ended the job. */
-  done(workerId: string, jobId: string, body: JobDoneBody, rawOutput?: string): Promise<boolean>;
+  /** Settles, or records progress. Late and foreign posts are ignored. Durable once resolved. */
+  done(worker: Worker, report: Report): Promise<Done>;
 
   /** Throws NAME_TAKEN, NAME_INVALID. */
   createEndpoint(request: { readonly id: string; readonly name?: string; readonly settings: EndpointSettings }): Promise<Endpoint>;

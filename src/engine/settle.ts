@@ -1,54 +1,65 @@
 import type { Job, Outcome } from '../domain/job.js';
-import type { Core } from './core.js';
-import type { JobDoneBody } from './engine.js';
+import type { Worker } from '../domain/worker.js';
+import { type Core, LEASE_MS } from './core.js';
+import type { Done, Report } from './engine.js';
 import { announceEnd, retainUntil } from './jobs.js';
-
-export interface Report {
-  readonly workerId: string;
-  readonly jobId: string;
-  readonly body: JobDoneBody;
-  /** Text of `body.output` as it was sent. */
-  readonly rawOutput: string | undefined;
-}
+import { confirmStops } from './stops.js';
+import { canTake, handOut } from './take.js';
 
 /**
  * What a worker posts about a job (worker-protocol §6): progress, or its end. The token is (job, worker): a post for a job
- * that this worker does not hold any more is ignored, so that it may be repeated. Durable once resolved. True when it ended the job.
+ * that this worker does not hold any more is ignored, so that it may be repeated. Durable once resolved.
  */
-export async function done(core: Core, report: Report): Promise<boolean> {
-  const { workerId, jobId, body } = report;
+export async function done(core: Core, worker: Worker, report: Report): Promise<Done> {
+  const { id: workerId } = worker;
+  const { jobId, body } = report;
   // Before the result: a worker that is to be replaced gets no other job in between.
   if (body?.['stopPod'] === true) replace(core, workerId);
   const job = await core.store.getJob(jobId);
   if (job?.state !== 'IN_PROGRESS' || job.workerId !== workerId) {
     core.log.info({ workerId, jobId }, 'a late or foreign result was ignored');
-    return false;
+    return IGNORED;
   }
   if (body && 'status' in body && body['status'] === 'IN_PROGRESS') {
     await core.store.report({ jobId, workerId, progress: outputOf(report) ?? 'null' });
     core.missedPings.delete(jobId);
-    return false;
+    return IGNORED;
   }
-  return settle(core, job, report);
+  return settle(core, { worker, job, report });
 }
 
-async function settle(core: Core, job: Job, report: Report): Promise<boolean> {
+const IGNORED: Done = { isEnd: false, next: undefined };
+
+interface End {
+  readonly worker: Worker;
+  readonly job: Job;
+  readonly report: Report;
+}
+
+async function settle(core: Core, { worker, job, report }: End): Promise<Done> {
   const now = core.clock.now();
-  const { workerId, jobId } = report;
-  const until = await retainUntil(core, job);
+  const { id: workerId, release } = worker;
+  const { jobId, next: signal } = report;
+  const wantsNext = signal !== undefined && report.body?.['stopPod'] !== true && canTake(worker);
   const settled = await core.store.settle({
     jobId,
     workerId,
     endpointId: job.endpointId,
     outcome: outcomeOf(report),
-    retainUntil: until,
+    retainUntil: await retainUntil(core, job),
     now,
+    ...(wantsNext && { next: { release, leaseUntil: now + LEASE_MS } }),
   });
-  if (!settled) return false;
+  if (!settled) return IGNORED;
   core.occupations.end(workerId, jobId, now);
   core.fleet.recordSuccess(job.endpointId);
-  announceEnd(core, settled);
-  return true;
+  announceEnd(core, settled.job);
+  if (!settled.next || !signal) return { isEnd: true, next: undefined };
+  // As a take would: it is alive, and holds nothing else.
+  core.seen.set(workerId, now);
+  confirmStops(core, workerId, 'none');
+  const [next] = await handOut(core, worker, [settled.next], signal);
+  return { isEnd: true, next };
 }
 
 /** The table of worker-protocol §6.2. `{}` is success without output; a falsy error is none. */

@@ -51,7 +51,7 @@ async function confirmHeld(core: Core, worker: Worker, leaseUntil: number): Prom
   await core.store.extend(worker.id, { confirmed, leaseUntil }, core.clock.now());
 }
 
-const canTake = ({ state, isCandidate }: Worker) => !isCandidate && (state === 'IDLE' || state === 'RUNNING');
+export const canTake = ({ state, isCandidate }: Worker) => !isCandidate && (state === 'IDLE' || state === 'RUNNING');
 
 async function claim(
   core: Core,
@@ -61,6 +61,17 @@ async function claim(
   const { id: workerId, endpointId, release } = worker;
   const now = core.clock.now();
   const jobs = await core.store.claim({ endpointId, workerId, release, limit, leaseUntil: now + LEASE_MS, now, isAnnounced });
+  return handOut(core, worker, jobs, signal);
+}
+
+/** What the worker gets of jobs that it claimed; none when its connection is gone: they go back, and their claim does not count. */
+export async function handOut(
+  core: Core,
+  { id: workerId, endpointId }: Worker,
+  jobs: readonly Job[],
+  signal: AbortSignal,
+): Promise<readonly TakenJob[]> {
+  const now = core.clock.now();
   if (signal.aborted) {
     for (const { id: jobId } of jobs) await core.store.requeue({ jobId, workerId }, 'withdrawn', now);
     core.polls.wake(endpointId);

@@ -82,6 +82,14 @@ export interface SettleRequest {
   readonly outcome: Outcome;
   readonly retainUntil: number;
   readonly now: number;
+  /** The worker takes its next job in the same step, unless it holds another one. */
+  readonly next?: Pick<ClaimRequest, 'release' | 'leaseUntil'>;
+}
+
+/** The ended job, and the one that was claimed with it when one was asked for and there was one. */
+export interface Settled {
+  readonly job: Job;
+  readonly next: Job | undefined;
 }
 
 /** What a worker says of a job that it holds, before its end: a progress value, or chunks of its stream. JSON texts. */
@@ -197,7 +205,7 @@ export interface Store {
   /** Chunks of the job's newest run: from its first on when the reader has read another run. */
   readChunks(request: ChunkRequest): Promise<ChunkPart>;
   /** Durable. Undefined when (job, worker) does not hold a live lease: late or foreign. The worker becomes IDLE when it holds no other job. */
-  settle(request: SettleRequest): Promise<Job | undefined>;
+  settle(request: SettleRequest): Promise<Settled | undefined>;
   /** Durable. Undefined when the job is not in one of `from`. Frees the worker's slot as settle does. */
   end(request: EndRequest): Promise<Job | undefined>;
   /**

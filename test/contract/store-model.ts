@@ -177,13 +177,26 @@ class Run {
     this.#reference.progress(lease.jobId, lease.workerId, String(value));
   }
 
-  async #settle({ job, by: who, state: as, keepMs: ms }: Extract<Operation, { verb: 'settle' }>): Promise<void> {
+  async #settle({ job, by: who, state: as, keepMs: ms, nextLeaseMs }: Extract<Operation, { verb: 'settle' }>): Promise<void> {
     const lease = this.#lease(job, who);
+    const { jobId, workerId } = lease;
     const retainUntil = this.#now + ms;
     const outcome = outcomeOf(as);
-    const isCurrent = this.#reference.isHeld(lease.jobId, lease.workerId);
-    const settled = await this.store.settle({ ...lease, endpointId: ENDPOINT, outcome, retainUntil, now: this.#now });
-    expect(settled).toEqual(isCurrent ? this.#reference.finish(lease.jobId, outcome, { finishedAt: this.#now, retainUntil }) : undefined);
+    const isCurrent = this.#reference.isHeld(jobId, workerId);
+    const next = nextLeaseMs === null ? undefined : { release: 1, leaseUntil: this.#now + nextLeaseMs };
+    const settled = await this.store.settle({
+      ...lease,
+      endpointId: ENDPOINT,
+      outcome,
+      retainUntil,
+      now: this.#now,
+      ...(next && { next }),
+    });
+    if (!isCurrent) return expect(settled).toBeUndefined();
+    expect(settled?.job).toEqual(this.#reference.finish(jobId, outcome, { finishedAt: this.#now, retainUntil }));
+    const isFree = this.#reference.heldBy(workerId).length === 0;
+    const [due] = next && isFree ? this.#reference.claimable(workerId) : [];
+    expect(settled?.next).toEqual(due && next && this.#reference.take(due.id, { ...next, workerId, now: this.#now }));
   }
 
   async #end({ job, state: as, from: states, keepMs: ms }: Extract<Operation, { verb: 'end' }>): Promise<void> {
@@ -202,7 +215,8 @@ class Run {
     const moments = { retainUntil: this.#now, now: this.#now };
     const isHeld = this.#reference.isHeld(lease.jobId, lease.workerId);
     const cancel = () => this.store.end({ jobId: lease.jobId, outcome: outcomeOf('CANCELLED'), from: ['IN_PROGRESS'], ...moments });
-    const settle = () => this.store.settle({ ...lease, endpointId: ENDPOINT, outcome: outcomeOf('COMPLETED'), ...moments });
+    const settle = async () =>
+      (await this.store.settle({ ...lease, endpointId: ENDPOINT, outcome: outcomeOf('COMPLETED'), ...moments }))?.job;
     const winners = (await Promise.all(isCancelFirst ? [cancel(), settle()] : [settle(), cancel()])).filter((won) => won !== undefined);
     expect(winners).toHaveLength(isHeld ? 1 : 0);
     for (const won of winners) {

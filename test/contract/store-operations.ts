@@ -28,7 +28,7 @@ const operation = fc.oneof(
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('claimTogether'), limit: fc.integer({ min: 1, max: 2 }), leaseMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('extend'), worker: workerAt, jobs: fc.array(pick, { maxLength: 2 }), leaseMs }) },
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('progress'), job: pick, by, value: fc.nat() }) },
-  { weight: 6, arbitrary: fc.record({ verb: fc.constant('settle'), job: pick, by, state, keepMs }) },
+  { weight: 6, arbitrary: fc.record({ verb: fc.constant('settle'), job: pick, by, state, keepMs, nextLeaseMs: fc.option(leaseMs) }) },
   { weight: 4, arbitrary: fc.record({ verb: fc.constant('end'), job: pick, state: endState, from, keepMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('race'), job: pick, isCancelFirst: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('chunks'), job: pick, by, count: fc.integer({ min: 1, max: 3 }) }) },

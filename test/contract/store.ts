@@ -79,8 +79,8 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       opened.remove();
     });
 
-    const settle = (jobId: string, workerId: string) =>
-      store.settle({ jobId, workerId, endpointId: 'e1', outcome: COMPLETED, retainUntil: NOW + 1000, now: NOW + 5 });
+    const settle = async (jobId: string, workerId: string) =>
+      (await store.settle({ jobId, workerId, endpointId: 'e1', outcome: COMPLETED, retainUntil: NOW + 1000, now: NOW + 5 }))?.job;
 
     it('refuses a taken endpoint id', async () => {
       await expect(store.addEndpoint(endpointOf('e1'))).rejects.toMatchObject({ code: 'NAME_TAKEN' });
@@ -208,6 +208,31 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.claim(claimOf('w1'))).toEqual([]);
       expect(await store.listJobs({ endpointId: 'e1', untriedBy: 'w1', limit: 1 })).toEqual([]);
       expect((await store.claim(claimOf('w2'))).map(({ id }) => id)).toEqual(['a']);
+    });
+
+    it('gives a worker its next job in the same step as its result, unless it drains, holds another one, or the result does not count', async () => {
+      await store.addWorker(workerOf('w1'));
+      for (const id of ['a', 'b', 'c', 'd']) await store.enqueue(jobOf(id), NOW);
+      await store.claim(claimOf('w1'));
+      const moments = { outcome: COMPLETED, retainUntil: NOW + 1000, now: NOW + 5, endpointId: 'e1', workerId: 'w1' };
+      const next = { release: 1, leaseUntil: NOW + 900 };
+      const settled = await store.settle({ jobId: 'a', next, ...moments });
+      expect(settled?.job).toMatchObject({ id: 'a', state: 'COMPLETED' });
+      expect(settled?.next).toMatchObject({
+        id: 'b',
+        state: 'IN_PROGRESS',
+        workerId: 'w1',
+        attempt: 1,
+        leaseUntil: NOW + 900,
+        claimedAt: NOW + 5,
+      });
+      expect(await store.getWorker('w1')).toMatchObject({ state: 'RUNNING', idleSince: null });
+      expect(await store.settle({ jobId: 'a', next, ...moments })).toBeUndefined();
+      await store.claim(claimOf('w1'));
+      expect(await store.settle({ jobId: 'b', next, ...moments })).toMatchObject({ job: { id: 'b' }, next: undefined });
+      await store.changeWorker({ id: 'w1', state: 'DRAINING' });
+      expect(await store.settle({ jobId: 'c', next, ...moments })).toMatchObject({ job: { id: 'c' }, next: undefined });
+      expect((await store.getJob('d'))?.state).toBe('IN_QUEUE');
     });
 
     it('delivers each chunk of a stream once, and shows all of them to one that counts by itself', async () => {

@@ -3,7 +3,7 @@ import { toWherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { JOB_LIMITS } from '../../domain/job.js';
 import type { Worker } from '../../domain/worker.js';
-import type { Engine } from '../../engine/engine.js';
+import type { Engine, Report } from '../../engine/engine.js';
 import { readCredential } from '../auth.js';
 import { beginJson, type Exchange, endJson, readBody, sendEmpty, sendJson } from '../exchange.js';
 import { sliceMembers } from '../raw-json.js';
@@ -16,7 +16,11 @@ export interface WorkerPath {
   readonly jobId: string;
 }
 
-type Route = (engine: Engine, exchange: Exchange, path: WorkerPath & { readonly worker: Worker }) => Promise<void>;
+interface WorkerRequest extends WorkerPath {
+  readonly worker: Worker;
+}
+
+type Route = (engine: Engine, exchange: Exchange, path: WorkerRequest) => Promise<void>;
 
 const ROUTES: Readonly<Record<string, Route>> = {
   'job-take': takeOne,
@@ -92,19 +96,24 @@ async function stops(engine: Engine, exchange: Exchange, { workerId }: WorkerPat
 }
 
 /** Any 2xx tells the worker that its result is safe, so nothing it can post is answered with 4xx. */
-async function done(engine: Engine, exchange: Exchange, { endpointId, workerId, jobId }: WorkerPath): Promise<void> {
+async function done(engine: Engine, exchange: Exchange, { endpointId, worker, jobId }: WorkerRequest): Promise<void> {
   const limit = await resultLimit(engine, endpointId);
   const text = await readBody(exchange, limit);
-  const body = text === undefined ? undefined : sliceMembers(text);
-  const isEnd = await (text === undefined
-    ? engine.done(workerId, jobId, { error: `the result is larger than ${limit} bytes` })
-    : engine.done(workerId, jobId, body?.parsed, body?.raw.get('output')));
+  const asksNext = exchange.query.get('next') === '1';
+  const { isEnd, next } = await engine.done(worker, { jobId, ...readResult(text, limit), ...(asksNext && { next: exchange.signal }) });
+  if (next) return sendJson(exchange, 200, next.body);
   // A post that is repeated gets no job: the one its lost answer brought may be on its way.
-  if (isEnd && exchange.query.get('next') === '1') await sendNext(engine, exchange, workerId);
+  if (isEnd && asksNext) await sendNext(engine, exchange, worker.id);
   else sendJson(exchange, 200, '{}');
 }
 
-/** The worker's next job as the answer to its result (ADR 11). When there is none yet, the head of the answer says that the result is safe. */
+function readResult(text: string | undefined, limit: number): Pick<Report, 'body' | 'rawOutput'> {
+  if (text === undefined) return { body: { error: `the result is larger than ${limit} bytes` } };
+  const body = sliceMembers(text);
+  return { body: body?.parsed, rawOutput: body?.raw.get('output') };
+}
+
+/** The worker's next job as the answer to its result (ADR 11), when there was none at once: the head of the answer says that the result is safe. */
 async function sendNext(engine: Engine, exchange: Exchange, workerId: string): Promise<void> {
   const onHold = () => beginJson(exchange, 200);
   const [job] = await engine.take(workerId, { limit: 1, isBusy: false, signal: exchange.signal, onHold });
@@ -112,10 +121,10 @@ async function sendNext(engine: Engine, exchange: Exchange, workerId: string): P
 }
 
 /** A chunk that cannot be kept is not the worker's to try again: it goes on, and the job fails. */
-async function addChunk(engine: Engine, exchange: Exchange, { endpointId, workerId, jobId }: WorkerPath): Promise<void> {
+async function addChunk(engine: Engine, exchange: Exchange, { endpointId, worker, workerId, jobId }: WorkerRequest): Promise<void> {
   const limit = await resultLimit(engine, endpointId);
   const text = await readBody(exchange, limit);
-  if (text === undefined) await engine.done(workerId, jobId, { error: `a chunk is larger than ${limit} bytes` });
+  if (text === undefined) await engine.done(worker, { jobId, body: { error: `a chunk is larger than ${limit} bytes` } });
   else {
     const post = Number(exchange.query.get('chunk') ?? Number.NaN);
     const output = sliceMembers(text)?.raw.get('output') ?? 'null';
@@ -124,7 +133,7 @@ async function addChunk(engine: Engine, exchange: Exchange, { endpointId, worker
   sendJson(exchange, 200, '{}');
 }
 
-async function ping(engine: Engine, exchange: Exchange, { worker }: { readonly worker: Worker }): Promise<void> {
+async function ping(engine: Engine, exchange: Exchange, { worker }: WorkerRequest): Promise<void> {
   const { query } = exchange;
   const jobIds = (query.get('job_id') ?? '').split(',').filter((id) => id !== '');
   const isUnhealthy = query.get('status') === 'unhealthy';

@@ -48,13 +48,17 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     if (job.state === 'COMPLETED') sql.countCompleted.run(job.endpointId);
     else if (job.state !== 'CANCELLED') sql.countFailed.run(job.endpointId);
   };
-  const finished = (row: Row | undefined, now: number): Job | undefined => {
-    if (!row) return undefined;
+  const finished = (row: Row, now: number): Job => {
     const job = readJob(row);
     count(job);
-    free(job.workerId, now);
     addDelivery(job, now, writeRecord);
     return job;
+  };
+  const claimOne = ({ endpointId, workerId, release, leaseUntil, now }: Omit<ClaimRequest, 'limit'>): Job | undefined => {
+    const row = sql.claim.get(now, workerId, release, leaseUntil, endpointId, release, workerId);
+    if (!row) return undefined;
+    sql.addAttempt.run(String(row['id']), workerId);
+    return readJob(row);
   };
 
   /** A job past its retention gives its key back. */
@@ -84,14 +88,13 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
       if (!request.isAnnounced && !sql.hasQueued.get(request.endpointId)) return [];
       return commits.write(
         () => {
-          const { endpointId, workerId, release, leaseUntil, now } = request;
+          const { workerId, now } = request;
           const jobs: Job[] = [];
           if (!sql.canClaim.get(workerId)) return jobs;
           while (jobs.length < request.limit) {
-            const row = sql.claim.get(now, workerId, release, leaseUntil, endpointId, release, workerId);
-            if (!row) break;
-            sql.addAttempt.run(String(row['id']), workerId);
-            jobs.push(readJob(row));
+            const job = claimOne(request);
+            if (!job) break;
+            jobs.push(job);
           }
           if (jobs.length > 0) sql.occupyWorker.run(now, now, workerId);
           return jobs;
@@ -112,7 +115,13 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         () => {
           const { outcome, now, retainUntil, jobId, workerId, endpointId } = request;
           const row = sql.settle.get(outcome.state, outcome.output, outcome.error, now, retainUntil, jobId, workerId, endpointId);
-          return finished(row, now);
+          if (!row) return undefined;
+          const job = finished(row, now);
+          const mayClaim = request.next && sql.canClaim.get(workerId) && !sql.holds.get(workerId);
+          const next = mayClaim ? claimOne({ endpointId, workerId, now, ...request.next }) : undefined;
+          // One that goes on with its next job stays RUNNING.
+          if (!next) free(workerId, now);
+          return { job, next };
         },
         { isDurable: true, step: 'settle' },
       ),
@@ -122,7 +131,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         () => {
           const { outcome, now, retainUntil, jobId, from } = request;
           const row = sql.end.get(outcome.state, outcome.output, outcome.error, now, retainUntil, jobId, JSON.stringify(from));
-          return finished(row, now);
+          if (!row) return undefined;
+          const job = finished(row, now);
+          free(job.workerId, now);
+          return job;
         },
         { isDurable: true },
       ),
@@ -241,6 +253,7 @@ function prepare(db: Database) {
     ),
     freeWorker: db.prepare(`UPDATE worker SET state = 'IDLE', idle_since = ? WHERE id = ? AND state = 'RUNNING'
       AND NOT EXISTS (SELECT 1 FROM job WHERE worker_id = ? AND state = 'IN_PROGRESS')`),
+    holds: db.prepare(`SELECT 1 FROM job INDEXED BY job_live WHERE worker_id = ? AND state = 'IN_PROGRESS' LIMIT 1`),
     seeWorker: db.prepare('UPDATE worker SET last_seen_at = ? WHERE id = ?'),
     extend: db.prepare(`UPDATE job SET lease_until = ? WHERE worker_id = ? AND state = 'IN_PROGRESS'`),
     confirm: db.prepare(`UPDATE job SET is_confirmed = 1 WHERE id = ? AND worker_id = ? AND state = 'IN_PROGRESS'`),
