@@ -1,5 +1,6 @@
-// Requests to the server over kept connections. Only node:http unless the server's address needs more, so that it starts fast.
-import * as http from 'node:http';
+// Requests to the server over kept connections. Its own HTTP client (ADR 14): Node's costs a warm worker several times what its job does.
+import * as net from 'node:net';
+import { AnswerReader } from './answer.mjs';
 
 /** Longer than workers live without a server: a result is not given up while anybody could still take it. */
 const POST_LIMIT_MS = 300_000;
@@ -7,47 +8,118 @@ const POST_LIMIT_MS = 300_000;
 const POST_TRY_MS = 60_000;
 
 /**
- * `call(method, url, …)` resolves with status and text; status 0 when nothing answered. `onRequest` gets what can be destroyed. With
- * `isHeadEnough` an answer that breaks off keeps its status, without a text.
+ * `call(method, url, …)` resolves with status and text; status 0 when nothing answered, or nothing came for `limitMs`. `onRequest` gets
+ * what can be destroyed, `onHead` the status before the text is there. With `isHeadEnough` an answer that breaks off keeps its status,
+ * without a text. Rejects a URL that cannot be sent.
  */
-export async function createCaller(key, isSecure) {
-  const { Agent, request } = isSecure ? await import('node:https') : http;
-  const agent = new Agent({ keepAlive: true });
-  return (method, url, { body, limitMs, onRequest, onHead, isHeadEnough = false }) =>
-    new Promise((resolve) => {
-      const { protocol, hostname, port, path } = place(url);
-      const headers = { authorization: key, 'content-type': 'application/json' };
-      if (body !== undefined) headers['content-length'] = Buffer.byteLength(body);
-      const failed = () => resolve({ status: 0, text: '' });
-      const outgoing = request({ protocol, hostname, port, path, method, headers, agent, timeout: limitMs }, (answer) => {
-        onHead?.(answer.statusCode);
-        const parts = [];
-        const broken = () => (isHeadEnough ? resolve({ status: answer.statusCode, text: '' }) : failed());
-        answer.on('data', (part) => parts.push(part));
-        answer.on('end', () => resolve({ status: answer.statusCode, text: Buffer.concat(parts).toString() }));
-        answer.on('error', broken);
-        answer.on('aborted', broken);
-      });
-      onRequest?.(outgoing);
-      outgoing.on('timeout', () => outgoing.destroy());
-      outgoing.on('error', failed);
-      outgoing.end(body);
+export function createCaller(key) {
+  /** Open connections that carry no request, by origin. */
+  const idle = new Map();
+  return async (method, url, { body, limitMs = 0, onRequest, onHead, isHeadEnough = false }) => {
+    const { origin, path } = split(url);
+    const head = `${method} ${path} HTTP/1.1\r\nhost: ${origin.host}\r\nauthorization: ${key}\r\ncontent-type: application/json\r\n`;
+    const length = body === undefined ? '' : `content-length: ${Buffer.byteLength(body)}\r\n`;
+    if (/[^\x21-\x7e]/.test(path) || /[^\x20-\x7e]/.test(key)) throw new TypeError('a URL or key has characters that HTTP cannot carry');
+    const kept = listOf(idle, origin);
+    const connection = kept.pop() ?? new Connection(await connect(origin), kept);
+    const { status, text, isWhole } = await connection.exchange(`${head}${length}\r\n${body ?? ''}`, { limitMs, onRequest, onHead });
+    if (isWhole) return { status, text };
+    return { status: isHeadEnough ? status : 0, text: '' };
+  };
+}
+
+/** TLS is loaded only by a worker that needs it, so that others start faster. */
+async function connect({ isSecure, target }) {
+  return (isSecure ? await import('node:tls') : net).connect(target);
+}
+
+/** A socket that carries one request at a time, and waits in `kept` for the next. */
+class Connection {
+  #socket;
+  #kept;
+  #reader;
+  #settle;
+
+  constructor(socket, kept) {
+    this.#socket = socket;
+    this.#kept = kept;
+    socket.setNoDelay(true);
+    socket.on('data', (bytes) => this.#take(bytes));
+    socket.on('timeout', () => socket.destroy());
+    // `close` follows.
+    socket.on('error', () => {});
+    socket.on('close', () => this.#lose());
+  }
+
+  /** Never rejects: an answer that breaks off is not whole, one that never began has status 0. */
+  exchange(request, { limitMs, onRequest, onHead }) {
+    return new Promise((resolve) => {
+      const reader = new AnswerReader(onHead);
+      this.#settle = resolve;
+      this.#reader = reader;
+      this.#socket.setTimeout(limitMs);
+      this.#socket.write(request);
+      // Only while it is this one: the connection may carry another request by then.
+      onRequest?.({ destroy: () => this.#reader === reader && this.#socket.destroy() });
     });
+  }
+
+  #take(bytes) {
+    const reader = this.#reader;
+    // Bytes that nobody asked for.
+    if (!reader) return this.#socket.destroy();
+    reader.push(bytes);
+    if (reader.isBroken) this.#socket.destroy();
+    else if (reader.isDone) this.#finish(reader.isReusable);
+  }
+
+  #lose() {
+    const at = this.#kept.indexOf(this);
+    if (at >= 0) this.#kept.splice(at, 1);
+    if (!this.#reader) return;
+    this.#reader.end();
+    this.#finish(false);
+  }
+
+  #finish(isReusable) {
+    const { status, isDone } = this.#reader;
+    const text = isDone ? this.#reader.text() : '';
+    const settle = this.#settle;
+    this.#reader = undefined;
+    this.#settle = undefined;
+    if (isReusable) this.#kept.push(this);
+    else this.#socket.destroy();
+    settle({ status, text, isWhole: isDone });
+  }
+}
+
+function listOf(map, key) {
+  const found = map.get(key);
+  if (found) return found;
+  const made = [];
+  map.set(key, made);
+  return made;
 }
 
 const origins = new Map();
 
-/** The parts of a URL; the origin is taken apart once, because each job needs several requests. */
-function place(url) {
+/** The origin of a URL, taken apart once because each job needs several requests, and what comes after it. */
+function split(url) {
   const slash = url.indexOf('/', url.indexOf('://') + 3);
-  const origin = url.slice(0, slash);
-  let known = origins.get(origin);
-  if (!known) {
-    const { protocol, hostname, port } = new URL(origin);
-    known = { protocol, hostname, port };
-    origins.set(origin, known);
-  }
-  return { path: url.slice(slash), ...known };
+  const text = url.slice(0, slash);
+  const origin = origins.get(text) ?? readOrigin(text);
+  origins.set(text, origin);
+  return { origin, path: url.slice(slash) };
+}
+
+function readOrigin(text) {
+  const { protocol, hostname, host, port } = new URL(text);
+  const isSecure = protocol === 'https:';
+  const name = hostname.replace(/^\[|\]$/g, '');
+  const target = { host: name, port: Number(port) || (isSecure ? 443 : 80) };
+  // A name for the certificate; addresses have none (RFC 6066 §3).
+  if (isSecure && net.isIP(name) === 0) target.servername = name;
+  return { host, isSecure, target };
 }
 
 /**

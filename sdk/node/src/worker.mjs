@@ -62,7 +62,7 @@ function readConfig(config) {
 async function serve(config, env) {
   const worker = env.RUNPOD_POD_ID ?? '';
   const fill = (template, job) => (template ?? '').replaceAll('$RUNPOD_POD_ID', worker).replaceAll('$ID', job);
-  const call = await createCaller(env.RUNPOD_AI_API_KEY ?? '', env.RUNPOD_WEBHOOK_GET_JOB.startsWith('https:'));
+  const call = createCaller(env.RUNPOD_AI_API_KEY ?? '');
   const state = { isStopping: false, jobs: [], given: [], poll: undefined, stops: undefined, answeredAt: Date.now() };
   const urls = {
     take: env.RUNPOD_WEBHOOK_GET_JOB.replaceAll('$ID', worker),
