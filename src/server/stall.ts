@@ -12,9 +12,16 @@ export interface Pace {
  * Ends the connection of a request whose body stops coming or only trickles: whatever waits for that body, or for what it holds,
  * goes on. Node destroys a socket whose time-out passes.
  */
-export function limitStall(request: IncomingMessage, response: ServerResponse, { idleMs, leastBytes }: Pace): void {
+export function limitStall(request: IncomingMessage, response: ServerResponse, pace: Pace): void {
   const hasBody = request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
   if (!hasBody) return;
+  // Most bodies come in the packet of their head, and have been read by then.
+  process.nextTick(() => {
+    if (!request.complete && !request.destroyed) watchBody(request, response, pace);
+  });
+}
+
+function watchBody(request: IncomingMessage, response: ServerResponse, { idleMs, leastBytes }: Pace): void {
   const { socket } = request;
   socket.setTimeout(idleMs);
   let before = socket.bytesRead;

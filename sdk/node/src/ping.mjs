@@ -24,7 +24,11 @@ function ping() {
   outgoing.end();
 }
 ping();
-setInterval(ping, intervalMs);`;
+// Workers that began together would ping together for ever, and hold each other up.
+setTimeout(() => {
+  ping();
+  setInterval(ping, intervalMs);
+}, intervalMs * (0.5 + Math.random() / 2));`;
 
 /** Starts pinging; gives a function that ends it. The ids of `state.jobs` are mirrored into memory that the thread reads. */
 export function startPinger({ url, key, intervalMs, state }) {

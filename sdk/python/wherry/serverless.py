@@ -237,13 +237,17 @@ def start_pings(worker):
 
 
 def _ping_forever(worker):
+    from random import uniform
     from urllib.parse import quote
 
     channel = worker.channel(worker.ping_url)
+    # Workers that began together would ping together for ever, and hold each other up.
+    pause = worker.interval * uniform(0.5, 1)
     while True:
         jobs = ",".join(_state["jobs"])
         channel.ask("GET", channel.path + (f"&job_id={quote(jobs)}" if jobs else ""), 2 * worker.interval)
-        time.sleep(worker.interval)
+        time.sleep(pause)
+        pause = worker.interval
 
 
 def _catch_signals():

@@ -1,5 +1,5 @@
 import { messageOf, WherryError } from '../../base/errors.js';
-import type { FaultPoint, Faults } from '../../base/faults.js';
+import { type FaultPoint, type Faults, noFaults } from '../../base/faults.js';
 import type { Database } from './driver.js';
 
 /** What a write needs of its commit. */
@@ -125,6 +125,7 @@ export class CommitQueue {
   }
 
   #reach(batch: readonly Pending[], side: 'before' | 'after'): void {
+    if (this.#faults === noFaults) return;
     for (const { options } of batch) {
       if (options.step) this.#faults(`${options.step}.${side}-commit`);
       const named = options[side];
