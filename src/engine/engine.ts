@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.js';
+import type { Ending } from '../base/ending.js';
 import type { Faults } from '../base/faults.js';
 import type { Log } from '../base/log.js';
 import type { Seal } from '../base/seal.js';
@@ -168,7 +169,7 @@ export interface TakeOptions {
   /** The worker says it holds a job already. */
   readonly isBusy: boolean;
   /** Aborts when the worker's connection closes. */
-  readonly signal: AbortSignal;
+  readonly signal: Ending;
   /** Called when there is no job at once, each time before it waits. */
   readonly onHold?: () => void;
 }
@@ -180,7 +181,7 @@ export interface Report {
   /** Text of `body.output` as it was sent. */
   readonly rawOutput?: string | undefined;
   /** The worker asks for its next job with its result (ADR 11); aborts when its connection closes. */
-  readonly next?: AbortSignal;
+  readonly next?: Ending;
 }
 
 export interface Done {
@@ -202,7 +203,7 @@ export interface Engine {
   /** Durable once resolved. Throws ENDPOINT_UNKNOWN, REQUEST_INVALID (a webhook that cannot be), TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
   submit(submission: Submission): Promise<Job>;
   /** The job once terminal, or as it is when the time is over or the signal aborts. Throws JOB_UNKNOWN. */
-  waitFor(job: { readonly endpointId: string; readonly jobId: string }, timeoutMs: number, signal: AbortSignal): Promise<Job>;
+  waitFor(job: { readonly endpointId: string; readonly jobId: string }, timeoutMs: number, signal: Ending): Promise<Job>;
   /** Throws JOB_UNKNOWN, also for a job of another endpoint and past its retention. */
   getJob(endpointId: string, jobId: string): Promise<Job>;
   /** Why a queued job waits, or how the cold start of another one went. */
@@ -215,9 +216,9 @@ export interface Engine {
   /** Lets the record of an ended job go after `keepMs` when that is earlier. Throws JOB_UNKNOWN, JOB_EXPIRED. */
   shortenRetention(job: JobName, keepMs: number): Promise<void>;
   /** The chunks no reader got yet, held until there is one or the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED. */
-  readStream(read: StreamRead, timeoutMs: number, signal: AbortSignal): Promise<StreamPart>;
+  readStream(read: StreamRead, timeoutMs: number, signal: Ending): Promise<StreamPart>;
   /** All chunks from the first on, whoever else reads them, until the job ended. Throws JOB_UNKNOWN, JOB_EXPIRED, JOB_RESTARTED. */
-  followStream(job: JobName, signal: AbortSignal): AsyncIterable<readonly string[]>;
+  followStream(job: JobName, signal: Ending): AsyncIterable<readonly string[]>;
   /** Many requests sent together. */
   readonly batches: Batches;
   /** Number of queued jobs ended. */
@@ -229,7 +230,7 @@ export interface Engine {
   /** Held up to 25 s; empty when there is no job. */
   take(workerId: string, options: TakeOptions): Promise<readonly TakenJob[]>;
   /** Ids of jobs the worker should stop; held up to 25 s. */
-  stops(workerId: string, signal: AbortSignal): Promise<readonly string[]>;
+  stops(workerId: string, signal: Ending): Promise<readonly string[]>;
   ping(worker: Worker, report: PingReport): Promise<void>;
   /** A chunk of a job's stream. Late, foreign and repeated ones are ignored. */
   addChunk(post: ChunkPost): Promise<void>;

@@ -1,3 +1,4 @@
+import type { Ending } from '../base/ending.js';
 import { WherryError } from '../base/errors.js';
 import { createUuid } from '../base/ids.js';
 import type { Endpoint } from '../domain/endpoint.js';
@@ -158,7 +159,7 @@ export async function retainUntil(
 export async function waitForJob(
   core: Core,
   { endpointId, jobId }: { readonly endpointId: string; readonly jobId: string },
-  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: Ending },
 ): Promise<Job> {
   const wait = core.jobWaiters.begin(jobId, timeoutMs, signal);
   try {

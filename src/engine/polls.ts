@@ -1,3 +1,4 @@
+import type { Ending } from '../base/ending.js';
 /** A worker's place in the queue of workers. */
 export interface Poll {
   /** Resolves with the workers that were woken for the same job before; undefined when the time is over or the place was given up. */
@@ -9,7 +10,7 @@ export interface Poll {
 /** Workers that wait for a job, first come first served, by endpoint. */
 export interface Polls {
   /** Takes a place. Take it before looking for a job: one that comes between the look and the wait would wake nobody. */
-  begin(poll: { readonly endpointId: string; readonly workerId: string; readonly timeoutMs: number; readonly signal: AbortSignal }): Poll;
+  begin(poll: { readonly endpointId: string; readonly workerId: string; readonly timeoutMs: number; readonly signal: Ending }): Poll;
   /** Wakes the worker that waits longest and was not tried for this job; false when there is none. */
   wake(endpointId: string, tried?: ReadonlySet<string>): boolean;
   /** Ends the wait of one worker. */

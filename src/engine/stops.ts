@@ -1,3 +1,4 @@
+import type { Ending } from '../base/ending.js';
 import type { JobFacts } from '../domain/job.js';
 import { type Core, HOLD_MS, PING_INTERVAL_MS } from './core.js';
 import { findDue, type Stop } from './stop-list.js';
@@ -72,7 +73,7 @@ export function forgetWorker(core: Core, workerId: string): void {
 }
 
 /** Which jobs the worker should stop; held up to 25 s. Empty at once for a worker that drains. */
-export async function takeStops(core: Core, workerId: string, signal: AbortSignal): Promise<readonly string[]> {
+export async function takeStops(core: Core, workerId: string, signal: Ending): Promise<readonly string[]> {
   const end = core.clock.now() + HOLD_MS;
   while (core.clock.now() < end && !signal.aborted) {
     const worker = await core.store.getWorker(workerId);

@@ -1,3 +1,4 @@
+import type { Ending } from '../base/ending.js';
 import { WherryError } from '../base/errors.js';
 import { isTerminal, JOB_LIMITS } from '../domain/job.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
@@ -47,11 +48,7 @@ function splitChunk(output: string): string[] {
  * The chunks that no reader got yet, or those after what this one has; held until there is one, the job ended, or the time is
  * over. An ended job comes with all that remain, because one client stops at the first terminal state (job-api §8.2). Throws JOB_UNKNOWN.
  */
-export async function readStream(
-  core: Core,
-  { after, ...name }: StreamRead,
-  { timeoutMs, signal }: { timeoutMs: number; signal: AbortSignal },
-) {
+export async function readStream(core: Core, { after, ...name }: StreamRead, { timeoutMs, signal }: { timeoutMs: number; signal: Ending }) {
   const end = core.clock.now() + timeoutMs;
   for (;;) {
     const changed = core.streamWaiters.begin(name.jobId, end - core.clock.now(), signal);
@@ -81,7 +78,7 @@ function restarted(jobId: string): WherryError {
  * All chunks of a job from its first on, as they come, whoever else reads them; ends after the last one of the ended job or
  * when the signal aborts. Throws JOB_UNKNOWN, and JOB_RESTARTED when the job began anew after chunks were given out.
  */
-export async function* followStream(core: Core, { endpointId, jobId }: JobName, signal: AbortSignal): AsyncGenerator<readonly string[]> {
+export async function* followStream(core: Core, { endpointId, jobId }: JobName, signal: Ending): AsyncGenerator<readonly string[]> {
   let mark: StreamMark | null = null;
   while (!signal.aborted) {
     const changed = core.streamWaiters.begin(jobId, FOLLOW_LOOK_MS, signal);

@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
+import type { Ending } from '../base/ending.js';
 import { hashSecret } from '../base/ids.js';
 import type { Job } from '../domain/job.js';
 import type { Worker } from '../domain/worker.js';
@@ -69,7 +70,7 @@ export async function handOut(
   core: Core,
   { id: workerId, endpointId }: Worker,
   jobs: readonly Job[],
-  signal: AbortSignal,
+  signal: Ending,
 ): Promise<readonly TakenJob[]> {
   const now = core.clock.now();
   if (signal.aborted) {

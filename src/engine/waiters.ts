@@ -1,3 +1,4 @@
+import type { Ending } from '../base/ending.js';
 /** A wait that can be given up, so that no timer is left behind. */
 export interface Wait<T> {
   /** The next value for the key; undefined when the time is over, the signal aborts, or it was given up. */
@@ -9,9 +10,9 @@ export interface Wait<T> {
 /** Promises that wait for a value by key, bounded in time. */
 export interface Waiters<T> {
   /** Begin before looking: a value that comes between the look and the wait would be missed. */
-  begin(key: string, timeoutMs: number, signal: AbortSignal): Wait<T>;
+  begin(key: string, timeoutMs: number, signal: Ending): Wait<T>;
   /** The value of a wait that is never given up. */
-  wait(key: string, timeoutMs: number, signal: AbortSignal): Promise<T | undefined>;
+  wait(key: string, timeoutMs: number, signal: Ending): Promise<T | undefined>;
   notify(key: string, value: T): void;
   /** True while somebody waits for the key. */
   isAwaited(key: string): boolean;

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Ender, type Ending } from '../base/ending.js';
 import { WherryError } from '../base/errors.js';
 import { limitReader } from './stall.js';
 
@@ -11,7 +12,7 @@ export interface Exchange {
   readonly path: string;
   readonly query: URLSearchParams;
   /** Aborts when the other side goes away before it was answered, and when the wait is ended here. */
-  readonly signal: AbortSignal;
+  readonly signal: Ending;
   /** Ends what it waits for: it is answered as things stand. */
   endWait(): void;
 }
@@ -31,7 +32,7 @@ class HttpExchange implements Exchange {
   readonly method: string;
   readonly path: string;
   readonly query: URLSearchParams;
-  #controller: AbortController | undefined;
+  #ender: Ender | undefined;
   #isEnded = false;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
@@ -45,24 +46,24 @@ class HttpExchange implements Exchange {
   }
 
   /** Made on demand: most requests are answered at once and never look at it. */
-  get signal(): AbortSignal {
-    this.#controller ??= this.#listen();
-    return this.#controller.signal;
+  get signal(): Ending {
+    this.#ender ??= this.#listen();
+    return this.#ender;
   }
 
-  #listen(): AbortController {
-    const made = new AbortController();
+  #listen(): Ender {
+    const ender = new Ender();
     const { request, response } = this;
-    if (this.#isEnded || response.destroyed || request.socket.destroyed) made.abort();
+    if (this.#isEnded || response.destroyed || request.socket.destroyed) ender.abort();
     response.once('close', () => {
-      if (!response.writableFinished) made.abort();
+      if (!response.writableFinished) ender.abort();
     });
-    return made;
+    return ender;
   }
 
   endWait(): void {
     this.#isEnded = true;
-    this.#controller?.abort();
+    this.#ender?.abort();
   }
 }
 

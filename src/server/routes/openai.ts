@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { type Ending, toAbortSignal } from '../../base/ending.js';
 import { toWherryError, WherryError } from '../../base/errors.js';
 import type { EndpointSettings } from '../../domain/endpoint.js';
 import { isTerminal, JOB_LIMITS, type Job } from '../../domain/job.js';
@@ -105,7 +106,8 @@ function messageOf(error: string): string {
 
 /** Chunks as they come, without framing of our own. Nothing is sent before the first: until then a failure has its status. */
 async function sendStream(engine: Engine, exchange: Exchange, name: JobName): Promise<void> {
-  const { response, signal } = exchange;
+  const { response } = exchange;
+  const signal = toAbortSignal(exchange.signal);
   const write = async (text: string) => {
     if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
     if (!response.write(text)) await once(response, 'drain', { signal });
@@ -119,7 +121,7 @@ async function sendStream(engine: Engine, exchange: Exchange, name: JobName): Pr
 
 interface Passing {
   readonly name: JobName;
-  readonly signal: AbortSignal;
+  readonly signal: Ending;
   readonly write: (text: string) => Promise<void>;
 }
 

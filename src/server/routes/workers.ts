@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { toAbortSignal } from '../../base/ending.js';
 import { toWherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { JOB_LIMITS } from '../../domain/job.js';
@@ -67,7 +68,7 @@ const FOREIGN = { status: 404, body: '{"error":"there is no such worker here"}' 
 
 async function refuse(exchange: Exchange, { status, body }: { readonly status: number; readonly body: string }): Promise<void> {
   exchange.request.resume();
-  await delay(REFUSAL_DELAY_MS, undefined, { signal: exchange.signal }).catch(() => {});
+  await delay(REFUSAL_DELAY_MS, undefined, { signal: toAbortSignal(exchange.signal) }).catch(() => {});
   sendJson(exchange, status, body);
 }
 
