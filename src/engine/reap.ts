@@ -6,7 +6,7 @@ import { giveBack } from './lost.js';
 import { stopWork } from './stops.js';
 
 const TICK_MS = 500;
-/** Overdue jobs looked at together. */
+/** Jobs looked at together: others have their turn in between. */
 const PAGE = 100;
 /** Terminal jobs, and logs of workers that are forgotten, are removed so often. */
 const SWEEP_MS = 60_000;
@@ -15,14 +15,18 @@ const SWEEP_MS = 60_000;
 export function createReaper(core: () => Core): { start(): void; stop(): Promise<void> } {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
+  /** On its own: a long one keeps no job running past its time. */
+  let sweeping: Promise<void> | undefined;
   let sweptAt = 0;
   const tick = () => {
     running ??= attempt('overdue jobs could not be ended', () => reap(core()))
       .then(() => attempt('low-priority jobs could not be promoted', () => promoteStarved(core())))
-      .then(() => attempt('what is old could not be swept', sweep))
       .finally(() => {
         running = undefined;
       });
+    sweeping ??= attempt('what is old could not be swept', sweep).finally(() => {
+      sweeping = undefined;
+    });
   };
   // One that fails does not keep the others from their turn.
   const attempt = (failure: string, work: () => Promise<void>) =>
@@ -31,7 +35,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
     const now = core().clock.now();
     if (now - sweptAt < SWEEP_MS) return;
     sweptAt = now;
-    await core().store.sweep(now);
+    while ((await core().store.sweep(now, PAGE)).isMore && !core().life.isStopped);
     for (const { id } of await core().store.listEndpoints()) {
       const known = await core().store.listWorkers(id, true);
       await sweepDeliveries(core(), id);
@@ -45,7 +49,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
     },
     stop: async () => {
       clearInterval(timer);
-      await running;
+      await Promise.all([running, sweeping]);
     },
   };
 }

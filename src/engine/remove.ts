@@ -6,6 +6,12 @@ import { endQueued } from './jobs.js';
 import { endRollout, findOpenRollout } from './rollout.js';
 
 const GRACE_MS = 1_000;
+/** Jobs removed together. */
+const REMOVED = 500;
+
+function stopIfStopped({ life }: Core, id: string): void {
+  if (life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', `the server stops before endpoint '${id}' is removed`);
+}
 
 /**
  * Removes an endpoint with everything of it. First its rollout ends and no look starts a worker any more, then its workers
@@ -27,10 +33,12 @@ async function remove(core: Core, id: string, settle: () => Promise<void>): Prom
   if (rollout) await endRollout(core, { endpointId: id, to: rollout.to, state: 'REVERTED', reason: 'its endpoint is removed' });
   await settle();
   for (let workers = await core.store.listWorkers(id); workers.length > 0; workers = await core.store.listWorkers(id)) {
-    if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', `the server stops before endpoint '${id}' is removed`);
+    stopIfStopped(core, id);
     await Promise.all(workers.map((worker) => core.fleet.drain(worker.id, { reason: 'its endpoint is removed', graceMs: GRACE_MS })));
   }
   await endQueued(core, id, 0);
+  // In parts: a long history would hold everybody else up.
+  while ((await core.store.removeJobs(id, REMOVED)) > 0) stopIfStopped(core, id);
   await core.store.removeEndpoint(id);
   await removeDeliveries(core, id);
   await removeBatches(core, id);

@@ -172,6 +172,8 @@ export interface Store {
   listEndpoints(): Promise<readonly Endpoint[]>;
   /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys. */
   removeEndpoint(id: string): Promise<void>;
+  /** Deletes at most `limit` jobs of an endpoint that is being removed. Gives their number. */
+  removeJobs(endpointId: string, limit: number): Promise<number>;
   /** Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN. */
   addRelease(release: Omit<Release, 'number'>, now: number): Promise<{ release: Release; rollout: Rollout }>;
   getRelease(endpointId: string, number: number): Promise<Release | undefined>;
@@ -226,9 +228,10 @@ export interface Store {
   shortenRetention(jobId: string, retainUntil: number): Promise<void>;
   /**
    * Ended jobs whose retention passed become tombstones (no input, output, error or chunks), which are deleted an hour later;
-   * stopped workers older than the log retention are deleted. Gives the number of new tombstones.
+   * stopped workers older than the log retention are deleted. At most `limit` of each kind, so that nobody waits long for it. Gives
+   * the number of new tombstones, and whether there may be more to do.
    */
-  sweep(now: number): Promise<number>;
+  sweep(now: number, limit: number): Promise<{ readonly buried: number; readonly isMore: boolean }>;
   sampleQueue(endpointId: string): Promise<QueueSample>;
 
   // workers

@@ -98,7 +98,7 @@ class Run {
       case 'expire':
         return this.#expire();
       case 'sweep':
-        expect(await this.store.sweep(this.#now)).toBe(this.#reference.sweep(this.#now));
+        expect((await this.store.sweep(this.#now, 1_000)).buried).toBe(this.#reference.sweep(this.#now));
         return;
       case 'drain':
         return this.#drain(operation.worker);

@@ -289,12 +289,12 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       });
       await store.shortenRetention('a', NOW + 5);
       await store.shortenRetention('a', NOW + 500);
-      expect(await store.sweep(NOW + 6)).toBe(1);
-      expect(await store.sweep(NOW + 7)).toBe(0);
+      expect(await store.sweep(NOW + 6, 9)).toEqual({ buried: 1, isMore: false });
+      expect(await store.sweep(NOW + 7, 9)).toEqual({ buried: 0, isMore: false });
       const empty = { input: 'null', extras: null, output: null, error: null, webhook: null };
       expect(await store.getJob('a')).toMatchObject({ state: 'FAILED', retainUntil: NOW + 5, ...empty });
       expect(await store.listJobs({ endpointId: 'e1', limit: 9 })).toEqual([]);
-      await store.sweep(NOW + 3_600_006);
+      await store.sweep(NOW + 3_600_006, 9);
       expect(await store.getJob('a')).toBeUndefined();
     });
 
@@ -317,8 +317,22 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect((await store.listOverdue(NOW + 10_001, 10)).map(({ id }) => id).sort()).toEqual(['a', 'b']);
       expect(await store.listOverdue(NOW + 10_001, 1)).toHaveLength(1);
       await settle('a', 'w1');
-      expect(await store.sweep(NOW + 1000)).toBe(0);
-      expect(await store.sweep(NOW + 1001)).toBe(1);
+      expect((await store.sweep(NOW + 1000, 9)).buried).toBe(0);
+      expect((await store.sweep(NOW + 1001, 9)).buried).toBe(1);
+    });
+
+    it('sweeps and removes many records in parts', async () => {
+      for (const id of ['a', 'b', 'c']) await store.enqueue(jobOf(id), NOW);
+      await store.purge('e1', NOW + 1, NOW);
+      expect(await store.sweep(NOW + 2, 2)).toEqual({ buried: 2, isMore: true });
+      expect(await store.sweep(NOW + 2, 2)).toEqual({ buried: 1, isMore: false });
+      expect(await store.sweep(NOW + 3_600_002, 2)).toEqual({ buried: 0, isMore: true });
+      expect(await store.sweep(NOW + 3_600_002, 2)).toEqual({ buried: 0, isMore: false });
+      expect(await Promise.all(['a', 'b', 'c'].map((id) => store.getJob(id)))).toEqual([undefined, undefined, undefined]);
+      for (const id of ['d', 'e', 'f']) await store.enqueue(jobOf(id), NOW);
+      const removed = [];
+      for (let part = 1; part > 0; removed.push(part)) part = await store.removeJobs('e1', 2);
+      expect(removed).toEqual([2, 1, 0]);
     });
 
     it('numbers releases, keeps one rollout open, and activates on DONE', async () => {

@@ -21,6 +21,7 @@ type QueueVerbs = Pick<
   | 'listOverdue'
   | 'shortenRetention'
   | 'sweep'
+  | 'removeJobs'
   | 'sampleQueue'
 >;
 
@@ -192,14 +193,16 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         sql.shorten.run(retainUntil, jobId);
       }),
 
-    sweep: (now) =>
+    sweep: (now, limit) =>
       commits.write(() => {
-        sql.sweepWorkers.run(now - WORKER_RETENTION_MS);
-        sql.sweepTombstones.run(now - TOMBSTONE_MS);
-        const buried = sql.bury.all(now);
+        const workers = sql.sweepWorkers.run(now - WORKER_RETENTION_MS, limit).changes;
+        const tombstones = sql.sweepTombstones.run(now - TOMBSTONE_MS, limit).changes;
+        const buried = sql.bury.all(now, limit);
         for (const { id } of buried) sql.dropChunks.run(String(id));
-        return buried.length;
+        return { buried: buried.length, isMore: [workers, tombstones, buried.length].includes(limit) };
       }),
+
+    removeJobs: (endpointId, limit) => commits.write(() => sql.removeJobs.run(endpointId, limit).changes),
 
     sampleQueue: async (endpointId): Promise<QueueSample> => {
       const row = sql.sample.get(endpointId) ?? {};
@@ -293,10 +296,13 @@ function prepare(db: Database) {
     ),
     shorten: db.prepare('UPDATE job SET retain_until = min(retain_until, ?) WHERE id = ? AND retain_until IS NOT NULL'),
     bury: db.prepare(`UPDATE job SET is_tombstone = 1, input = 'null', extras = NULL, output = NULL, error = NULL, webhook = NULL, idempotency_key = NULL, ${NO_STREAM}
-      WHERE retain_until < ? AND is_tombstone = 0 RETURNING id`),
+      WHERE seq IN (SELECT seq FROM job INDEXED BY job_retention WHERE retain_until < ? AND retain_until IS NOT NULL AND is_tombstone = 0 LIMIT ?) RETURNING id`),
     dropChunks: db.prepare('DELETE FROM chunk WHERE job_id = ?'),
-    sweepTombstones: db.prepare('DELETE FROM job WHERE retain_until < ? AND is_tombstone = 1'),
-    sweepWorkers: db.prepare(`DELETE FROM worker WHERE state = 'STOPPED' AND stopped_at < ?`),
+    sweepTombstones: db.prepare(
+      'DELETE FROM job WHERE seq IN (SELECT seq FROM job INDEXED BY job_tombstone WHERE retain_until < ? AND is_tombstone = 1 LIMIT ?)',
+    ),
+    sweepWorkers: db.prepare(`DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE state = 'STOPPED' AND stopped_at < ? LIMIT ?)`),
+    removeJobs: db.prepare('DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE endpoint_id = ? LIMIT ?)'),
     sample: db.prepare(`SELECT completed, failed, retried,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE') AS in_queue,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority < 2) AS queued_normal,
