@@ -1,5 +1,6 @@
 import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Bag, type Member } from '../base/bag.js';
 import type { Clock } from '../base/clock.js';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
@@ -50,7 +51,7 @@ const SUBMISSIONS: ReadonlySet<string> = new Set(['run', 'runsync', 'retry', 'ba
 /** One port for everything: job API, worker routes, registry, management API. They are told apart by the shape of the path. */
 export function createServer(options: ServerOptions): Server {
   let api: Api | undefined;
-  const life: Life = { isStopping: false, open: new Map(), rates: createRates(options.clock) };
+  const life: Life = { isStopping: false, open: new Bag(), rates: createRates(options.clock) };
   const http = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
     limitStall(request, response, BODY_PACE);
     const exchange = openExchange(request, response);
@@ -67,12 +68,13 @@ export function createServer(options: ServerOptions): Server {
     },
     async drain(graceMs) {
       life.isStopping = true;
-      for (const exchange of life.open.keys()) exchange.endWait();
+      const open = life.open.list();
+      for (const { exchange } of open) exchange.endWait();
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, graceMs);
       });
-      await Promise.race([Promise.all(life.open.values()), late]);
+      await Promise.race([Promise.all(open.map(({ served }) => served)), late]);
       clearTimeout(timer);
     },
     async close() {
@@ -103,9 +105,14 @@ function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
 
 interface Life {
   isStopping: boolean;
-  /** Job requests that are not answered yet. A table, not listeners of one signal: those would be kept until the next full collection. */
-  readonly open: Map<Exchange, Promise<void>>;
+  /** Job requests that are not answered yet. */
+  readonly open: Bag<OpenRequest>;
   readonly rates: Rates;
+}
+
+interface OpenRequest extends Member {
+  readonly exchange: Exchange;
+  readonly served: Promise<void>;
 }
 
 /** A job request of a server that may be stopping: it brings no new work then, and what is held is answered as it is. */
@@ -117,9 +124,9 @@ async function serveWhileOpen(life: Life, exchange: Exchange, serve: () => Promi
     }
     exchange.endWait();
   }
-  const served = serve();
-  life.open.set(exchange, served);
-  await served.finally(() => life.open.delete(exchange));
+  const request: OpenRequest = { exchange, served: serve(), place: -1 };
+  life.open.add(request);
+  await request.served.finally(() => life.open.remove(request));
 }
 
 /** Admin keys pull and push. */
