@@ -18,6 +18,7 @@ const MAY_IMPORT = {
 /** Third-party packages and the only folders that may name them. */
 const PACKAGES = {
   '@balena/dockerignore': ['build'],
+  'dockerfile-ast': ['build'],
   '@fastify/': ['server'],
   fastify: ['server'],
   typebox: ['api', 'server'],

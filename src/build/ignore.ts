@@ -42,10 +42,10 @@ export function judgePackageName(name: string, isDirectory: boolean): Verdict {
   return SECRET_DIRECTORIES.has(name) ? 'secret' : 'keep';
 }
 
-/** The project's `.dockerignore` (Docker's semantics), or undefined: true for paths that it leaves out. */
-export async function readDockerignore(dir: string): Promise<((path: string) => boolean) | undefined> {
+/** A directory's `.dockerignore` (Docker's semantics), or undefined: true for paths that it leaves out. */
+export async function readDockerignore(dir: string, name = '.dockerignore'): Promise<((path: string) => boolean) | undefined> {
   try {
-    const rules = dockerignore({ ignorecase: false }).add(await readFile(join(dir, '.dockerignore'), 'utf8'));
+    const rules = dockerignore({ ignorecase: false }).add(await readFile(join(dir, name), 'utf8'));
     return (path) => rules.ignores(path);
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT') return undefined;

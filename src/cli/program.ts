@@ -6,6 +6,7 @@ import { createCompletion } from './commands/completion.js';
 import { dev } from './commands/dev.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
+import { lint } from './commands/lint.js';
 import { logs, releases, resume, rollback, status } from './commands/releases.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
@@ -18,6 +19,7 @@ const completion = createCompletion(() => COMMANDS);
 export const COMMANDS: readonly Command[] = [
   init,
   dev,
+  lint,
   build,
   push,
   deploy,

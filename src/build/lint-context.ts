@@ -1,0 +1,62 @@
+import { lstat, readdir, readFile } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { readDockerignore } from './ignore.js';
+
+/** What a Dockerfile is built from. */
+export interface LintContext {
+  /** Files below the root of the context, divided by `/`, without what .dockerignore keeps out. */
+  readonly files: readonly string[];
+  /** Does .dockerignore keep this path out? */
+  readonly isIgnored: (path: string) => boolean;
+  readonly bytes: number;
+  readonly hasIgnoreFile: boolean;
+  /** Texts of the files that run when the worker starts, by path. */
+  readonly sources: ReadonlyMap<string, string>;
+  readonly now: number;
+}
+
+/** A source file above this is not read for what it downloads. */
+const SOURCE_BYTES = 512 * 1024;
+
+/** Reads what the linter has to know of the directory that `dockerfile` (its path in it, and its text) is built in. */
+export async function readLintContext(
+  dir: string,
+  dockerfile: { readonly path: string; readonly text: string },
+  now: number,
+): Promise<LintContext> {
+  // BuildKit prefers the one that belongs to the Dockerfile.
+  const ignored = (await readDockerignore(dir, `${dockerfile.path}.dockerignore`)) ?? (await readDockerignore(dir));
+  const isIgnored = ignored ?? (() => false);
+  const found = await listContext(dir, isIgnored);
+  const named = new Set(dockerfile.text.match(/[\w.-]+\.py\b/g));
+  const sources = found.filter(({ path, size }) => named.has(posix.basename(path)) && size <= SOURCE_BYTES);
+  const texts = await Promise.all(sources.map(async ({ path }) => [path, await readFile(join(dir, path), 'utf8')] as const));
+  return {
+    files: found.map(({ path }) => path),
+    isIgnored,
+    bytes: found.reduce((sum, { size }) => sum + size, 0),
+    hasIgnoreFile: ignored !== undefined,
+    sources: new Map(texts),
+    now,
+  };
+}
+
+interface ContextFile {
+  readonly path: string;
+  readonly size: number;
+}
+
+/** All files, links and empty directories that travel to the engine, sorted. */
+async function listContext(root: string, isIgnored: (path: string) => boolean): Promise<readonly ContextFile[]> {
+  const found: ContextFile[] = [];
+  const visit = async (parent: string): Promise<void> => {
+    for (const entry of await readdir(join(root, parent), { withFileTypes: true })) {
+      const path = parent === '' ? entry.name : `${parent}/${entry.name}`;
+      // A rule may take something back in below a directory that is left out.
+      if (entry.isDirectory()) await visit(path);
+      if (!isIgnored(path)) found.push({ path, size: entry.isFile() ? (await lstat(join(root, path))).size : 0 });
+    }
+  };
+  await visit('');
+  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
