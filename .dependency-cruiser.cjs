@@ -19,6 +19,8 @@ const MAY_IMPORT = {
 const PACKAGES = {
   '@balena/dockerignore': ['build'],
   'dockerfile-ast': ['build'],
+  picomatch: ['build'],
+  'smol-toml': ['build'],
   '@fastify/': ['server'],
   fastify: ['server'],
   typebox: ['api', 'server'],

@@ -1,69 +1,12 @@
-import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { systemCodeOf } from '../base/errors.js';
 import { type Descriptor, MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { encodeLayer, encoderName } from '../oci/layer.js';
-import type { Layout } from '../oci/layout.js';
+import { encoderName } from '../oci/layer.js';
 import { type ImageConfig, LABELS, type Manifest } from '../oci/manifest.js';
-import type { TarEntry } from '../oci/tar.js';
-
-export const LAYER_ROLES = ['dependencies', 'sdk', 'code'] as const;
-export type LayerRole = (typeof LAYER_ROLES)[number];
-
-/** What goes into one layer. Equal keys mean equal bytes. */
-export interface LayerPlan {
-  readonly role: LayerRole;
-  readonly entries: readonly TarEntry[];
-  readonly key: string;
-}
-
-export interface BuiltLayer {
-  readonly role: LayerRole;
-  readonly digest: Digest;
-  readonly diffId: Digest;
-  readonly size: number;
-  /** The bytes were there already; nothing was packed. */
-  readonly isCached: boolean;
-}
-
-export interface LayerStore {
-  readonly layout: Layout;
-  /** Remembers which key gave which layer. */
-  readonly cacheDir: string;
-  /** `process.versions.zlib`: part of what makes layer bytes. */
-  readonly zlibVersion: string;
-}
-
-/** Makes a layer, or finds the one its key gave before. */
-export async function buildLayer(plan: LayerPlan, { layout, cacheDir, zlibVersion }: LayerStore): Promise<BuiltLayer> {
-  const key = createHash('sha256')
-    .update(`${encoderName(zlibVersion)}\0${plan.role}\0${plan.key}`)
-    .digest('hex');
-  const file = join(cacheDir, 'layers', key);
-  const known = await readCached(file);
-  if (known && (await layout.has(known))) return { ...known, role: plan.role, isCached: true };
-  const layer = encodeLayer(plan.entries);
-  const { digest, size } = await layout.writeBlob(layer.bytes);
-  const built = { digest, diffId: layer.diffId(), size };
-  await mkdir(join(cacheDir, 'layers'), { recursive: true });
-  await writeFile(`${file}.new`, JSON.stringify(built));
-  await rename(`${file}.new`, file);
-  return { ...built, role: plan.role, isCached: false };
-}
-
-async function readCached(file: string): Promise<Omit<BuiltLayer, 'role' | 'isCached'> | undefined> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as Omit<BuiltLayer, 'role' | 'isCached'>;
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT' || thrown instanceof SyntaxError) return undefined;
-    throw thrown;
-  }
-}
+import type { BuiltLayer, LayerStore } from './layers.js';
 
 /** An image that ours is built on. */
 export interface BaseImage {
+  /** Pinned: `name:tag@sha256:…`; the digest may be that of an index. */
   readonly reference: string;
   readonly manifest: Manifest;
   readonly config: ImageConfig;
@@ -91,7 +34,7 @@ export async function writeImage(layers: readonly BuiltLayer[], facts: ImageFact
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.manifest,
     config: { mediaType: MEDIA_TYPES.config, digest: configBlob.digest, size: configBlob.size },
-    layers: [...baseLayers.map(asOciLayer), ...layers.map(({ digest, size }) => ({ mediaType: MEDIA_TYPES.layerGzip, digest, size }))],
+    layers: [...baseLayers.map(asOciLayer), ...layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size }))],
     annotations: { [LABELS.encoder]: encoderName(zlibVersion) },
   };
   const { digest, size } = await layout.putBytes(JSON.stringify(manifest));

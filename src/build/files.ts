@@ -50,6 +50,11 @@ export async function findPackageFiles(dir: string): Promise<FoundFiles> {
   });
 }
 
+/** Every file of installed packages, but for compiled caches. */
+export function findInstalledFiles(dir: string): Promise<FoundFiles> {
+  return walk(dir, ({ name }) => (name === '__pycache__' || name.endsWith('.pyc') ? 'leave out' : 'keep'));
+}
+
 async function walk(root: string, judge: Judge): Promise<FoundFiles> {
   const files: FoundFile[] = [];
   const secrets: string[] = [];

@@ -23,7 +23,7 @@ const SECRETS = [
 const SECRET_DIRECTORIES = new Set(['.ssh', '.aws', '.gnupg', '.docker', '.kube', '.azure']);
 
 /** Files that say what to do with the project; changing them must not change the image. */
-const PROJECT_FILES = new Set(['wherry.yaml', 'Dockerfile', '.dockerignore', '.gitignore', '.gitattributes', '.github']);
+const PROJECT_FILES = new Set(['wherry.yaml', 'wherry.lock', 'Dockerfile', '.dockerignore', '.gitignore', '.gitattributes', '.github']);
 
 export type Verdict = 'keep' | 'leave out' | 'secret';
 

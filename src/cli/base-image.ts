@@ -1,40 +1,80 @@
 import { WherryError } from '../base/errors.js';
 import type { BaseImage } from '../build/assemble.js';
+import type { BaseImages } from '../build/build.js';
 import type { Platform } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { Layout } from '../oci/layout.js';
 import { findPlatform, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
 
-/** Fetches manifest and config of a base image; its layers are fetched when the build asks. Throws IMAGE_UNKNOWN. */
-export async function pullBase(text: string, platform: Platform, open: (registry: string) => Promise<RegistryClient>): Promise<BaseImage> {
-  const reference = parseReference(text);
-  const client = await open(reference.registry ?? 'docker.io');
-  const { repository } = reference;
-  const manifest = await readManifest(client, { repository, wanted: reference.digest ?? reference.tag ?? 'latest', platform, text });
-  const parts: Uint8Array[] = [];
-  for await (const part of client.getBlob(repository, manifest.config.digest)) parts.push(part);
+export interface BaseImagesOptions {
+  /** Keeps manifests and configs of bases: what a digest names never changes. */
+  readonly layout: Layout;
+  /** A new client for a registry; it is closed after use. */
+  readonly open: (registry: string) => Promise<RegistryClient>;
+}
+
+/** Base images from their registries. Manifest and config are fetched once; layers only when somebody wants their bytes. */
+export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages {
+  async function using<T>(text: string, step: (client: RegistryClient, repository: string) => Promise<T>): Promise<T> {
+    const { registry = 'docker.io', repository } = parseReference(text);
+    const client = await open(registry);
+    try {
+      return await step(client, repository);
+    } finally {
+      await client.close();
+    }
+  }
+
+  async function* openBlob(text: string, digest: Digest): AsyncIterable<Uint8Array> {
+    const { registry = 'docker.io', repository } = parseReference(text);
+    const client = await open(registry);
+    try {
+      yield* client.getBlob(repository, digest);
+    } finally {
+      await client.close();
+    }
+  }
+
+  /** From the layout, else by `fetch` and then into it. */
+  async function keep(digest: Digest, fetch: () => Promise<Uint8Array>): Promise<Uint8Array> {
+    const known = await layout.readBytes(digest).catch(() => undefined);
+    if (known) return known;
+    const bytes = await fetch();
+    await layout.putBytes(bytes);
+    return bytes;
+  }
+
+  const readManifest = (text: string, digest: Digest) =>
+    keep(digest, () => using(text, async (client, repository) => (await client.getManifest(repository, digest)).bytes));
+  const readConfig = (text: string, digest: Digest) => keep(digest, () => collect(openBlob(text, digest)));
+
   return {
-    reference: text,
-    manifest,
-    config: parseImageConfig(Buffer.concat(parts)),
-    openBlob: (digest) => client.getBlob(repository, digest),
+    resolve: (text) =>
+      using(text, async (client, repository) => (await client.getManifest(repository, parseReference(text).tag ?? 'latest')).digest),
+    async pull(text, platform): Promise<BaseImage> {
+      const { digest } = parseReference(text);
+      if (!digest) throw new WherryError('REFERENCE_INVALID', `base '${text}' has no digest`);
+      const found = parseManifest(await readManifest(text, digest));
+      const manifest = isIndex(found) ? parseManifest(await readManifest(text, choosePlatform(found, text, platform))) : found;
+      if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
+      const config = parseImageConfig(await readConfig(text, manifest.config.digest));
+      return { reference: text, manifest, config, openBlob: (blob) => openBlob(text, blob) };
+    },
   };
 }
 
-type Wanted = { readonly repository: string; readonly wanted: string; readonly platform: Platform; readonly text: string };
+function choosePlatform(index: Exclude<ReturnType<typeof parseManifest>, Manifest>, text: string, platform: Platform): Digest {
+  const match = findPlatform(index, platform);
+  if (match) return match.digest;
+  throw new WherryError('IMAGE_UNKNOWN', `base image '${text}' has no image for ${platform.os}/${platform.architecture}`, {
+    hint: 'choose another base, or another platform in wherry.yaml',
+  });
+}
 
-async function readManifest(client: RegistryClient, { repository, wanted, platform, text }: Wanted): Promise<Manifest> {
-  const pulled = await client.getManifest(repository, wanted);
-  const found = parseManifest(pulled.bytes);
-  if (!isIndex(found)) return found;
-  const match = findPlatform(found, platform);
-  if (!match) {
-    throw new WherryError('IMAGE_UNKNOWN', `base image '${text}' has no image for ${platform.os}/${platform.architecture}`, {
-      hint: 'choose another base, or another platform in wherry.yaml',
-    });
-  }
-  const inner = await client.getManifest(repository, match.digest);
-  const manifest = parseManifest(inner.bytes);
-  if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
-  return manifest;
+async function collect(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for await (const part of source) parts.push(part);
+  return Buffer.concat(parts);
 }

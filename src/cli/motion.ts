@@ -6,9 +6,18 @@ import { shortDigest } from '../oci/digest.js';
 import type { Project } from '../project/read.js';
 import type { PushResult } from '../registry/push.js';
 import type { Output } from './output.js';
-import { formatBytes } from './output.js';
+import { colours, formatBytes } from './output.js';
 import type { Phases } from './phases.js';
-import { buildProject, type Embedded, formatPushed, type ImagePlace, pushProject, targetOf } from './project-image.js';
+import {
+  type BuildOptions,
+  buildProject,
+  type Embedded,
+  formatPushed,
+  type ImagePlace,
+  pushProject,
+  targetOf,
+  writeOutput,
+} from './project-image.js';
 
 export interface Motion {
   readonly phases: Phases;
@@ -17,15 +26,26 @@ export interface Motion {
 }
 
 /** Builds with a phase line; says what was chosen by convention and what was left out. */
-export async function buildPhase(project: Project, { phases, output, place }: Motion): Promise<BuiltImage> {
+export async function buildPhase(project: Project, { phases, output, place }: Motion, options: BuildOptions = {}): Promise<BuiltImage> {
   for (const sentence of project.chosen) output.talk(`  ${sentence}`);
-  const built = await phases.run('build', () => buildProject(project, place), describeLayers);
+  const report = (line: string) => output.talk(colours.dim(`  ${line}`));
+  const built = await phases.run('build', () => buildProject(project, place, { report, ...options }), describeLayers);
   for (const warning of [...project.warnings, ...built.warnings]) output.warn(warning);
   return built;
 }
 
 function describeLayers({ layers }: BuiltImage): string {
   return layers.map(({ role, size, isCached }) => `${role} ${isCached ? 'cached' : formatBytes(size)}`).join(' · ');
+}
+
+/** Writes the whole image as an OCI image layout (image-spec, image-layout.md) with a phase line. */
+export async function outputPhase(built: BuiltImage, dir: string, { phases }: Motion): Promise<void> {
+  const size = built.blobs.reduce((sum, blob) => sum + blob.size, 0);
+  await phases.run(
+    'output',
+    () => writeOutput(built, dir),
+    () => `${dir}: ${formatBytes(size)}`,
+  );
 }
 
 export interface Pushed {

@@ -10,7 +10,7 @@ import { formatReference, parseReference, type Reference } from '../oci/referenc
 import type { Project } from '../project/read.js';
 import { createRegistryClient, type RegistryClient } from '../registry/client.js';
 import { type PushResult, pushImage } from '../registry/push.js';
-import { pullBase } from './base-image.js';
+import { openBaseImages } from './base-image.js';
 
 export interface ImagePlace {
   readonly dataDir: string;
@@ -22,18 +22,46 @@ export function layoutDirOf(dataDir: string): string {
   return join(dataDir, 'images');
 }
 
+export interface BuildOptions {
+  /** Ask the registry again what the base's name means. */
+  readonly isBaseUpdate?: boolean;
+  /** Believe nothing of earlier builds. */
+  readonly isFresh?: boolean;
+  readonly report?: (line: string) => void;
+}
+
 /** Builds the project's image into the data directory's layout. */
-export function buildProject(project: Project, { dataDir, environment }: ImagePlace): Promise<BuiltImage> {
+export async function buildProject(
+  project: Project,
+  { dataDir, environment }: ImagePlace,
+  options: BuildOptions = {},
+): Promise<BuiltImage> {
   const root = packageRoot();
+  const layoutDir = layoutDirOf(dataDir);
   return buildImage({
     project,
-    layoutDir: layoutDirOf(dataDir),
+    layoutDir,
     cacheDir: join(dataDir, 'cache'),
     sdk: { node: join(root, 'sdk/node/src'), python: join(root, 'sdk/python/wherry') },
+    environment,
     sourceDateEpoch: readSourceDateEpoch(environment),
     zlibVersion: process.versions.zlib ?? 'unknown',
-    pullBase: (reference, platform) => pullBase(reference, platform, (registry) => openRemoteRegistry(registry, environment, silentLog)),
+    isBaseUpdate: options.isBaseUpdate === true,
+    isFresh: options.isFresh === true,
+    report: options.report ?? (() => {}),
+    bases: openBaseImages({
+      layout: await openLayout(layoutDir),
+      open: (registry) => openRemoteRegistry(registry, environment, silentLog),
+    }),
   });
+}
+
+/** Writes every blob of a built image into a layout of its own, under the name of the project. */
+export async function writeOutput({ blobs, manifest, descriptor, name }: BuiltImage, dir: string): Promise<void> {
+  const layout = await openLayout(dir);
+  for (const blob of blobs) if (!(await layout.has(blob))) await layout.writeBlob(blob.open(), blob.digest);
+  await layout.putBytes(JSON.stringify(manifest));
+  await layout.putRef(name, descriptor);
 }
 
 /** Server and key of the embedded registry. */
@@ -61,11 +89,7 @@ export async function pushProject({ built, to, place, embedded, onBlob }: PushRe
       repository: to.repository,
       tags: to.tag ? [to.tag] : [],
       manifest: { bytes: await layout.readBytes(built.digest), digest: built.digest, mediaType: MEDIA_TYPES.manifest },
-      blobs: [built.manifest.config, ...built.manifest.layers].map(({ digest, size }) => ({
-        digest,
-        size,
-        open: () => layout.openBlob(digest),
-      })),
+      blobs: built.blobs,
       onProgress: onBlob,
     });
   } finally {

@@ -56,9 +56,8 @@ const IMAGE_FIELDS: readonly Field[] = [
     type: 'list of strings',
     default: [],
     goesTo: 'image',
-    description: 'Globs of large files, such as weights, that get a layer of their own.',
+    description: 'Globs of large files, such as weights; the files of each glob get a layer of their own.',
     example: ['weights/**'],
-    isInEffect: false,
   },
   {
     path: 'dockerfile',

@@ -24,6 +24,8 @@ export interface Project extends ReleaseSpec, EndpointSettings {
   /** `python@3.11`, `node@20`, or null when the file does not say. */
   readonly interpreter: string | null;
   readonly platforms: readonly string[];
+  /** Globs of files that get layers of their own. */
+  readonly include: readonly string[];
   /** Sentences on what was found by convention. */
   readonly chosen: readonly string[];
   readonly warnings: readonly string[];
@@ -51,6 +53,7 @@ export async function readProject(dir: string): Promise<Project> {
     base: file.base ?? 'scratch',
     interpreter: file.interpreter ?? null,
     platforms: file.platforms ?? DEFAULT_PLATFORMS,
+    include: file.include ?? [],
     ...specOf(file),
     ...settingsOf(file),
     chosen: [...(file.name === undefined ? [`name: ${name} (from the directory's name)`] : []), ...found.chosen],

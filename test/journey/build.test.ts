@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -256,6 +258,104 @@ describe('a built image', () => {
       expect((await build(copy)).digest).toBe((await build(dir)).digest);
     } finally {
       rmSync(copy, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('files that include names', () => {
+  const MODEL = {
+    'handler.py': 'import os\ndef handler(job):\n    return os.path.getsize(os.path.join(os.path.dirname(__file__), "weights/a.bin"))\n',
+  };
+
+  it('get a layer for each glob, which stays when the code changes and is packed again when asked', async () => {
+    const files = {
+      ...MODEL,
+      'wherry.yaml': "name: model\ninclude: ['weights/*.bin', 'vocabulary.txt']\n",
+      'weights/a.bin': 'x'.repeat(5000),
+      'weights/b.bin': 'b',
+      'vocabulary.txt': 'words',
+    };
+    const dir = stage.project('model', files);
+    const first = await build(dir);
+    const assets = (built: Built) => built.layers.filter(({ role }) => role === 'assets');
+    expect(assets(first)).toHaveLength(2);
+    expect(filesOf(first, 'code').filter((path) => !path.endsWith('/'))).toEqual(['wherry/app/handler.py']);
+    writeFileSync(join(dir, 'handler.py'), `${MODEL['handler.py']}# more\n`);
+    const second = await build(dir);
+    expect(assets(second).map(({ digest, isCached }) => ({ digest, isCached }))).toEqual(
+      assets(first).map(({ digest }) => ({ digest, isCached: true })),
+    );
+    const verified = JSON.parse(await stage.cli('build', dir, '--verify', '--json')) as Built;
+    expect(assets(verified).map(({ digest, isCached }) => ({ digest, isCached }))).toEqual(
+      assets(first).map(({ digest }) => ({ digest, isCached: false })),
+    );
+    await stage.cli('deploy', dir);
+    expect(await stage.runsync('model', {})).toMatchObject({ status: 'COMPLETED', output: 5000 });
+  });
+
+  it('are refused by the registry when they changed after they were hashed, and a glob must match', async () => {
+    const dir = stage.project('stale', { ...MODEL, 'wherry.yaml': "name: stale\ninclude: ['weights/*']\n", 'weights/a.bin': 'one' });
+    await build(dir);
+    const cache = join(stage.dataDir, 'cache/layers');
+    const wrong = readdirSync(cache).map((name) => join(cache, name));
+    // As if the stamp had not told of a change: what is remembered belongs to other bytes.
+    for (const file of wrong) {
+      const text = readFileSync(file, 'utf8');
+      const { digest, diffId } = JSON.parse(text) as { digest: string; diffId: string };
+      if (digest === diffId) writeFileSync(file, text.replaceAll(digest, `sha256:${'1'.repeat(64)}`));
+    }
+    const pushed = await stage.tryCli('push', dir);
+    expect(pushed.code).not.toBe(0);
+    expect((await stage.call('/v2/stale/tags/list')).status).toBe(404);
+    expect((await stage.tryCli('push', dir, '--verify')).code).toBe(0);
+    const none = stage.project('none', { ...MODEL, 'wherry.yaml': "name: none\ninclude: ['absent/*']\n" });
+    expect(await stage.tryCli('build', none)).toMatchObject({ code: 2, stderr: expect.stringContaining("'absent/*' under 'include'") });
+  });
+});
+
+describe('the base of an image', () => {
+  it('is pinned in wherry.lock at the first build, stays what it was when its tag moves, and moves when asked', async () => {
+    const host = new URL(stage.url).host;
+    const auth = Buffer.from(`anyone:${stage.key}`).toString('base64');
+    const DOCKER_CONFIG = stage.project('login', { 'config.json': JSON.stringify({ auths: { [host]: { auth } } }) });
+    const basis = (text: string) =>
+      stage.project('basis', { 'wherry.yaml': 'name: basis\nbase: scratch\n', 'handler.py': `def handler(job):\n    return ${text}\n` });
+    await stage.cli('push', basis('1'), '--to', 'basis:1.0');
+    const dir = stage.project('onbase', {
+      'wherry.yaml': `name: onbase\nbase: ${host}/basis:1.0\n`,
+      'handler.py': 'def handler(job):\n    return 1\n',
+    });
+    const first = await build(dir, stage.dataDir, { DOCKER_CONFIG });
+    const lock = JSON.parse(readFileSync(join(dir, 'wherry.lock'), 'utf8')) as { bases: Record<string, string> };
+    expect(lock.bases[`${host}/basis:1.0`]).toMatch(/^sha256:[0-9a-f]{64}$/);
+    await stage.cli('push', basis('2'), '--to', 'basis:1.0');
+    expect((await build(dir, stage.dataDir, { DOCKER_CONFIG })).digest).toBe(first.digest);
+    const updated = await runCli(['build', dir, '--update-base', '--json', '--data', stage.dataDir], { env: { DOCKER_CONFIG } });
+    expect((JSON.parse(updated.stdout) as Built).digest).not.toBe(first.digest);
+    expect(JSON.parse(readFileSync(join(dir, 'wherry.lock'), 'utf8'))).not.toEqual(lock);
+  });
+
+  it('travels only as far as the target lacks it', async () => {
+    const host = new URL(stage.url).host;
+    const auth = Buffer.from(`anyone:${stage.key}`).toString('base64');
+    const DOCKER_CONFIG = stage.project('login', { 'config.json': JSON.stringify({ auths: { [host]: { auth } } }) });
+    const dir = stage.project('ontop', {
+      'wherry.yaml': `name: ontop\nbase: ${host}/basis:1.0\n`,
+      'handler.py': 'def handler(job):\n    return 3\n',
+    });
+    const other = mkdtempSync(join(tmpdir(), 'wherry-data-'));
+    try {
+      const built = await build(dir, other, { DOCKER_CONFIG });
+      const base = (
+        JSON.parse(readFileSync(join(other, 'images/blobs/sha256', built.digest.slice(7)), 'utf8')) as { layers: { digest: string }[] }
+      ).layers;
+      expect(existsSync(join(other, 'images/blobs/sha256', base[2]?.digest.slice(7) ?? ''))).toBe(false);
+      const output = join(other, 'whole');
+      const written = await runCli(['build', dir, '--output', output, '--data', other], { env: { DOCKER_CONFIG } });
+      expect(written.code, written.stderr).toBe(0);
+      for (const { digest } of base) expect(existsSync(join(output, 'blobs/sha256', digest.slice(7)))).toBe(true);
+    } finally {
+      rmSync(other, { recursive: true, force: true });
     }
   });
 });

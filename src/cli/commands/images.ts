@@ -1,5 +1,5 @@
 import { shortDigest } from '../../oci/digest.js';
-import { type Command, type Context, textOf } from '../command.js';
+import { type Command, type Context, type Option, textOf } from '../command.js';
 import { formatBytes, formatTable } from '../output.js';
 
 async function openMotion({ output, environment, settings }: Context) {
@@ -12,15 +12,30 @@ async function openMotion({ output, environment, settings }: Context) {
   return { ...motion, readProject, motion: { phases: createPhases(output), output, place: { dataDir, environment } } };
 }
 
+const BUILD_OPTIONS: readonly Option[] = [
+  { flags: '--update-base', text: 'ask the registry again what the name of the base means, and write it to wherry.lock' },
+  { flags: '--verify', text: 'read and pack everything again, whatever is remembered of earlier builds' },
+];
+
+function buildOptions({ options }: Context) {
+  return { isBaseUpdate: options['updateBase'] === true, isFresh: options['verify'] === true };
+}
+
 export const build: Command = {
   name: 'build',
   summary: 'build the image of a handler project, without a container engine',
   args: '[dir]',
+  options: [
+    { flags: '--output <dir>', text: 'also write the whole image, base included, as an OCI image layout for other tools' },
+    ...BUILD_OPTIONS,
+  ],
   example: 'wherry build examples/hello-node',
   async run(context) {
-    const { motion, readProject, buildPhase } = await openMotion(context);
+    const { motion, readProject, buildPhase, outputPhase } = await openMotion(context);
     const project = await readProject(context.args[0] ?? '.');
-    const built = await buildPhase(project, motion);
+    const built = await buildPhase(project, motion, buildOptions(context));
+    const output = textOf(context.options, 'output');
+    if (output !== undefined) await outputPhase(built, output, motion);
     const layers = built.layers.map(({ role, digest, diffId, size, isCached }) => ({ role, digest, diffId, size, isCached }));
     const rows = layers.map(({ role, digest, size, isCached }) => [
       role,
@@ -48,11 +63,14 @@ export const push: Command = {
   name: 'push',
   summary: 'build a project and push its image',
   args: '[dir]',
-  options: [{ flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' }],
+  options: [
+    { flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' },
+    ...BUILD_OPTIONS,
+  ],
   example: 'wherry push examples/hello-node',
   async run(context) {
     const { motion, readProject, buildPhase, pushPhase } = await openMotion(context);
-    const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion);
+    const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
     const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion });
     const { uploaded, skipped } = pushed.result;
     context.output.result(
@@ -71,6 +89,7 @@ export const deploy: Command = {
     { flags: '--image <reference>', text: 'release this image instead of building a project' },
     { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
+    ...BUILD_OPTIONS,
   ],
   example: 'wherry deploy examples/hello-node',
   async run(context) {
@@ -82,7 +101,7 @@ export const deploy: Command = {
     let reference = image ?? '';
     let sourceRevision: string | null = null;
     if (project) {
-      const built = await buildPhase(project, motion);
+      const built = await buildPhase(project, motion, buildOptions(context));
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
       sourceRevision = built.revision;
     }

@@ -1,0 +1,150 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCodeOf } from '../base/errors.js';
+import { MEDIA_TYPES } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { encodeLayer, encoderName } from '../oci/layer.js';
+import type { Layout } from '../oci/layout.js';
+import { packTar, type TarEntry } from '../oci/tar.js';
+
+/** From the bottom up: what changes least comes first. */
+export const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code'] as const;
+export type LayerRole = (typeof LAYER_ROLES)[number];
+
+/** What goes into one layer. */
+export interface LayerPlan {
+  readonly role: LayerRole;
+  /** Equal keys mean equal bytes. */
+  readonly key: string;
+  /** Gives what goes in, and is asked only when the bytes are needed. */
+  collect(): Promise<Collected>;
+}
+
+export interface Collected {
+  readonly entries: readonly TarEntry[];
+  /** Frees what was made for the entries; called when they have been read. */
+  release?(): Promise<void>;
+}
+
+/** A blob of an image that was built, wherever its bytes are now. */
+export interface ImageBlob {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+  /** May be called more than once. */
+  open(): AsyncIterable<Uint8Array>;
+}
+
+export interface BuiltLayer extends ImageBlob {
+  readonly role: LayerRole;
+  readonly mediaType: string;
+  readonly diffId: Digest;
+  /** The bytes were known already; nothing was packed. */
+  readonly isCached: boolean;
+}
+
+export interface LayerStore {
+  readonly layout: Layout;
+  /** Remembers which key gave which layer. */
+  readonly cacheDir: string;
+  /** `process.versions.zlib`: part of what makes layer bytes. */
+  readonly zlibVersion: string;
+  /** What is remembered of earlier builds is not believed. */
+  readonly isFresh: boolean;
+}
+
+interface Remembered {
+  readonly digest: Digest;
+  readonly diffId: Digest;
+  readonly size: number;
+}
+
+/** A layer of known files. */
+export function planEntries(role: LayerRole, key: string, entries: readonly TarEntry[]): LayerPlan {
+  return { role, key, collect: async () => ({ entries }) };
+}
+
+/** Makes a layer, or finds the one its key gave before. Throws BUILD_FAILED. */
+export async function buildLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
+  return plan.role === 'assets' ? streamLayer(plan, store) : packLayer(plan, store);
+}
+
+/** Compressed, and kept in the layout. */
+async function packLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
+  const { layout } = store;
+  const file = memoryOf(plan, store, encoderName(store.zlibVersion));
+  const known = await readMemory(file, store);
+  const isCached = known !== undefined && (await layout.has(known));
+  const made = isCached ? known : await remember(file, () => collected(plan, (entries) => pack(entries, layout)));
+  const open = () => layout.openBlob(made.digest);
+  return { ...made, role: plan.role, mediaType: MEDIA_TYPES.layerGzip, isCached, open };
+}
+
+/**
+ * As plain tar, hashed once and packed again from its files when somebody wants the bytes: a copy of large files would cost as much
+ * disk as they do, and weights do not compress. A file that changed meanwhile gives other bytes, which every registry refuses.
+ */
+async function streamLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
+  const file = memoryOf(plan, store, 'tar');
+  const known = await readMemory(file, store);
+  const made = known ?? (await remember(file, () => collected(plan, hashTar)));
+  return { ...made, role: plan.role, mediaType: MEDIA_TYPES.layerTar, isCached: known !== undefined, open: () => openTar(plan) };
+}
+
+async function* openTar(plan: LayerPlan): AsyncIterable<Uint8Array> {
+  const { entries, release } = await plan.collect();
+  try {
+    yield* packTar(entries);
+  } finally {
+    await release?.();
+  }
+}
+
+async function collected<T>(plan: LayerPlan, use: (entries: readonly TarEntry[]) => Promise<T>): Promise<T> {
+  const { entries, release } = await plan.collect();
+  try {
+    return await use(entries);
+  } finally {
+    await release?.();
+  }
+}
+
+async function pack(entries: readonly TarEntry[], layout: Layout): Promise<Remembered> {
+  const layer = encodeLayer(entries);
+  const { digest, size } = await layout.writeBlob(layer.bytes);
+  return { digest, diffId: layer.diffId(), size };
+}
+
+async function hashTar(entries: readonly TarEntry[]): Promise<Remembered> {
+  const hash = createHash('sha256');
+  let size = 0;
+  for await (const part of packTar(entries)) {
+    hash.update(part as Uint8Array);
+    size += (part as Uint8Array).length;
+  }
+  const digest = `sha256:${hash.digest('hex')}` as Digest;
+  return { digest, diffId: digest, size };
+}
+
+function memoryOf({ role, key }: LayerPlan, { cacheDir }: LayerStore, encoder: string): string {
+  return join(cacheDir, 'layers', createHash('sha256').update(`${encoder}\0${role}\0${key}`).digest('hex'));
+}
+
+async function remember(file: string, make: () => Promise<Remembered>): Promise<Remembered> {
+  const made = await make();
+  await mkdir(join(file, '..'), { recursive: true });
+  await writeFile(`${file}.new`, JSON.stringify(made));
+  await rename(`${file}.new`, file);
+  return made;
+}
+
+async function readMemory(file: string, { isFresh }: LayerStore): Promise<Remembered | undefined> {
+  if (isFresh) return undefined;
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Remembered;
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT' || thrown instanceof SyntaxError) return undefined;
+    throw thrown;
+  }
+}

@@ -1,0 +1,55 @@
+import { digestOf } from '../oci/digest.js';
+import { type Assets, planAssets } from './assets.js';
+import { findPackageFiles, findProjectFiles, stampOf, toEntry } from './files.js';
+import { planEntries } from './layers.js';
+import { bundledPath, bundleHandler, sdkSpecifierFor } from './node.js';
+import { type PlacedPackage, placePackages } from './packages.js';
+import { DEFAULT_PATH, NO_DEPENDENCIES, type Plan, type PlanRequest, planFiles, secretWarnings } from './plan.js';
+
+/** Plans a Node handler: its packages, the worker SDK, and the bundled handler with the project's other files. Throws BUILD_FAILED. */
+export async function planNode({ project, sdk: { node: sdkDir } }: PlanRequest): Promise<Plan> {
+  const { dir, handler } = project;
+  const [bundled, found, sdk] = await Promise.all([
+    bundleHandler({ dir, entry: handler.path, sdkSpecifier: sdkSpecifierFor(handler.path) }),
+    findProjectFiles(dir),
+    findPackageFiles(sdkDir),
+  ]);
+  const packages = await placePackages(bundled.imports);
+  const assets = planAssets(project.include, found.files);
+  const entry = `wherry/app/${bundledPath(handler.path)}`;
+  return {
+    layers: [
+      packages.length === 0 ? NO_DEPENDENCIES : planPackages(packages),
+      ...assets.layers,
+      planFiles('sdk', sdk.files, 'wherry/sdk/node'),
+      planCode(entry, { code: bundled.code, inputs: bundled.inputs, assets }),
+    ],
+    entrypoint: ['node', '/wherry/sdk/node/main.mjs', `/${entry}:${handler.function}`],
+    env: [DEFAULT_PATH],
+    interpreter: project.interpreter ?? 'node@20',
+    warnings: [
+      ...bundled.warnings,
+      ...assets.warnings,
+      ...secretWarnings([...found.secrets, ...packages.flatMap(({ target, secrets }) => secrets.map((path) => `${target}/${path}`))]),
+    ],
+  };
+}
+
+function planPackages(packages: readonly PlacedPackage[]) {
+  return planEntries(
+    'dependencies',
+    packages.map(({ target, files }) => `${target}\n${stampOf(files)}`).join('\n'),
+    packages.flatMap(({ target, files }) => files.map((file) => toEntry(file, `wherry/${target}`))),
+  );
+}
+
+type Code = { readonly code: Uint8Array; readonly inputs: readonly string[]; readonly assets: Assets };
+
+function planCode(entry: string, { code, inputs, assets }: Code) {
+  const bundled = new Set(inputs);
+  const files = assets.rest.filter(({ path }) => !bundled.has(path));
+  return planEntries('code', `${entry}\n${digestOf(code)}\n${stampOf(files)}`, [
+    ...files.map((file) => toEntry(file, 'wherry/app')),
+    { path: entry, type: 'file', isExecutable: false, content: { bytes: code } },
+  ]);
+}
