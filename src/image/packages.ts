@@ -98,10 +98,8 @@ function readFields(paragraph: string): ReadonlyMap<string, string> {
 function parseApk(text: string, path: string): readonly Package[] {
   return text.split(/\n\n+/).flatMap((paragraph) => {
     const lines = paragraph.split('\n');
-    const valueOf = (letter: string) => lines.find((line) => line.startsWith(`${letter}:`))?.slice(2);
-    return [
-      { kind: 'apk', name: copyOf(valueOf('P')), version: copyOf(valueOf('V')), architecture: copyOf(valueOf('A')) || undefined, path },
-    ];
+    const read = (letter: string) => lines.find((line) => line.startsWith(`${letter}:`))?.slice(2);
+    return [{ kind: 'apk', name: copyOf(read('P')), version: copyOf(read('V')), architecture: copyOf(read('A')) || undefined, path }];
   });
 }
 
@@ -127,9 +125,9 @@ function parseJson(text: string): { readonly name?: unknown; readonly version?: 
 }
 
 function parseOsRelease(text: string): Distribution | undefined {
-  const valueOf = (name: string) => new RegExp(`^${name}=["']?([^"'\n]{1,64})`, 'm').exec(text)?.[1];
-  const id = valueOf('ID');
-  return id === undefined ? undefined : { id, version: valueOf('VERSION_ID') };
+  const read = (name: string) => new RegExp(`^${name}=["']?([^"'\n]{1,64})`, 'm').exec(text)?.[1];
+  const id = read('ID');
+  return id === undefined ? undefined : { id, version: read('VERSION_ID') };
 }
 
 /** V8 keeps a whole text alive for a slice of it; a database of megabytes must go when it was read. */

@@ -1,6 +1,6 @@
 import { WherryError } from '../base/errors.js';
 import type { Descriptor, Platform } from '../oci/descriptor.js';
-import { type Digest, isDigest } from '../oci/digest.js';
+import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { findPlatform, type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
 
 /** What holds images: a repository of a registry, or an image layout. */
@@ -42,10 +42,10 @@ export interface WantedImage {
 const DEFAULT_PLATFORM: Platform = { os: 'linux', architecture: 'amd64' };
 const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 
-/** Reads manifest and config of an image (OCI image-spec, manifest.md, image-index.md, config.md). Throws IMAGE_UNKNOWN, MANIFEST_INVALID. */
+/** Reads manifest and config of an image (OCI image-spec, manifest.md, image-index.md, config.md). Throws IMAGE_UNKNOWN, MANIFEST_INVALID, DIGEST_MISMATCH. */
 export async function openImage(reader: ImageReader, wanted: WantedImage): Promise<ImageSource> {
   const { manifest, descriptor } = await readManifest(reader, wanted);
-  const config = parseImageConfig(await readBytes(reader.getBlob(manifest.config.digest), CONFIG_LIMIT_BYTES));
+  const config = parseImageConfig(await readBlob(reader, manifest.config.digest, CONFIG_LIMIT_BYTES));
   checkPlatform(config, wanted);
   const diffIds = config.rootfs.diff_ids;
   if (diffIds.length !== manifest.layers.length) {
@@ -105,14 +105,18 @@ function checkPlatform({ os, architecture }: ImageConfig, { name, platform }: Wa
   });
 }
 
-/** All bytes of a small blob. Throws MANIFEST_INVALID above the limit. */
-export async function readBytes(source: AsyncIterable<Uint8Array>, limitBytes: number): Promise<Uint8Array> {
+/** All bytes of a small blob. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID above the limit. */
+export async function readBlob(reader: Pick<ImageReader, 'getBlob'>, digest: Digest, limitBytes: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let size = 0;
-  for await (const part of source) {
+  for await (const part of reader.getBlob(digest)) {
     size += part.length;
-    if (size > limitBytes) throw new WherryError('MANIFEST_INVALID', `a blob that belongs in memory has more than ${limitBytes} bytes`);
+    if (size > limitBytes) throw new WherryError('MANIFEST_INVALID', `blob '${digest}' has more than ${limitBytes} bytes`);
     parts.push(part);
   }
-  return Buffer.concat(parts);
+  const bytes = Buffer.concat(parts);
+  if (digestOf(bytes) === digest) return bytes;
+  throw new WherryError('DIGEST_MISMATCH', `blob ${digest} has other bytes: they hash to ${digestOf(bytes)}`, {
+    hint: 'fetch or build the image again',
+  });
 }

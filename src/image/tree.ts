@@ -60,15 +60,8 @@ export class FileTree {
   apply(entry: LayerEntry, layer: number): void {
     const parts = entry.path.split('/');
     const name = parts.pop() ?? '';
-    if (name.startsWith(WHITEOUT)) return this.#hide(parts, name, layer);
-    const parent = this.#openParent(parts, layer);
-    const node = parent.children?.get(name);
-    const held = this.#hold(entry, layer);
-    if (node === undefined) return void this.#put(parent, name, held);
-    const isKept = entry.type === 'directory' && isDirectory(node);
-    if (!isKept) this.#empty(node, layer);
-    if (node.entry) this.#release(node.entry, layer);
-    node.entry = held;
+    if (name.startsWith(WHITEOUT)) this.#hide(parts, name, layer);
+    else this.#place(this.#openParent(parts, layer), name, this.#hold(entry, layer));
   }
 
   /** Everything that is left, parents before children, names in order of code units. */
@@ -84,6 +77,15 @@ export class FileTree {
   /** Bytes of a layer's files that later layers replaced or removed. */
   wastedBytes(layer: number): number {
     return this.#wasted.get(layer) ?? 0;
+  }
+
+  /** A directory over a directory changes only what is known of it; everything else replaces what is there. */
+  #place(parent: Node, name: string, held: Held): void {
+    const node = parent.children?.get(name) ?? this.#put(parent, name, undefined);
+    const isKept = held.type === 'directory' && isDirectory(node);
+    if (!isKept) this.#empty(node, held.layer);
+    if (node.entry) this.#release(node.entry, held.layer);
+    node.entry = held;
   }
 
   /** Whiteouts hide what lower layers brought; what their own layer brings stays, wherever it stands in the tar. */
