@@ -9,15 +9,17 @@ const MAY_IMPORT = {
   runtime: ['base', 'oci', 'domain'],
   registry: ['base', 'oci'],
   build: ['base', 'oci', 'project'],
+  image: ['base', 'oci'],
   engine: ['base', 'oci', 'domain', 'store/store\\.ts', 'runtime/runtime\\.ts'],
   check: ['base', 'domain', 'project', 'api'],
   server: ['base', 'oci', 'domain', 'api', 'engine', 'registry'],
-  cli: ['base', 'oci', 'domain', 'project', 'api', 'build', 'check', 'registry', 'compose\\.ts'],
+  cli: ['base', 'oci', 'domain', 'project', 'api', 'build', 'check', 'registry', 'image', 'compose\\.ts'],
 };
 
 /** Third-party packages and the only folders that may name them. */
 const PACKAGES = {
   '@balena/dockerignore': ['build'],
+  '@cyclonedx/': ['image'],
   'dockerfile-ast': ['build'],
   picomatch: ['build'],
   'smol-toml': ['build'],
@@ -30,7 +32,7 @@ const PACKAGES = {
   esbuild: ['build'],
   '@photostructure/sqlite': ['store'],
   pino: ['compose\\.ts'],
-  'tar-stream': ['oci'],
+  'tar-stream': ['oci', 'image'],
   undici: ['registry'],
   yaml: ['project', 'cli'],
 };

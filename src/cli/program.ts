@@ -4,6 +4,7 @@ import type { Environment, Settings } from '../compose.js';
 import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionValues, textOf } from './command.js';
 import { createCompletion } from './commands/completion.js';
 import { dev } from './commands/dev.js';
+import { image } from './commands/image.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
 import { lint } from './commands/lint.js';
@@ -23,6 +24,7 @@ export const COMMANDS: readonly Command[] = [
   build,
   push,
   deploy,
+  image,
   run,
   jobs,
   releases,

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import { MEDIA_TYPES } from '../oci/descriptor.js';
+import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { isLoopback } from './auth.js';
 import { mismatch, unknownBlob } from './blob-files.js';
 import type { Credentials } from './credentials.js';
+import { listReferrers, listTags } from './lists.js';
 import { MANIFEST_LIMIT_BYTES } from './repositories.js';
 import { type Answer, backOffMs, openTransport, readLimited, TRIES, type Transport, unreachable } from './transport.js';
 
@@ -33,6 +34,10 @@ export interface RegistryClient {
   /** By tag or digest; the bytes are hashed. Throws IMAGE_UNKNOWN, DIGEST_MISMATCH. */
   getManifest(repository: string, reference: string): Promise<PulledManifest>;
   putManifest(repository: string, reference: string, bytes: Uint8Array, mediaType: string): Promise<void>;
+  /** In the registry's order. Throws NAME_UNKNOWN. */
+  listTags(repository: string): Promise<readonly string[]>;
+  /** Manifests whose subject is `digest`; undefined when the registry knows no such list. */
+  listReferrers(repository: string, digest: Digest): Promise<readonly Descriptor[] | undefined>;
   close(): Promise<void>;
 }
 
@@ -85,6 +90,8 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       });
       await answer.body.dump();
     },
+    listTags: (repository) => listTags({ registry, transport, path: context.pathOf(repository) }),
+    listReferrers: (repository, digest) => listReferrers({ registry, transport, path: context.pathOf(repository) }, digest),
     close: () => transport.close(),
   };
 }
