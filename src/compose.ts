@@ -12,15 +12,17 @@ import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { JOB_VERBS } from './domain/endpoint.js';
+import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
+import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
-import type { Digest } from './oci/digest.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
 import { readDockerCredentials } from './registry/credentials.js';
 import { createRegistryHandler } from './registry/handler.js';
 import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
+import type { Need } from './registry/storage.js';
 import { createProcessRuntime } from './runtime/process.js';
 import type { Runtime } from './runtime/runtime.js';
 import { createKeys } from './server/keys.js';
@@ -138,8 +140,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults, log });
   const { behindMs: clockBehindMs } = await followMovedClock(store, clock, log);
   const instanceId = await readInstanceId(store, clock.now());
-  const isProtected = createProtection(store, () => images);
-  const blobs = await openBlobs(join(dataDir, 'registry'), { protect: isProtected });
+  const blobs = await openBlobs(join(dataDir, 'registry'), { needs: readNeeds(store) });
   let url = '';
   const images = createImages({
     blobs,
@@ -227,16 +228,14 @@ function readPort(text: string | undefined): number | undefined {
   throw new WherryError('CONFIG_INVALID', `WHERRY_PORT is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
 }
 
-/** Kept releases need their blobs: the registry refuses to delete those. */
-function createProtection(store: Store, images: () => ReturnType<typeof createImages>) {
-  return async (digest: string): Promise<boolean> => {
-    for (const endpoint of await store.listEndpoints()) {
-      for (const release of await store.listReleases(endpoint.id)) {
-        if ((await images().usedDigests(release.image)).some((used) => used === digest)) return true;
-      }
-    }
-    return false;
-  };
+/** What releases need: those that are kept. */
+function readNeeds(store: Store) {
+  return async (): Promise<readonly Need[]> =>
+    (await listKeptReleases(store)).map(({ endpointId, number, image: { repository, digest } }) => ({
+      by: `release ${formatRelease(number)} of '${endpointId}'`,
+      repository,
+      digest,
+    }));
 }
 
 type Swept = {
@@ -249,13 +248,7 @@ type Swept = {
 /** Frees uploads that ended without an end, copies of removed endpoints, and unpacked images that no release in use has. */
 function createFileSweep({ store, blobs, images, runtime }: Swept) {
   return async (): Promise<void> => {
-    const inUse = new Set<Digest>();
-    for (const { id, activeRelease } of await store.listEndpoints()) {
-      const open = (await store.listRollouts(id)).filter(({ state }) => state === 'PROVING' || state === 'CANARY');
-      const workers = await store.listWorkers(id);
-      const numbers = new Set([activeRelease, ...open.map(({ to }) => to), ...workers.map(({ release }) => release)]);
-      for (const { number, image } of await store.listReleases(id)) if (numbers.has(number)) inUse.add(image.digest);
-    }
+    const inUse = new Set((await listUsedReleases(store)).map(({ image }) => image.digest));
     await runtime.forgetImages(inUse);
     await blobs.removeOldUploads();
     await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);
