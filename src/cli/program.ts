@@ -7,6 +7,7 @@ import { dev } from './commands/dev.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
 import { lint } from './commands/lint.js';
+import { registry } from './commands/registry.js';
 import { logs, releases, resume, rollback, status } from './commands/releases.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
@@ -30,6 +31,7 @@ export const COMMANDS: readonly Command[] = [
   resume,
   logs,
   webhooks,
+  registry,
   status,
   serve,
   up,
