@@ -6,21 +6,25 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pino from 'pino';
 import { type Clock, openClock } from './base/clock.js';
-import { systemCodeOf, WherryError } from './base/errors.js';
+import { systemCodeOf, toWherryError, WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { JOB_VERBS } from './domain/endpoint.js';
+import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
+import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
-import type { Digest } from './oci/digest.js';
+import { parseDuration, parseSize } from './project/units.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
 import { readDockerCredentials } from './registry/credentials.js';
 import { createRegistryHandler } from './registry/handler.js';
 import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
+import type { Need } from './registry/storage.js';
+import { createUpkeep, type RegistryRules, readOnly, type Upkeep } from './registry/upkeep.js';
 import { createProcessRuntime } from './runtime/process.js';
 import type { Runtime } from './runtime/runtime.js';
 import { createKeys } from './server/keys.js';
@@ -138,14 +142,19 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults, log });
   const { behindMs: clockBehindMs } = await followMovedClock(store, clock, log);
   const instanceId = await readInstanceId(store, clock.now());
-  const isProtected = createProtection(store, () => images);
-  const blobs = await openBlobs(join(dataDir, 'registry'), { protect: isProtected });
+  const rules = readRegistryRules(environment);
+  const blobs = await openBlobs(join(dataDir, 'registry'), { needs: readNeeds(store), quotaBytes: rules.quotaBytes });
+  const upkeep = createUpkeep({ blobs, rules, log, now: clock.now });
+  const stopping = new AbortController();
   let url = '';
   const images = createImages({
     blobs,
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
-    clientFor: (registry) => openRemoteRegistry(registry, environment, log),
+    clientFor: async (registry) => {
+      if (rules.isReadOnly) throw readOnly(`the copy of an image of '${registry}'`);
+      return openRemoteRegistry(registry, environment, log);
+    },
   });
   const runtime = createProcessRuntime({
     dataDir,
@@ -168,13 +177,13 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     webhookTargets,
     logsDir: join(dataDir, 'logs'),
     workerUrl: () => url,
-    sweepFiles: createFileSweep({ store, blobs, images, runtime }),
+    sweepFiles: createFileSweep({ store, blobs, images, runtime, upkeep, rules, signal: stopping.signal }),
   });
   const keys = createKeys({ records: keyRecords(store), clock });
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
-  const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed });
-  const server = createServer({ engine, keys, registry, log, clock, version: __WHERRY_VERSION__ });
+  const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly });
+  const server = createServer({ engine, keys, registry, upkeep, log, clock, version: __WHERRY_VERSION__ });
 
   return {
     async start() {
@@ -188,6 +197,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       return { url, adminKey, keyFile, notice: listening.notice };
     },
     async stop({ stopWorkers = false } = {}) {
+      stopping.abort();
       await server.drain(DRAIN_MS);
       if (stopWorkers) await engine.stopWorkers(5_000);
       await engine.stop();
@@ -227,16 +237,49 @@ function readPort(text: string | undefined): number | undefined {
   throw new WherryError('CONFIG_INVALID', `WHERRY_PORT is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
 }
 
-/** Kept releases need their blobs: the registry refuses to delete those. */
-function createProtection(store: Store, images: () => ReturnType<typeof createImages>) {
-  return async (digest: string): Promise<boolean> => {
-    for (const endpoint of await store.listEndpoints()) {
-      for (const release of await store.listReleases(endpoint.id)) {
-        if ((await images().usedDigests(release.image)).some((used) => used === digest)) return true;
-      }
+/** Rules of the embedded registry. Throws CONFIG_INVALID. */
+function readRegistryRules(environment: Environment): RegistryRules {
+  const read = <T>(name: string, parse: (text: string) => T): T | undefined => {
+    const text = environment[name];
+    if (!text) return undefined;
+    try {
+      return parse(text);
+    } catch (cause) {
+      const { message, hint } = toWherryError(cause);
+      throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
     }
-    return false;
   };
+  const collect = read('WHERRY_REGISTRY_COLLECT', (text) => (text === 'off' ? text : parseDuration(text)));
+  return {
+    isReadOnly: read('WHERRY_REGISTRY_READ_ONLY', parseSwitch) ?? false,
+    quotaBytes: read('WHERRY_REGISTRY_QUOTA', parseSize),
+    keepTags: read('WHERRY_REGISTRY_KEEP_TAGS', parseCount),
+    untaggedMs: read('WHERRY_REGISTRY_KEEP_UNTAGGED', parseDuration) ?? UNTAGGED_MS,
+    collectEveryMs: collect === 'off' ? undefined : (collect ?? COLLECT_EVERY_MS),
+  };
+}
+
+const UNTAGGED_MS = 7 * 24 * 60 * 60 * 1000;
+const COLLECT_EVERY_MS = 60 * 60 * 1000;
+
+function parseSwitch(text: string): boolean {
+  if (text === '1' || text === '0') return text === '1';
+  throw new WherryError('CONFIG_INVALID', `'${text}' is not a switch`, { hint: 'write 1 or 0' });
+}
+
+function parseCount(text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  throw new WherryError('CONFIG_INVALID', `'${text}' is not a number of tags`, { hint: 'write a whole number' });
+}
+
+/** What releases need: those that are kept. */
+function readNeeds(store: Store) {
+  return async (): Promise<readonly Need[]> =>
+    (await listKeptReleases(store)).map(({ endpointId, number, image: { repository, digest } }) => ({
+      by: `release ${formatRelease(number)} of '${endpointId}'`,
+      repository,
+      digest,
+    }));
 }
 
 type Swept = {
@@ -244,21 +287,21 @@ type Swept = {
   readonly blobs: Pick<Blobs, 'removeOldUploads'>;
   readonly images: Pick<PinnedImages, 'removeRetained'>;
   readonly runtime: Pick<Runtime, 'forgetImages'>;
+  readonly upkeep: Pick<Upkeep, 'collectWhenDue'>;
+  readonly rules: Pick<RegistryRules, 'isReadOnly'>;
+  /** Aborts when the server stops. */
+  readonly signal: AbortSignal;
 };
 
-/** Frees uploads that ended without an end, copies of removed endpoints, and unpacked images that no release in use has. */
-function createFileSweep({ store, blobs, images, runtime }: Swept) {
+/** Frees uploads that ended without an end, copies of removed endpoints, unpacked images that no release in use has, and, when it is time, what nothing in the registry needs. */
+function createFileSweep({ store, blobs, images, runtime, upkeep, rules, signal }: Swept) {
   return async (): Promise<void> => {
-    const inUse = new Set<Digest>();
-    for (const { id, activeRelease } of await store.listEndpoints()) {
-      const open = (await store.listRollouts(id)).filter(({ state }) => state === 'PROVING' || state === 'CANARY');
-      const workers = await store.listWorkers(id);
-      const numbers = new Set([activeRelease, ...open.map(({ to }) => to), ...workers.map(({ release }) => release)]);
-      for (const { number, image } of await store.listReleases(id)) if (numbers.has(number)) inUse.add(image.digest);
-    }
+    const inUse = new Set((await listUsedReleases(store)).map(({ image }) => image.digest));
     await runtime.forgetImages(inUse);
+    if (rules.isReadOnly) return;
     await blobs.removeOldUploads();
     await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);
+    await upkeep.collectWhenDue(signal);
   };
 }
 

@@ -3,7 +3,9 @@ import type { EndpointSettings } from '../domain/endpoint.js';
 import type { ReleaseSpec } from '../domain/release.js';
 import { parseError } from './envelope.js';
 import { readEvents } from './events.js';
+import { readLines } from './lines.js';
 import type {
+  CollectedView,
   DeliveryQuery,
   DeliveryView,
   DeployView,
@@ -15,9 +17,11 @@ import type {
   KeyView,
   LogLineView,
   LogQuery,
+  RegistryView,
   ReleaseView,
   RolloutView,
   StatusView,
+  VerifyLineView,
   WebhookSecretView,
   WebhookView,
   WorkerView,
@@ -68,6 +72,10 @@ export interface ApiClient {
   listDeliveries(id: string, query?: DeliveryQuery): Promise<readonly DeliveryView[]>;
   getDelivery(id: string, deliveryId: string): Promise<DeliveryView & { readonly body: string }>;
   redeliver(id: string, deliveryId: string): Promise<DeliveryView>;
+  registry(): Promise<RegistryView>;
+  collectRegistry(body?: { readonly dryRun?: boolean }): Promise<CollectedView>;
+  /** Lines as they come. Without an `end` among them the server went away, or an `error` says why it could not go on. */
+  verifyRegistry(body: { readonly repair?: boolean }, signal: AbortSignal): AsyncIterable<VerifyLineView>;
   listKeys(): Promise<readonly KeyView[]>;
   /** `key` is shown only here. */
   createKey(body: {
@@ -147,6 +155,14 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     listDeliveries: (id, query = {}) => list(at(id, `/deliveries${formatQuery(query)}`)),
     getDelivery: (id, deliveryId) => call('GET', at(id, `/deliveries/${encodeURIComponent(deliveryId)}`)),
     redeliver: (id, deliveryId) => call('POST', at(id, `/deliveries/${encodeURIComponent(deliveryId)}/redeliver`)),
+    registry: () => call('GET', '/api/v1/registry'),
+    collectRegistry: (body = {}) => call('POST', '/api/v1/registry/collect', body),
+    async *verifyRegistry(body, signal) {
+      const headers = { 'content-type': 'application/json' };
+      const answer = await open('/api/v1/registry/verify', { method: 'POST', headers, body: JSON.stringify(body), signal });
+      if (!answer.ok || !answer.body) throw parseError(answer.status, parseJson(await answer.text()));
+      yield* readLines<VerifyLineView>(answer.body);
+    },
     listKeys: () => list('/api/v1/keys'),
     createKey: (body) => call('POST', '/api/v1/keys', body),
     updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),

@@ -142,6 +142,54 @@ export interface StatusView {
   readonly endpoints: readonly (EndpointView & { readonly health: HealthView })[];
 }
 
+/** What the embedded registry holds. */
+export interface RegistryView {
+  readonly blobs: number;
+  readonly bytes: number;
+  readonly unnamedBlobs: number;
+  readonly unnamedBytes: number;
+  readonly repositories: readonly {
+    readonly repository: string;
+    readonly tags: readonly string[];
+    readonly manifests: number;
+    readonly bytes: number;
+    readonly exclusiveBytes: number;
+  }[];
+  readonly quotaBytes: number | null;
+  readonly isReadOnly: boolean;
+}
+
+/** What a collection removed, or would. */
+export interface CollectedView {
+  readonly isDryRun: boolean;
+  readonly repositories: readonly {
+    readonly repository: string;
+    readonly tags: readonly string[];
+    readonly manifests: readonly string[];
+    readonly blobs: number;
+  }[];
+  readonly skipped: readonly { readonly repository: string; readonly reason: string }[];
+  readonly blobs: number;
+  readonly freedBytes: number;
+}
+
+/** One line of a verification: progress, a fault, the end; `error` when it could not go on. */
+export type VerifyLineView =
+  | { readonly kind: 'progress'; readonly blobs: number; readonly bytes: number; readonly totalBlobs: number; readonly totalBytes: number }
+  | VerifyFaultView
+  | { readonly kind: 'end'; readonly blobs: number; readonly bytes: number; readonly faults: number }
+  | { readonly kind: 'error'; readonly message: string };
+
+export interface VerifyFaultView {
+  readonly kind: 'fault';
+  readonly fault: 'damaged' | 'missing' | 'size' | 'unreadable';
+  readonly digest: string;
+  readonly message: string;
+  readonly neededBy: readonly string[];
+  /** Where damaged bytes were moved to, on the server. */
+  readonly setAside: string | null;
+}
+
 export interface LogQuery {
   readonly worker?: string;
   readonly job?: string;

@@ -214,6 +214,37 @@ export const Status = Type.Object({
   startedAt: moment,
   endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health })),
 });
+export const RegistryState = Type.Object({
+  blobs: count,
+  bytes: count,
+  unnamedBlobs: count,
+  unnamedBytes: count,
+  repositories: Type.Array(
+    Type.Object({
+      repository: Type.String(),
+      tags: Type.Array(Type.String()),
+      manifests: count,
+      bytes: Type.Integer({ minimum: 0, description: 'each blob that it shows once' }),
+      exclusiveBytes: Type.Integer({ minimum: 0, description: 'what no other repository shows' }),
+    }),
+  ),
+  quotaBytes: nullable(Type.Integer()),
+  isReadOnly: Type.Boolean(),
+});
+export const CollectOrder = Type.Object({ dryRun: Type.Optional(Type.Boolean({ description: 'only say what would go' })) }, strict);
+export const Collected = Type.Object({
+  isDryRun: Type.Boolean(),
+  repositories: Type.Array(
+    Type.Object({ repository: Type.String(), tags: Type.Array(Type.String()), manifests: Type.Array(Type.String()), blobs: count }),
+  ),
+  skipped: Type.Array(Type.Object({ repository: Type.String(), reason: Type.String() })),
+  blobs: count,
+  freedBytes: count,
+});
+export const VerifyOrder = Type.Object(
+  { repair: Type.Optional(Type.Boolean({ description: 'set damaged blobs aside, so that the next push or pull brings them' })) },
+  strict,
+);
 export const ErrorEnvelope = Type.Object({
   error: Type.Object({
     code: oneOf(Object.keys(ERRORS)),

@@ -61,6 +61,7 @@ export const ERRORS = {
   IDEMPOTENCY_KEY_REUSED: 'conflict',
   SECRET_EXISTS: 'conflict',
   INPUT_TOO_LARGE: 'too_large',
+  QUOTA_EXCEEDED: 'too_large',
   RANGE_INVALID: 'unsatisfiable',
   TOOMANYREQUESTS: 'limited',
   INTERNAL: 'internal',

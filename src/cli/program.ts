@@ -8,6 +8,7 @@ import { image } from './commands/image.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
 import { lint } from './commands/lint.js';
+import { registry } from './commands/registry.js';
 import { logs, releases, resume, rollback, status } from './commands/releases.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
@@ -32,6 +33,7 @@ export const COMMANDS: readonly Command[] = [
   resume,
   logs,
   webhooks,
+  registry,
   status,
   serve,
   up,

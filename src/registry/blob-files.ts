@@ -1,9 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
-import { type Digest, digestOf } from '../oci/digest.js';
+import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { syncDirectory, writeAll } from '../oci/durable-file.js';
 
 /** First and last byte wanted, both included, as in an HTTP range. */
@@ -26,11 +26,30 @@ export interface BlobFiles {
   verify(digest: Digest): Promise<void>;
 }
 
+/** A blob on disk. */
+export interface StoredBlob {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+  /** When its bytes were written, in milliseconds of the machine's clock. */
+  readonly writtenAt: number;
+}
+
 /** What {@link BlobFiles} offers inside this folder only: callers answer for the digest and for protection. */
 export interface OwnedBlobFiles extends BlobFiles {
   /** Moves a synced file whose digest the caller has checked to its place. */
   adopt(path: string, digest: Digest): Promise<void>;
   remove(digest: Digest): Promise<void>;
+  /** Every blob, one after the other; those that appear or go meanwhile may be left out. */
+  list(): AsyncIterable<StoredBlob>;
+  /** Hashes the bytes whatever was hashed before; undefined when there are none. */
+  hash(digest: Digest): Promise<string | undefined>;
+  /** Moves damaged bytes to `dir/quarantine`, so that the blob is missing until it is pushed or pulled again. Gives the new path. */
+  setAside(digest: Digest): Promise<string>;
+  /** Counts the bytes in all blobs; to be called before any is added or removed. */
+  countBytes(): Promise<void>;
+  /** Bytes in all blobs since {@link countBytes}, kept up to date. */
+  storedBytes(): number;
 }
 
 /** Opens `dir/blobs`, `dir/stamps` and `dir/incoming`; what a crash left in the last one is removed. */
@@ -44,19 +63,24 @@ export async function openBlobFiles(dir: string): Promise<OwnedBlobFiles> {
   /** Without its stamp, on a full disk, a blob is only hashed once more. */
   const stamp = (digest: Digest, text: string) => writeFile(stampOf(digest), text).catch(() => {});
 
+  const has = async (digest: Digest) => {
+    const found = await unlessMissing(stat(fileOf(digest)));
+    return found && { size: found.size };
+  };
+  const stored = { bytes: 0 };
+
   async function adopt(path: string, digest: Digest): Promise<void> {
     const file = fileOf(digest);
+    stored.bytes -= (await has(digest))?.size ?? 0;
     await asStorage(rename(path, file));
     await syncDirectory(dirname(file));
     await stamp(digest, await stampFile(file));
+    stored.bytes += (await has(digest))?.size ?? 0;
   }
 
   return {
     adopt,
-    async has(digest) {
-      const found = await unlessMissing(stat(fileOf(digest)));
-      return found && { size: found.size };
-    },
+    has,
     open: (digest, range) => openRange(fileOf(digest), digest, range),
     read: (digest, limitBytes) => readWhole(fileOf(digest), digest, limitBytes),
     async put(digest, source) {
@@ -80,11 +104,36 @@ export async function openBlobFiles(dir: string): Promise<OwnedBlobFiles> {
       if (before === (await stampFile(file))) await stamp(digest, before);
     },
     async remove(digest) {
+      stored.bytes -= (await has(digest))?.size ?? 0;
       await rm(fileOf(digest), { force: true });
       await rm(stampOf(digest), { force: true });
       await syncDirectory(join(dir, 'blobs', 'sha256'));
     },
+    list: () => listBlobs(join(dir, 'blobs', 'sha256')),
+    hash: (digest) => unlessMissing(hashFile(fileOf(digest))),
+    async setAside(digest) {
+      const quarantine = join(dir, 'quarantine');
+      await mkdir(quarantine, { recursive: true });
+      const path = join(quarantine, `${digest.slice('sha256:'.length)}.${randomUUID()}`);
+      stored.bytes -= (await has(digest))?.size ?? 0;
+      await asStorage(rename(fileOf(digest), path));
+      await rm(stampOf(digest), { force: true });
+      await syncDirectory(join(dir, 'blobs', 'sha256'));
+      return path;
+    },
+    async countBytes() {
+      for await (const { size } of listBlobs(join(dir, 'blobs', 'sha256'))) stored.bytes += size;
+    },
+    storedBytes: () => stored.bytes,
   };
+}
+
+async function* listBlobs(dir: string): AsyncIterable<StoredBlob> {
+  for (const name of await readdir(dir)) {
+    const digest = `sha256:${name}`;
+    const found = isDigest(digest) ? await unlessMissing(stat(join(dir, name))) : undefined;
+    if (found && isDigest(digest)) yield { digest, size: found.size, writtenAt: found.mtimeMs };
+  }
 }
 
 /** Identity of a file's content without reading it: size, change times in nanoseconds, inode. */

@@ -2,10 +2,16 @@ import { join } from 'node:path';
 import { openClock } from '../base/clock.js';
 import { WherryError } from '../base/errors.js';
 import type { Digest } from '../oci/digest.js';
-import { type BlobFiles, openBlobFiles, unknownBlob } from './blob-files.js';
+import { type BlobFiles, type OwnedBlobFiles, openBlobFiles, unknownBlob } from './blob-files.js';
+import { type Collected, type CollectOptions, collectGarbage, GRACE_MS, tagTurn } from './collect.js';
+import { type Figures, measure } from './measure.js';
+import { createNeeded } from './needed.js';
+import { createQuota, meter, type Quota } from './quota.js';
 import { openRepositories, type Repositories } from './repositories.js';
+import type { Need, Storage } from './storage.js';
 import { createTurns } from './turns.js';
 import { openUploads, type Uploads } from './uploads.js';
+import { type VerifyEvent, type VerifyOptions, verifyAll } from './verify-all.js';
 
 /** The embedded registry's storage: content-addressed blobs, uploads on their way in, and the repositories that name them. */
 export interface Blobs extends BlobFiles, Uploads, Repositories {
@@ -15,37 +21,54 @@ export interface Blobs extends BlobFiles, Uploads, Repositories {
   unlinkBlob(repository: string, digest: Digest): Promise<void>;
   /** Protects digests for an hour, until a release that is being made needs them; resolves when removals under way have ended. */
   hold(digests: readonly Digest[]): Promise<void>;
+  /** Keeps digests from being collected for an hour, because a client was told that they are here, or is about to name them; resolves when removals under way have ended. */
+  spare(digests: readonly Digest[]): Promise<void>;
+  /** Throws QUOTA_EXCEEDED when so many more bytes would not fit. */
+  checkQuota(bytes: number): void;
+  /** See {@link collectGarbage}; one at a time. Rejects with the signal's reason when it is aborted. */
+  collect(options: CollectOptions): Promise<Collected>;
+  measure(): Promise<Figures>;
+  verifyAll(options?: VerifyOptions): AsyncIterable<VerifyEvent>;
   /** Removes a repository, and the bytes that no other has and no kept release needs; nothing while one of its digests is held. */
   removeRepository(repository: string): Promise<void>;
 }
 
 export interface BlobsOptions {
-  /** Whether a kept release needs the blob; asked before each removal. */
-  readonly protect: (digest: Digest) => Promise<boolean>;
-  /** Milliseconds since the epoch, for the age of uploads; the machine's clock by default. */
+  /** What kept releases need; asked before each removal. Nothing by default. */
+  readonly needs?: () => Promise<readonly Need[]>;
+  /** Most bytes in blobs and uploads; no limit by default. */
+  readonly quotaBytes?: number | undefined;
+  /** Milliseconds since the epoch, for the age of uploads and names; the machine's clock by default. */
   readonly now?: () => number;
 }
 
 const HOLD_MS = 60 * 60 * 1000;
 
 /** Opens the storage in `dir`, made when missing. One process at a time may write to it. */
-export async function openBlobs(dir: string, options: BlobsOptions): Promise<Blobs> {
-  const { protect, now = openClock().now } = options;
+export async function openBlobs(dir: string, options: BlobsOptions = {}): Promise<Blobs> {
+  const { needs = async () => [], quotaBytes, now = openClock().now } = options;
   const files = await openBlobFiles(dir);
-  const repositories = openRepositories(join(dir, 'repositories'), files);
+  const repositories = openRepositories(join(dir, 'repositories'), { files, now });
   /** Naming and removing of the same digest wait for each other: between the look for other names and the removal no name appears. */
   const inTurn = createTurns();
-  const held = new Map<Digest, number>();
+  const held = createMarks(now, HOLD_MS);
+  const spared = createMarks(now, GRACE_MS);
+  const quota = await openQuota(files, quotaBytes);
   const uploads = await openUploads(join(dir, 'uploads'), {
     now,
-    adopt: (path, { digest, repository }) =>
-      inTurn(digest, async () => {
+    quota,
+    adopt: (path, { digest, repository }) => {
+      spared.add(digest);
+      return inTurn(digest, async () => {
         await files.adopt(path, digest);
         await repositories.linkBlob(repository, digest);
-      }),
+      });
+    },
   });
-  const isHeld = (digest: Digest) => (held.get(digest) ?? 0) > now();
-  const isProtected = async (digest: Digest) => isHeld(digest) || protect(digest);
+  const isNeeded = createNeeded({ needs, repositories });
+  const isProtected = async (digest: Digest) => held.has(digest) || isNeeded(digest);
+  const storage: Storage = { files, repositories, inTurn, needs, now, isSpared: (digest) => held.has(digest) || spared.has(digest) };
+  const inCollection = createTurns();
 
   async function refuseProtected(digest: Digest): Promise<void> {
     if (!(await isProtected(digest))) return;
@@ -63,18 +86,25 @@ export async function openBlobs(dir: string, options: BlobsOptions): Promise<Blo
     has: files.has,
     open: files.open,
     read: files.read,
-    put: files.put,
+    // A blob that is here, and only damaged, takes no more room.
+    put: async (digest, source) => files.put(digest, (await files.has(digest)) ? source : meter(quota, source)),
     verify: files.verify,
     ...uploads,
-    linkBlob: (repository, digest) =>
-      inTurn(digest, async () => {
+    linkBlob(repository, digest) {
+      spared.add(digest);
+      return inTurn(digest, async () => {
         if (!(await files.has(digest))) throw unknownBlob(digest);
         await repositories.linkBlob(repository, digest);
-      }),
+      });
+    },
     isLinked: repositories.isLinked,
-    putManifest: (repository, digest, ...manifest) => inTurn(digest, () => repositories.putManifest(repository, digest, ...manifest)),
+    putManifest(repository, digest, bytes, named) {
+      spared.add(digest);
+      const put = () => repositories.putManifest(repository, digest, bytes, named);
+      return inTurn(digest, () => (named.tag === undefined ? put() : inTurn(tagTurn(repository, named.tag), put)));
+    },
     getManifest: repositories.getManifest,
-    deleteTag: repositories.deleteTag,
+    deleteTag: (repository, tag) => inTurn(tagTurn(repository, tag), () => repositories.deleteTag(repository, tag)),
     listTags: repositories.listTags,
     listRepositories: repositories.listRepositories,
     listReferrers: repositories.listReferrers,
@@ -98,13 +128,20 @@ export async function openBlobs(dir: string, options: BlobsOptions): Promise<Blo
         await removeUnused(digest);
       }),
     async hold(digests) {
-      for (const digest of held.keys()) if (!isHeld(digest)) held.delete(digest);
-      for (const digest of digests) held.set(digest, now() + HOLD_MS);
+      for (const digest of digests) held.add(digest);
       for (const digest of digests) await inTurn(digest, async () => {});
     },
+    async spare(digests) {
+      for (const digest of digests) spared.add(digest);
+      for (const digest of digests) await inTurn(digest, async () => {});
+    },
+    checkQuota: quota.check,
+    collect: (collectOptions) => inCollection('', () => collectGarbage(storage, collectOptions)),
+    measure: () => measure(storage),
+    verifyAll: (verifyOptions = {}) => verifyAll(storage, verifyOptions),
     async removeRepository(repository) {
       const digests = await repositories.listDigests(repository);
-      if (digests.some(isHeld)) return;
+      if (digests.some(held.has)) return;
       await repositories.removeRepository(repository);
       for (const digest of digests)
         await inTurn(digest, async () => {
@@ -112,4 +149,27 @@ export async function openBlobs(dir: string, options: BlobsOptions): Promise<Blo
         });
     },
   };
+}
+
+/** Digests that are marked for a time. */
+function createMarks(now: () => number, forMs: number) {
+  const until = new Map<Digest, number>();
+  const has = (digest: Digest) => (until.get(digest) ?? 0) > now();
+  return {
+    has,
+    add(digest: Digest): void {
+      // Re-inserted, so that the oldest come first and each is looked at once when its time is over.
+      until.delete(digest);
+      until.set(digest, now() + forMs);
+      for (const old of until.keys()) {
+        if (has(old)) break;
+        until.delete(old);
+      }
+    },
+  };
+}
+
+async function openQuota(files: OwnedBlobFiles, limitBytes: number | undefined): Promise<Quota> {
+  if (limitBytes !== undefined) await files.countBytes();
+  return createQuota({ limitBytes, storedBytes: files.storedBytes });
 }

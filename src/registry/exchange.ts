@@ -20,6 +20,8 @@ export interface Exchange {
 const OCI_CODES: Readonly<Record<string, string>> = {
   RANGE_INVALID: 'BLOB_UPLOAD_INVALID',
   INPUT_TOO_LARGE: 'MANIFEST_INVALID',
+  // Clients do not try again what is denied.
+  QUOTA_EXCEEDED: 'DENIED',
   INTERNAL: 'UNKNOWN',
 };
 

@@ -7,12 +7,15 @@ import { serveBlob } from './serve-blobs.js';
 import { serveCatalog, serveReferrers, serveTags } from './serve-lists.js';
 import { serveManifest } from './serve-manifests.js';
 import { serveUpload, serveUploads } from './serve-uploads.js';
+import { readOnly } from './upkeep.js';
 
 export interface RegistryHandlerOptions {
   readonly blobs: Blobs;
   readonly log: Log;
   /** False for names that this server keeps for itself; they get NAME_INVALID. */
   readonly isRepositoryAllowed: (name: string) => boolean;
+  /** Pushes and deletions get UNSUPPORTED. */
+  readonly isReadOnly?: boolean;
 }
 
 /** What the caller has found out about who asks. */
@@ -38,7 +41,7 @@ const ROUTES: readonly (readonly [RegExp, Serve])[] = [
 const READS: readonly string[] = ['GET', 'HEAD'];
 
 /** The server side of the OCI distribution-spec 1.1 over {@link Blobs}. Who may ask, and that a path is ours, the caller decides. */
-export function createRegistryHandler({ blobs, log, isRepositoryAllowed }: RegistryHandlerOptions): RegistryHandler {
+export function createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly = false }: RegistryHandlerOptions): RegistryHandler {
   return async (request, response, access) => {
     const [path = '', query = ''] = (request.url ?? '').split('?', 2);
     const method = request.method ?? 'GET';
@@ -47,6 +50,7 @@ export function createRegistryHandler({ blobs, log, isRepositoryAllowed }: Regis
     try {
       if (!access.canPush && !READS.includes(method))
         throw new WherryError('DENIED', 'this key may only pull', { hint: 'use a key that may push' });
+      if (isReadOnly && !READS.includes(method)) throw readOnly(method === 'DELETE' ? 'the deletion' : 'the push');
       await route(exchange, path);
     } catch (thrown) {
       answerFailure(exchange, thrown);

@@ -4,7 +4,17 @@ import { type Digest, isDigest, parseDigest } from '../oci/digest.js';
 import { type Index, isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
 import { isTag } from '../oci/reference.js';
 import { type OwnedBlobFiles, writeDurable } from './blob-files.js';
-import { hasEntry, listEntries, openRepositoryTree, type RepositoryTree, readEntry, removeEntry } from './repository-tree.js';
+import { subjectOf } from './parts.js';
+import {
+  hasEntry,
+  listDatedEntries,
+  listEntries,
+  openRepositoryTree,
+  type RepositoryTree,
+  readEntry,
+  removeEntry,
+  touchEntry,
+} from './repository-tree.js';
 
 /** The largest manifest that is stored or read, in bytes (distribution-spec, "Pushing Manifests"). */
 export const MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024;
@@ -20,7 +30,7 @@ export interface Repositories {
   /** Makes a blob visible in a repository; idempotent. */
   linkBlob(repository: string, digest: Digest): Promise<void>;
   isLinked(repository: string, digest: Digest): Promise<boolean>;
-  /** Stores a manifest, its referrer entry, and points the tag at it last. Throws MANIFEST_INVALID, DIGEST_MISMATCH, NAME_INVALID. */
+  /** Stores a manifest, its referrer entry, and points the tag at it last; the time without a tag of the one it pointed at begins. Throws MANIFEST_INVALID, DIGEST_MISMATCH, NAME_INVALID. */
   putManifest(repository: string, digest: Digest, bytes: Uint8Array, named: ManifestName): Promise<void>;
   /** By tag or digest; undefined when the repository has none. The bytes are hashed. Throws DIGEST_MISMATCH. */
   getManifest(repository: string, reference: string): Promise<StoredManifest | undefined>;
@@ -36,6 +46,16 @@ export interface Repositories {
   listReferrers(repository: string, digest: Digest): Promise<readonly Descriptor[]>;
 }
 
+/** A name in a repository, and when it was written last, in milliseconds of the machine's clock. */
+export interface NamedDigest {
+  readonly digest: Digest;
+  readonly namedAt: number;
+}
+
+export interface NamedTag extends NamedDigest {
+  readonly tag: string;
+}
+
 export interface ManifestName {
   readonly mediaType: string;
   readonly tag?: string | undefined;
@@ -48,17 +68,32 @@ export interface OwnedRepositories extends Repositories {
   isUsed(digest: Digest): Promise<boolean>;
   /** Everything the repository shows, blobs and manifests. */
   listDigests(repository: string): Promise<readonly Digest[]>;
+  /** Tags with what they point at; broken ones are left out. */
+  listNamedTags(repository: string): Promise<readonly NamedTag[]>;
+  listManifests(repository: string): Promise<readonly NamedDigest[]>;
+  listBlobs(repository: string): Promise<readonly NamedDigest[]>;
+  hasManifest(repository: string, digest: Digest): Promise<boolean>;
+  /** By digest only. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, SIZE_INVALID, MANIFEST_INVALID when it cannot be read. */
+  readManifest(digest: Digest): Promise<Manifest | Index>;
+  /** Removes a tag if it still points at `digest`; its time without a tag begins. */
+  dropTag(repository: string, named: NamedTag): Promise<void>;
   /** Removes the names, not the bytes. */
   removeRepository(repository: string): Promise<void>;
+}
+
+export interface RepositoriesOptions {
+  readonly files: OwnedBlobFiles;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }
 
 /**
  * Repositories as directories of `root`, one file an entry. Folder names begin with `_`, which no component of a
  * repository name does, so that `a` and `a/b` live in one tree.
  */
-export function openRepositories(root: string, files: OwnedBlobFiles): OwnedRepositories {
+export function openRepositories(root: string, { files, now }: RepositoriesOptions): OwnedRepositories {
   const tree = openRepositoryTree(root);
-  const context: Context = { tree, files };
+  const context: Context = { tree, files, now };
   return {
     async linkBlob(repository, digest) {
       const file = tree.blob(repository, digest);
@@ -75,9 +110,10 @@ export function openRepositories(root: string, files: OwnedBlobFiles): OwnedRepo
     },
     deleteManifest: (repository, digest) => deleteManifest(context, repository, digest),
     async deleteTag(repository, tag) {
-      const file = tree.tag(repository, tag);
-      if (!(await hasEntry(file))) throw unknownManifest(repository, tag);
-      await removeEntry(file);
+      const digest = await digestAt(tree, repository, tag);
+      if (!digest) throw unknownManifest(repository, tag);
+      await touchEntry(tree.manifest(repository, digest), now());
+      await removeEntry(tree.tag(repository, tag));
     },
     listTags: (repository) => listTags(tree, repository),
     listRepositories: () => tree.listRepositories(),
@@ -88,6 +124,16 @@ export function openRepositories(root: string, files: OwnedBlobFiles): OwnedRepo
       }
       return false;
     },
+    listNamedTags: (repository) => listNamedTags(tree, repository),
+    hasManifest: (repository, digest) => hasEntry(tree.manifest(repository, digest)),
+    listManifests: (repository) => listNamed(tree.manifests(repository)),
+    listBlobs: (repository) => listNamed(tree.blobs(repository)),
+    readManifest: async (digest) => parseManifest(await files.read(digest, MANIFEST_LIMIT_BYTES)),
+    async dropTag(repository, { tag, digest }) {
+      if ((await readEntry(tree.tag(repository, tag))) !== digest) return;
+      await touchEntry(tree.manifest(repository, digest), now());
+      await removeEntry(tree.tag(repository, tag));
+    },
     async listDigests(repository) {
       const lists = await Promise.all([tree.blobs(repository), tree.manifests(repository)].map(listEntries));
       return lists.flatMap((names) => names ?? []).flatMap((name) => [`sha256:${name}`].filter(isDigest));
@@ -96,9 +142,8 @@ export function openRepositories(root: string, files: OwnedBlobFiles): OwnedRepo
   };
 }
 
-interface Context {
+interface Context extends RepositoriesOptions {
   readonly tree: RepositoryTree;
-  readonly files: OwnedBlobFiles;
 }
 
 interface NewManifest extends ManifestName {
@@ -107,14 +152,17 @@ interface NewManifest extends ManifestName {
   readonly bytes: Uint8Array;
 }
 
-async function putManifest({ tree, files }: Context, { repository, digest, bytes, mediaType, tag }: NewManifest): Promise<void> {
+async function putManifest({ tree, files, now }: Context, { repository, digest, bytes, mediaType, tag }: NewManifest): Promise<void> {
   const manifest = parseManifest(bytes);
   await files.put(digest, once(bytes));
   const subject = subjectOf(manifest);
   const referrer = describeReferrer(manifest, { mediaType, digest, size: bytes.length });
   if (subject) await writeDurable(tree.referrer({ repository, subject, digest }), JSON.stringify(referrer));
   await writeDurable(tree.manifest(repository, digest), mediaType);
-  if (tag !== undefined) await writeDurable(tree.tag(repository, tag), digest);
+  if (tag === undefined) return;
+  const before = await readEntry(tree.tag(repository, tag));
+  if (before !== undefined && before !== digest && isDigest(before)) await touchEntry(tree.manifest(repository, before), now());
+  await writeDurable(tree.tag(repository, tag), digest);
 }
 
 async function deleteManifest({ tree, files }: Context, repository: string, digest: Digest): Promise<void> {
@@ -156,9 +204,19 @@ async function listReferrers(tree: RepositoryTree, repository: string, subject: 
   return texts.filter((text) => text !== undefined).map((text) => JSON.parse(text) as Descriptor);
 }
 
-function subjectOf(manifest: Manifest | Index): Digest | undefined {
-  const digest = manifest.subject?.digest;
-  return digest !== undefined && isDigest(digest) ? digest : undefined;
+async function listNamed(dir: string): Promise<readonly NamedDigest[]> {
+  return (await listDatedEntries(dir)).flatMap(({ name, writtenAt }) => {
+    const digest = `sha256:${name}`;
+    return isDigest(digest) ? [{ digest, namedAt: writtenAt }] : [];
+  });
+}
+
+async function listNamedTags(tree: RepositoryTree, repository: string): Promise<readonly NamedTag[]> {
+  const entries = (await listDatedEntries(tree.tags(repository))).filter(({ name }) => isTag(name));
+  const tags = await Promise.all(
+    entries.map(async ({ name: tag, writtenAt: namedAt }) => ({ tag, namedAt, digest: await readEntry(tree.tag(repository, tag)) })),
+  );
+  return tags.flatMap(({ tag, namedAt, digest }) => (digest !== undefined && isDigest(digest) ? [{ tag, digest, namedAt }] : []));
 }
 
 /** The descriptor under which a manifest is listed; without an artifact type of its own, the config's media type stands in. */

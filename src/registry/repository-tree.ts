@@ -1,4 +1,4 @@
-import { access, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { access, readdir, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { type Digest, parseDigest } from '../oci/digest.js';
@@ -63,6 +63,21 @@ export async function removeEntry(file: string): Promise<void> {
 /** Names in a folder, sorted by bytes, or undefined when there is no such folder. */
 export async function listEntries(dir: string): Promise<string[] | undefined> {
   return (await unlessMissing(readdir(dir)))?.sort();
+}
+
+/** Names in a folder with the time, in milliseconds, at which each was written; sorted by bytes, empty when there is no such folder. */
+export async function listDatedEntries(dir: string): Promise<readonly { readonly name: string; readonly writtenAt: number }[]> {
+  const entries: { readonly name: string; readonly writtenAt: number }[] = [];
+  for (const name of (await listEntries(dir)) ?? []) {
+    const found = await unlessMissing(stat(join(dir, name)));
+    if (found) entries.push({ name, writtenAt: found.mtimeMs });
+  }
+  return entries;
+}
+
+/** Gives an entry another time, in milliseconds; nothing when there is no such entry. */
+export async function touchEntry(file: string, at: number): Promise<void> {
+  await unlessMissing(utimes(file, at / 1000, at / 1000));
 }
 
 async function listNames(root: string, prefix: string): Promise<string[]> {

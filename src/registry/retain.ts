@@ -31,7 +31,7 @@ export interface PinnedLayer {
 export interface PinnedImages {
   /** Pins a reference and protects its blobs for an hour; a remote image is copied. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
   resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
-  /** Hashes manifest, config and layers again where their files changed. Throws BLOB_UNKNOWN, IMAGE_UNKNOWN, DIGEST_MISMATCH. */
+  /** Hashes manifest, config and layers again where their files changed, and protects them for an hour. Throws BLOB_UNKNOWN, IMAGE_UNKNOWN, DIGEST_MISMATCH. */
   verify(image: PinnedImage): Promise<void>;
   /** Throws IMAGE_UNKNOWN, BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
   config(image: PinnedImage): Promise<ImageConfig>;
@@ -78,8 +78,12 @@ export function createImages({ blobs, log, ownHosts, clientFor, architecture = '
       }
     },
     async verify(image) {
+      // An earlier release may be none that is kept: held, it becomes one.
+      await blobs.hold([image.digest]);
       await blobs.verify(image.digest);
-      for (const digest of blobsOf(await readManifest(context, image))) await blobs.verify(digest);
+      const parts = blobsOf(await readManifest(context, image));
+      await blobs.hold(parts);
+      for (const digest of parts) await blobs.verify(digest);
     },
     config: async (image) => readConfig(await readManifest(context, image)),
     async layers(image) {

@@ -15,6 +15,8 @@ export async function serveBlob(exchange: Exchange, repository: string, referenc
 
 async function sendBlob(exchange: Exchange, repository: string, digest: Digest): Promise<void> {
   const { blobs, method, request, response } = exchange;
+  // Who hears that it is here does not upload it, and names it in a manifest next.
+  if (method === 'HEAD') await blobs.spare([digest]);
   const found = (await blobs.isLinked(repository, digest)) ? await blobs.has(digest) : undefined;
   if (!found) throw unknownBlob(digest);
   const range = parseRange(request.headers.range, found.size);

@@ -1,9 +1,10 @@
 import { WherryError } from '../base/errors.js';
-import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
+import { MEDIA_TYPES } from '../oci/descriptor.js';
 import { digestOf, isDigest, parseDigest } from '../oci/digest.js';
 import { type Index, isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
 import { isTag } from '../oci/reference.js';
 import { bodyOf, type Exchange, refuseMethod, sendAnswer } from './exchange.js';
+import { isDistributable } from './parts.js';
 import { MANIFEST_LIMIT_BYTES, unknownManifest } from './repositories.js';
 
 /** Answers `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting tags"). */
@@ -72,6 +73,8 @@ function mediaTypeOf({ request }: Exchange, manifest: Manifest | Index): string 
 
 async function checkParts({ blobs }: Exchange, repository: string, manifest: Manifest | Index): Promise<void> {
   const parts = isIndex(manifest) ? manifest.manifests : [manifest.config, ...manifest.layers.filter(isDistributable)];
+  // Before they are looked for: from here on no collection takes them.
+  await blobs.spare(parts.map(({ digest }) => digest));
   for (const { digest, size } of parts) {
     const found = isIndex(manifest)
       ? await blobs.getManifest(repository, digest).then((child) => child && { size: child.bytes.length })
@@ -88,9 +91,4 @@ async function checkParts({ blobs }: Exchange, repository: string, manifest: Man
       });
     }
   }
-}
-
-/** Layers that are never pushed (image-spec, layer.md, "Non-Distributable Layers"; the older Docker kind is named foreign). */
-function isDistributable({ mediaType }: Descriptor): boolean {
-  return !/nondistributable|foreign/.test(mediaType);
 }

@@ -8,6 +8,8 @@ export async function serveUploads(exchange: Exchange, repository: string): Prom
   const digest = exchange.query.get('digest');
   if (digest !== null) parseDigest(digest);
   if (await mountBlob(exchange, repository)) return;
+  // Refused when nothing more fits, before anything is sent.
+  exchange.blobs.checkQuota(1);
   const id = await exchange.blobs.startUpload();
   if (digest !== null) return finishUpload(exchange, { repository, id, digest: parseDigest(digest) });
   sendProgress(exchange, { repository, id, size: 0 });
@@ -45,6 +47,7 @@ async function mountBlob(exchange: Exchange, repository: string): Promise<boolea
 
 async function appendChunk(exchange: Exchange, repository: string, id: string): Promise<number> {
   const start = parseChunkStart(exchange);
+  exchange.blobs.checkQuota(Number(exchange.request.headers['content-length'] ?? 0));
   try {
     return await exchange.blobs.appendUpload(id, bodyOf(exchange), { start });
   } catch (thrown) {

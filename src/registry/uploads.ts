@@ -5,6 +5,7 @@ import { WherryError } from '../base/errors.js';
 import type { Digest } from '../oci/digest.js';
 import { writeAll } from '../oci/durable-file.js';
 import { asStorage, mismatch, unlessMissing } from './blob-files.js';
+import type { Quota } from './quota.js';
 
 /** Blobs on their way in. Steps on one upload happen one after the other; an upload survives a restart for a day. */
 export interface Uploads {
@@ -12,7 +13,7 @@ export interface Uploads {
   startUpload(): Promise<string>;
   /** Bytes received so far. Throws BLOB_UPLOAD_UNKNOWN. */
   uploadSize(id: string): Promise<number>;
-  /** Appends a stream; what came before a break is kept. Gives the new size. Throws RANGE_INVALID when `start` is not the size, BLOB_UPLOAD_UNKNOWN, STORE_UNAVAILABLE. */
+  /** Appends a stream; what came before a break is kept. Gives the new size. Throws RANGE_INVALID when `start` is not the size, BLOB_UPLOAD_UNKNOWN, STORE_UNAVAILABLE, QUOTA_EXCEEDED. */
   appendUpload(id: string, source: AsyncIterable<Uint8Array>, options?: { readonly start?: number | undefined }): Promise<number>;
   /** Ends the upload and makes it a blob of the repository, in one step; gives its size. A DIGEST_MISMATCH ends it too. Throws BLOB_UPLOAD_UNKNOWN. */
   finishUpload(id: string, digest: Digest, repository: string): Promise<number>;
@@ -24,6 +25,7 @@ export interface Uploads {
 
 export interface UploadsOptions {
   readonly now: () => number;
+  readonly quota: Quota;
   /** Makes a synced file, whose digest was checked, a blob of a repository. */
   readonly adopt: (path: string, as: { readonly digest: Digest; readonly repository: string }) => Promise<void>;
 }
@@ -34,6 +36,8 @@ interface Upload {
   /** Of the first `size` bytes of the file. */
   readonly hash: Hash;
   size: number;
+  /** Whether the quota counts its bytes as incoming. */
+  isCounted: boolean;
   /** The end of the step that was asked for last; never rejects. */
   tail: Promise<void>;
 }
@@ -42,7 +46,7 @@ const KEPT_MS = 24 * 60 * 60 * 1000;
 const UPLOAD_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Opens the uploads in `dir`; those older than a day are removed. */
-export async function openUploads(dir: string, { adopt, now }: UploadsOptions): Promise<Uploads> {
+export async function openUploads(dir: string, { adopt, now, quota }: UploadsOptions): Promise<Uploads> {
   await mkdir(dir, { recursive: true });
   await removeOld(dir, now());
   // Promises, so that two requests that arrive together share one upload.
@@ -53,11 +57,21 @@ export async function openUploads(dir: string, { adopt, now }: UploadsOptions): 
     if (known) return known;
     const loaded = loadUpload(dir, id);
     live.set(id, loaded);
-    loaded.catch(() => live.delete(id));
+    loaded.then(
+      ({ size }) => quota.count(size),
+      () => live.delete(id),
+    );
     return loaded;
   }
 
+  /** Its bytes count no more as incoming: from here on they are stored, or gone. */
+  function release(upload: Upload): void {
+    if (upload.isCounted) quota.give(upload.size);
+    upload.isCounted = false;
+  }
+
   async function end(upload: Upload): Promise<void> {
+    release(upload);
     live.delete(upload.id);
     await rm(upload.file, { force: true });
   }
@@ -67,7 +81,10 @@ export async function openUploads(dir: string, { adopt, now }: UploadsOptions): 
       const id = randomUUID();
       const handle = await asStorage(open(join(dir, id), 'wx', 0o644));
       await handle.close();
-      live.set(id, Promise.resolve({ id, file: join(dir, id), hash: createHash('sha256'), size: 0, tail: Promise.resolve() }));
+      live.set(
+        id,
+        Promise.resolve({ id, file: join(dir, id), hash: createHash('sha256'), size: 0, isCounted: true, tail: Promise.resolve() }),
+      );
       return id;
     },
     async uploadSize(id) {
@@ -76,13 +93,14 @@ export async function openUploads(dir: string, { adopt, now }: UploadsOptions): 
     },
     async appendUpload(id, source, { start } = {}) {
       const upload = await find(id);
-      return inTurn(upload, () => append(upload, source, start));
+      return inTurn(upload, () => append(upload, { source, start, quota }));
     },
     async finishUpload(id, digest, repository) {
       const upload = await find(id);
       return inTurn(upload, async () => {
         try {
           await finish(upload, digest);
+          release(upload);
           await adopt(upload.file, { digest, repository });
         } finally {
           await end(upload);
@@ -95,7 +113,11 @@ export async function openUploads(dir: string, { adopt, now }: UploadsOptions): 
       await inTurn(upload, () => end(upload));
     },
     async removeOldUploads() {
-      for (const id of await removeOld(dir, now())) live.delete(id);
+      for (const id of await removeOld(dir, now())) {
+        const upload = await live.get(id);
+        if (upload) release(upload);
+        live.delete(id);
+      }
     },
   };
 }
@@ -109,7 +131,13 @@ function inTurn<T>(upload: Upload, step: () => Promise<T>): Promise<T> {
   return result;
 }
 
-async function append(upload: Upload, source: AsyncIterable<Uint8Array>, start: number | undefined): Promise<number> {
+interface Chunk {
+  readonly source: AsyncIterable<Uint8Array>;
+  readonly start: number | undefined;
+  readonly quota: Quota;
+}
+
+async function append(upload: Upload, { source, start, quota }: Chunk): Promise<number> {
   if (start !== undefined && start !== upload.size) {
     throw new WherryError('RANGE_INVALID', `chunk at byte ${start} refused: the upload has ${upload.size} bytes`, {
       hint: 'continue at the byte after the last one received',
@@ -120,7 +148,9 @@ async function append(upload: Upload, source: AsyncIterable<Uint8Array>, start: 
   if (!handle) throw unknownUpload(upload.id);
   try {
     for await (const part of source) {
+      quota.check(part.length);
       await asStorage(writeAll(handle, part, upload.size));
+      quota.count(part.length);
       upload.hash.update(part);
       upload.size += part.length;
     }
@@ -156,7 +186,7 @@ async function loadUpload(dir: string, id: string): Promise<Upload> {
     hash.update(part as Uint8Array);
     size += (part as Uint8Array).length;
   }
-  return { id, file, hash, size, tail: Promise.resolve() };
+  return { id, file, hash, size, isCounted: true, tail: Promise.resolve() };
 }
 
 async function removeOld(dir: string, now: number): Promise<readonly string[]> {

@@ -6,6 +6,7 @@ import { systemCodeOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { JOB_VERBS } from '../domain/endpoint.js';
 import type { Engine } from '../engine/engine.js';
+import type { Upkeep } from '../registry/upkeep.js';
 import { authenticate } from './auth.js';
 import { type Exchange, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
@@ -19,6 +20,7 @@ export interface ServerOptions {
   readonly engine: Engine;
   readonly keys: Keys;
   readonly registry: (request: IncomingMessage, response: ServerResponse, access: { readonly canPush: boolean }) => Promise<void>;
+  readonly upkeep: Upkeep;
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;

@@ -172,14 +172,13 @@ describe('blob storage', () => {
   it('goes on with an upload after a restart, and removes it after a day', async () => {
     const id = await own.blobs.startUpload();
     await own.blobs.appendUpload(id, once(Buffer.from('first ')));
-    const protect = async () => false;
-    const reopened = await openBlobs(own.dir, { protect });
+    const reopened = await openBlobs(own.dir);
     await reopened.appendUpload(id, once(Buffer.from('second')), { start: 6 });
     expect(await reopened.finishUpload(id, digestOf('first second'), 'a/up')).toBe(12);
     const left = await reopened.startUpload();
-    await openBlobs(own.dir, { protect, now: () => Date.now() + 23 * 3_600_000 });
+    await openBlobs(own.dir, { now: () => Date.now() + 23 * 3_600_000 });
     expect(readdirSync(join(own.dir, 'uploads'))).toEqual([left]);
-    await openBlobs(own.dir, { protect, now: () => Date.now() + 25 * 3_600_000 });
+    await openBlobs(own.dir, { now: () => Date.now() + 25 * 3_600_000 });
     expect(readdirSync(join(own.dir, 'uploads'))).toEqual([]);
   });
 
@@ -220,7 +219,7 @@ describe('blob storage', () => {
 
   it('keeps what a deploy looked at for an hour, so that nothing of it goes before its release is stored', async () => {
     let at = 0;
-    const blobs = await openBlobs(own.dir, { protect: async () => false, now: () => at });
+    const blobs = await openBlobs(own.dir, { now: () => at });
     const { digest, layers } = await addImage(blobs, 'a', { tag: 'v1', text: 'x' });
     const clientFor = async () => Promise.reject(new Error('no other registry'));
     await createImages({ blobs, log: silentLog, ownHosts: () => [], clientFor }).resolve('a:v1', endpoint);
@@ -233,7 +232,7 @@ describe('blob storage', () => {
 
   it('removes the copies of removed endpoints, but not what another repository has or a deploy just took', async () => {
     let at = 0;
-    const blobs = await openBlobs(own.dir, { protect: async () => false, now: () => at });
+    const blobs = await openBlobs(own.dir, { now: () => at });
     const { layers, digest } = await addImage(remote.blobs, 'far', { tag: 'v1', text: 'x' });
     const clientFor = async (registry: string) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 });
     const images = createImages({ blobs, log: silentLog, ownHosts: () => [], clientFor });
@@ -252,7 +251,7 @@ describe('blob storage', () => {
 
   it('removes an upload that nobody went on with, also while the server runs', async () => {
     let at = Date.now();
-    const blobs = await openBlobs(own.dir, { protect: async () => false, now: () => at });
+    const blobs = await openBlobs(own.dir, { now: () => at });
     const id = await blobs.startUpload();
     await blobs.removeOldUploads();
     expect(await blobs.uploadSize(id)).toBe(0);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLog } from '../../src/base/log.js';
 import type { Digest } from '../../src/oci/digest.js';
-import { openBlobs } from '../../src/registry/blobs.js';
+import { type BlobsOptions, openBlobs } from '../../src/registry/blobs.js';
 import { createRegistryHandler } from '../../src/registry/handler.js';
 
 /** A server on a free port of this machine; `close` ends open connections too. */
@@ -22,10 +22,13 @@ export async function listen(listener: RequestListener) {
 }
 
 /** Our handler over fresh storage. Requests with the header `x-pull-only` may not push; names below `kept/` are reserved. */
-export async function openRegistryServer() {
+export async function openRegistryServer(options: Omit<BlobsOptions, 'needs'> = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-registry-'));
   const kept = new Set<Digest>();
-  const blobs = await openBlobs(dir, { protect: async (digest) => kept.has(digest) });
+  const blobs = await openBlobs(dir, {
+    ...options,
+    needs: async () => [...kept].map((digest) => ({ by: 'a test', repository: 'd', digest })),
+  });
   const handle = createRegistryHandler({ blobs, log: silentLog, isRepositoryAllowed: (name) => !name.startsWith('kept/') });
   const server = await listen((request, response) => {
     void handle(request, response, { canPush: request.headers['x-pull-only'] === undefined });

@@ -15,6 +15,7 @@ import type { ApiContext, ApiOptions, ApiServer } from './api/context.js';
 import { addEndpointRoutes, addReleaseRoutes } from './api/endpoints.js';
 import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
+import { addRegistryRoutes } from './api/registry.js';
 import { addWebhookRoutes } from './api/webhooks.js';
 
 export interface Api {
@@ -74,6 +75,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addReleaseRoutes(typed, context);
       addLogRoutes(typed, context);
       addWebhookRoutes(typed, context);
+      addRegistryRoutes(typed, context);
       addKeyRoutes(typed, context);
       addStatusRoute(typed, { ...context, startedAt: new Date(clock.now()).toISOString() });
       done();

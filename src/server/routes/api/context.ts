@@ -4,11 +4,13 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefau
 import type { Clock } from '../../../base/clock.js';
 import type { Log } from '../../../base/log.js';
 import type { Engine } from '../../../engine/engine.js';
+import type { Upkeep } from '../../../registry/upkeep.js';
 import type { Keys } from '../../keys.js';
 
 export interface ApiOptions {
   readonly engine: Engine;
   readonly keys: Keys;
+  readonly upkeep: Upkeep;
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;
