@@ -45,6 +45,8 @@ export interface BuiltImage {
   /** Of the base, as pinned; null for `scratch`. */
   readonly base: string | null;
   readonly revision: string | null;
+  /** Versions that git's tags give the revision, the newest first. */
+  readonly versions: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -83,6 +85,7 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
     blobs: [...baseBlobs(base), ...layers, { ...manifest.config, open: () => layout.openBlob(manifest.config.digest) }],
     base: base?.reference ?? null,
     revision: source.revision,
+    versions: source.versions,
     warnings: [...planned.warnings, ...platformWarnings(project)],
   };
 }

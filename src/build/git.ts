@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
+import { compareSemver, parseSemverTag } from '../oci/semver-tag.js';
 
 /** Where the project's source is from: inputs of the image's labels. */
 export interface SourceState {
   /** Commit id, or null outside git and for a tree with changes. */
   readonly revision: string | null;
+  /** Semantic versions among git's tags of the revision, without `v`, the newest first. */
+  readonly versions: readonly string[];
   /** URL of `origin` without credentials, or null. */
   readonly source: string | null;
   /** Seconds since the epoch: SOURCE_DATE_EPOCH, else the commit's time, else 0. */
@@ -12,19 +15,29 @@ export interface SourceState {
 
 /** Reads git's state of `dir`; without git or with uncommitted changes there is no revision. */
 export async function readSourceState(dir: string, sourceDateEpoch: string | undefined): Promise<SourceState> {
-  const [commit, changes, origin] = await Promise.all([
+  const [commit, changes, origin, tags] = await Promise.all([
     git(dir, ['log', '-1', '--format=%H %ct']),
     git(dir, ['status', '--porcelain', '--', '.']),
     git(dir, ['remote', 'get-url', 'origin']),
+    git(dir, ['tag', '--points-at', 'HEAD']),
   ]);
   const [hash, time] = commit?.split(' ') ?? [];
   const isClean = hash !== undefined && changes === '';
   const epoch = sourceDateEpoch !== undefined && /^\d+$/.test(sourceDateEpoch) ? Number(sourceDateEpoch) : undefined;
   return {
     revision: isClean ? hash : null,
+    versions: isClean ? versionsOf(tags ?? '') : [],
     source: origin ? withoutCredentials(origin) : null,
     createdAt: epoch ?? (isClean ? Number(time) : 0),
   };
+}
+
+function versionsOf(tags: string): readonly string[] {
+  const found = tags.split('\n').flatMap((tag) => {
+    const version = parseSemverTag(tag);
+    return version ? [{ tag: tag.replace(/^v/, ''), version }] : [];
+  });
+  return found.sort((a, b) => compareSemver(b.version, a.version)).map(({ tag }) => tag);
 }
 
 function withoutCredentials(origin: string): string {

@@ -8,16 +8,8 @@ import type { PushResult } from '../registry/push.js';
 import type { Output } from './output.js';
 import { colours, formatBytes } from './output.js';
 import type { Phases } from './phases.js';
-import {
-  type BuildOptions,
-  buildProject,
-  type Embedded,
-  formatPushed,
-  type ImagePlace,
-  pushProject,
-  targetOf,
-  writeOutput,
-} from './project-image.js';
+import { type BuildOptions, buildProject, type ImagePlace, writeOutput } from './project-image.js';
+import { type Embedded, formatPushed, pushProject, targetOf } from './project-push.js';
 
 export interface Motion {
   readonly phases: Phases;
@@ -31,7 +23,21 @@ export async function buildPhase(project: Project, { phases, output, place }: Mo
   const report = (line: string) => output.talk(colours.dim(`  ${line}`));
   const built = await phases.run('build', () => buildProject(project, place, { report, ...options }), describeLayers);
   for (const warning of [...project.warnings, ...built.warnings]) output.warn(warning);
+  checkBudget(project, built, { output, isStrict: options.isStrict === true });
   return built;
+}
+
+/** Says when an image is larger than its project allows. Throws BUDGET_EXCEEDED when warnings count as errors. */
+function checkBudget(
+  { budget }: Project,
+  { blobs }: BuiltImage,
+  { output, isStrict }: { readonly output: Output; readonly isStrict: boolean },
+) {
+  const size = blobs.reduce((sum, blob) => sum + blob.size, 0);
+  if (budget.imageBytes === null || size <= budget.imageBytes) return;
+  const message = `the image has ${formatBytes(size)}, its budget is ${formatBytes(budget.imageBytes)}`;
+  if (!isStrict) return output.warn(`${message}; \`wherry image inspect\` says what is large`);
+  throw new WherryError('BUDGET_EXCEEDED', message, { hint: '`wherry image inspect` says what is large; budget.imageSize sets the limit' });
 }
 
 function describeLayers({ layers }: BuiltImage): string {
@@ -50,22 +56,27 @@ export async function outputPhase(built: BuiltImage, dir: string, { phases }: Mo
 
 export interface Pushed {
   readonly reference: string;
+  readonly tags: readonly string[];
   readonly result: PushResult;
 }
 
+export interface PushPhase {
+  readonly to: string | undefined;
+  readonly embedded: Embedded | undefined;
+  /** Tags that are versions may move. */
+  readonly isForced?: boolean;
+  readonly motion: Motion;
+}
+
 /** Pushes with a phase line. */
-export async function pushPhase(
-  built: BuiltImage,
-  { to, embedded, motion }: { readonly to: string | undefined; readonly embedded: Embedded | undefined; readonly motion: Motion },
-): Promise<Pushed> {
+export async function pushPhase(built: BuiltImage, { to, embedded, isForced = false, motion }: PushPhase): Promise<Pushed> {
   const target = targetOf(built, to);
-  const reference = formatPushed(target, built);
   const result = await motion.phases.run(
     'push',
-    () => pushProject({ built, to: target, place: motion.place, embedded, onBlob: () => {} }),
+    () => pushProject({ built, to: target, place: motion.place, embedded, isForced }),
     ({ uploaded, skipped }) => `${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
   );
-  return { reference, result };
+  return { reference: formatPushed(target, built), tags: target.tags, result };
 }
 
 /** How long a deploy waits for its candidate before it hands the prompt back. */

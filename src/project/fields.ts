@@ -256,10 +256,24 @@ const TEST_FIELDS: readonly Field[] = [
     goesTo: 'tests',
     description: 'Limits that a build or test run must keep.',
     example: { imageSize: '200MB' },
+  },
+  {
+    path: 'budget.imageSize',
+    type: 'size',
+    default: null,
+    goesTo: 'tests',
+    description: 'Largest image, as it travels; above it a build warns, and fails with --strict.',
+    example: '200MB',
+  },
+  {
+    path: 'budget.coldStart',
+    type: 'duration',
+    default: null,
+    goesTo: 'tests',
+    description: 'Longest start from zero.',
+    example: '2s',
     isInEffect: false,
   },
-  { path: 'budget.imageSize', type: 'size', default: null, goesTo: 'tests', description: 'Largest image.', example: '200MB' },
-  { path: 'budget.coldStart', type: 'duration', default: null, goesTo: 'tests', description: 'Longest start from zero.', example: '2s' },
   {
     path: 'budget.latency',
     type: 'duration',
@@ -267,6 +281,7 @@ const TEST_FIELDS: readonly Field[] = [
     goesTo: 'tests',
     description: 'Longest answer of a warm worker.',
     example: '200ms',
+    isInEffect: false,
   },
 ];
 

@@ -26,6 +26,8 @@ export interface Project extends ReleaseSpec, EndpointSettings {
   readonly platforms: readonly string[];
   /** Globs of files that get layers of their own. */
   readonly include: readonly string[];
+  /** Bytes that the image should not exceed; null for no limit. */
+  readonly budget: { readonly imageBytes: number | null };
   /** Sentences on what was found by convention. */
   readonly chosen: readonly string[];
   readonly warnings: readonly string[];
@@ -54,6 +56,7 @@ export async function readProject(dir: string): Promise<Project> {
     interpreter: file.interpreter ?? null,
     platforms: file.platforms ?? DEFAULT_PLATFORMS,
     include: file.include ?? [],
+    budget: { imageBytes: file.budget?.imageSize === undefined ? null : parseSize(file.budget.imageSize) },
     ...specOf(file),
     ...settingsOf(file),
     chosen: [...(file.name === undefined ? [`name: ${name} (from the directory's name)`] : []), ...found.chosen],

@@ -44,8 +44,8 @@ test.each([
   ['scale.min', true],
   ['resources.memory', true],
   ['resources.gpu', false],
-  ['budget', false],
-  ['budget.imageSize', false],
+  ['budget.imageSize', true],
+  ['budget.latency', false],
 ])('says whether %s does something yet', (path, isInEffect) => {
   expect(explainField(path).isInEffect).toBe(isInEffect);
 });

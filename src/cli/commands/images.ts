@@ -14,11 +14,12 @@ async function openMotion({ output, environment, settings }: Context) {
 
 const BUILD_OPTIONS: readonly Option[] = [
   { flags: '--update-base', text: 'ask the registry again what the name of the base means, and write it to wherry.lock' },
+  { flags: '--strict', text: 'an image above budget.imageSize is an error, not a warning' },
   { flags: '--verify', text: 'read and pack everything again, whatever is remembered of earlier builds' },
 ];
 
 function buildOptions({ options }: Context) {
-  return { isBaseUpdate: options['updateBase'] === true, isFresh: options['verify'] === true };
+  return { isBaseUpdate: options['updateBase'] === true, isFresh: options['verify'] === true, isStrict: options['strict'] === true };
 }
 
 export const build: Command = {
@@ -65,16 +66,18 @@ export const push: Command = {
   args: '[dir]',
   options: [
     { flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' },
+    { flags: '--force', text: 'move a tag that is a version, such as 1.2.3, to another image' },
     ...BUILD_OPTIONS,
   ],
   example: 'wherry push examples/hello-node',
   async run(context) {
     const { motion, readProject, buildPhase, pushPhase } = await openMotion(context);
     const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
-    const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion });
+    const isForced = context.options['force'] === true;
+    const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), isForced, motion });
     const { uploaded, skipped } = pushed.result;
     context.output.result(
-      { digest: built.digest, reference: pushed.reference, uploaded, skipped, phases: motion.phases.done },
+      { digest: built.digest, reference: pushed.reference, tags: pushed.tags, uploaded, skipped, phases: motion.phases.done },
       pushed.reference,
     );
     return 0;

@@ -6,7 +6,7 @@ import { readProject } from '../../project/read.js';
 import { buildPhase, candidatePhase, type Motion, pushPhase, releasePhases } from '../motion.js';
 import type { Output } from '../output.js';
 import { createPhases } from '../phases.js';
-import type { Embedded } from '../project-image.js';
+import type { Embedded } from '../project-push.js';
 import { formatFailure, formatValue, isLive, sendAndWait } from '../send-job.js';
 import { readTestInput, type TestInputSource } from './test-input.js';
 

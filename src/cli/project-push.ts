@@ -1,0 +1,100 @@
+import { WherryError } from '../base/errors.js';
+import { silentLog } from '../base/log.js';
+import type { BuiltImage } from '../build/build.js';
+import { openRemoteRegistry } from '../compose.js';
+import { MEDIA_TYPES } from '../oci/descriptor.js';
+import { openLayout } from '../oci/layout.js';
+import { formatReference, parseReference, type Reference } from '../oci/reference.js';
+import { parseSemverTag } from '../oci/semver-tag.js';
+import { createRegistryClient, type RegistryClient } from '../registry/client.js';
+import { type PushResult, pushImage } from '../registry/push.js';
+import { type ImagePlace, layoutDirOf } from './project-image.js';
+
+/** Server and key of the embedded registry. */
+export interface Embedded {
+  readonly url: string;
+  readonly key: string;
+}
+
+/** Where an image goes. */
+export interface PushTarget {
+  /** Without a registry host, the embedded one; its tag is the first of `tags`. */
+  readonly reference: Reference;
+  readonly tags: readonly string[];
+}
+
+export interface PushRequest {
+  readonly built: BuiltImage;
+  readonly to: PushTarget;
+  readonly place: ImagePlace;
+  readonly embedded: Embedded | undefined;
+  /** Tags that are versions may move. */
+  readonly isForced: boolean;
+}
+
+/** Pushes a built image; success means that it was re-read from the registry. Throws TAG_EXISTS before anything is sent. */
+export async function pushProject({ built, to, place, embedded, isForced }: PushRequest): Promise<PushResult> {
+  const { registry, repository } = to.reference;
+  const layout = await openLayout(layoutDirOf(place.dataDir));
+  const client = registry ? await openRemoteRegistry(registry, place.environment, silentLog) : openEmbedded(embedded);
+  try {
+    if (!isForced) for (const tag of to.tags) await refuseToMove(client, { repository, tag, built });
+    return await pushImage({
+      client,
+      repository,
+      tags: to.tags,
+      manifest: { bytes: await layout.readBytes(built.digest), digest: built.digest, mediaType: MEDIA_TYPES.manifest },
+      blobs: built.blobs,
+    });
+  } finally {
+    await client.close();
+  }
+}
+
+type Wanted = { readonly repository: string; readonly tag: string; readonly built: BuiltImage };
+
+/** A version names one image for ever: who deployed it, or reads about it, must find the same. */
+async function refuseToMove(client: RegistryClient, { repository, tag, built }: Wanted): Promise<void> {
+  if (parseSemverTag(tag) === undefined) return;
+  const there = await client.getManifest(repository, tag).catch((thrown: unknown) => {
+    if (thrown instanceof WherryError && thrown.code === 'IMAGE_UNKNOWN') return undefined;
+    throw thrown;
+  });
+  if (!there || there.digest === built.digest) return;
+  throw new WherryError('TAG_EXISTS', `version '${tag}' of '${repository}' is another image already: ${there.digest}`, {
+    hint: 'push a new version; --force moves this one',
+    detail: { tag, digest: there.digest },
+  });
+}
+
+/**
+ * Where a project is pushed: `--to`, or its name in the embedded registry. Without a tag it gets the versions that git's tags give the
+ * revision, and `sha-` with the revision; a tree with changes has neither, and gets `build-` with its digest. Throws USAGE, REFERENCE_INVALID.
+ */
+export function targetOf(built: BuiltImage, to: string | undefined): PushTarget {
+  const reference = to === undefined ? { repository: built.name } : parseReference(to);
+  if (reference.digest)
+    throw new WherryError('USAGE', `cannot push to '${to}': a push has a tag, its digest follows from the bytes`, {
+      hint: 'leave @sha256:… out',
+    });
+  const tags = reference.tag === undefined ? tagsOf(built) : [reference.tag];
+  return { reference: { ...reference, tag: tags[0] ?? 'latest' }, tags };
+}
+
+function tagsOf({ revision, versions, digest }: BuiltImage): readonly string[] {
+  return revision === null ? [`build-${digest.slice(7, 19)}`] : [...versions, `sha-${revision.slice(0, 12)}`];
+}
+
+/** `name:tag@sha256:…` of what was pushed. */
+export function formatPushed({ reference }: PushTarget, built: BuiltImage): string {
+  return formatReference({ ...reference, digest: built.digest });
+}
+
+function openEmbedded(embedded: Embedded | undefined): RegistryClient {
+  if (!embedded)
+    throw new WherryError('SERVER_UNAVAILABLE', 'there is no server to push to', {
+      hint: 'start one with `wherry serve`, or name a registry with --to',
+    });
+  const credentials = { username: 'wherry', password: embedded.key };
+  return createRegistryClient({ registry: new URL(embedded.url).host, credentials, log: silentLog });
+}

@@ -1,0 +1,83 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openStage, type Stage } from '../stage.js';
+
+describe('wherry push', () => {
+  let stage: Stage;
+  beforeAll(async () => {
+    stage = await openStage();
+  });
+  afterAll(() => stage.close());
+
+  function repository(name: string): {
+    readonly dir: string;
+    readonly git: (...args: string[]) => string;
+    readonly change: (text: string) => void;
+  } {
+    const dir = stage.project(name, {
+      'wherry.yaml': `name: ${name}\nhandler: handler.mjs:handler\nbase: scratch\n`,
+      'handler.mjs': 'export const handler = () => 1;\n',
+    });
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', dir, '-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { encoding: 'utf8' }).trim();
+    git('init', '-q');
+    git('add', '.');
+    git('commit', '-qm', 'one');
+    const change = (text: string) => {
+      writeFileSync(join(dir, 'handler.mjs'), `export const handler = () => ${text};\n`);
+      git('commit', '-qam', text);
+    };
+    return { dir, git, change };
+  }
+
+  const push = async (...args: string[]) =>
+    JSON.parse(await stage.cli('push', ...args, '--json')) as { digest: string; reference: string; tags: string[] };
+
+  it('tags by the revision and by the versions of git, and prints what can be pasted (rows 4, 13)', async () => {
+    const { dir, git, change } = repository('tagged');
+    const revision = git('rev-parse', 'HEAD').slice(0, 12);
+    expect((await push(dir)).tags).toEqual([`sha-${revision}`]);
+    for (const tag of ['v1.2.0', 'v1.10.0-rc.1', 'release-candidate']) git('tag', tag);
+    const { digest, reference, tags } = await push(dir);
+    expect(tags).toEqual(['1.10.0-rc.1', '1.2.0', `sha-${revision}`]);
+    expect(reference).toBe(`tagged:1.10.0-rc.1@${digest}`);
+    expect((await stage.cli('push', dir)).trim()).toBe(reference);
+    change('2');
+    writeFileSync(join(dir, 'handler.mjs'), 'export const handler = () => "dirty";\n');
+    expect((await push(dir)).tags).toEqual([expect.stringMatching(/^build-[0-9a-f]{12}$/)]);
+  });
+
+  it('never moves a version to another image unless forced', async () => {
+    const { dir, git, change } = repository('versioned');
+    git('tag', 'v1.0.0');
+    const first = await push(dir);
+    await push(dir);
+    change('3');
+    git('tag', '-f', 'v1.0.0');
+    const refused = await stage.tryCli('push', dir);
+    expect(refused.code).toBe(5);
+    expect(refused.stderr).toContain(`TAG_EXISTS  version '1.0.0' of 'versioned' is another image already: ${first.digest}`);
+    const now = async () => (await stage.call('/v2/versioned/manifests/1.0.0')).headers.get('docker-content-digest');
+    expect(await now()).toBe(first.digest);
+    const moved = await push(dir, '--force');
+    expect([await now(), moved.digest === first.digest]).toEqual([moved.digest, false]);
+    await push(dir, '--to', 'versioned:nightly');
+    change('4');
+    await push(dir, '--to', 'versioned:nightly');
+  });
+
+  it('warns of an image above its budget, and fails when asked to (row 6)', async () => {
+    const dir = stage.project('heavy', {
+      'wherry.yaml': 'name: heavy\nbase: scratch\nbudget:\n  imageSize: 1MB\ninclude: [weights.bin]\n',
+      'handler.py': 'def handler(job):\n    return 1\n',
+      'weights.bin': 'w'.repeat(1_500_000),
+    });
+    expect(await stage.tryCli('build', dir)).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/the image has 1\.4 MiB, its budget is/),
+    });
+    expect(await stage.tryCli('build', dir, '--strict')).toMatchObject({ code: 2, stderr: expect.stringContaining('BUDGET_EXCEEDED') });
+  });
+});
