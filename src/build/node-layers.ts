@@ -1,20 +1,23 @@
+import { join, relative } from 'node:path';
 import { digestOf } from '../oci/digest.js';
 import { type Assets, planAssets } from './assets.js';
 import { findPackageFiles, findProjectFiles, stampOf, toEntry } from './files.js';
 import { planEntries } from './layers.js';
 import { bundledPath, bundleHandler, sdkSpecifierFor } from './node.js';
+import { installLocked } from './npm.js';
 import { type PlacedPackage, placePackages } from './packages.js';
 import { DEFAULT_PATH, NO_DEPENDENCIES, type Plan, type PlanRequest, planFiles, secretWarnings } from './plan.js';
 
 /** Plans a Node handler: its packages, the worker SDK, and the bundled handler with the project's other files. Throws BUILD_FAILED. */
-export async function planNode({ project, sdk: { node: sdkDir } }: PlanRequest): Promise<Plan> {
+export async function planNode({ project, sdk: { node: sdkDir }, ...request }: PlanRequest): Promise<Plan> {
   const { dir, handler } = project;
   const [bundled, found, sdk] = await Promise.all([
     bundleHandler({ dir, entry: handler.path, sdkSpecifier: sdkSpecifierFor(handler.path) }),
     findProjectFiles(dir),
     findPackageFiles(sdkDir),
   ]);
-  const packages = await placePackages(bundled.imports);
+  const locked = bundled.imports.length === 0 ? undefined : await installLocked({ ...request, dir, base: project.base });
+  const packages = await placePackages(bundled.imports, (importer) => (locked ? join(locked.root, relative(dir, importer)) : importer));
   const assets = planAssets(project.include, found.files);
   const entry = `wherry/app/${bundledPath(handler.path)}`;
   return {
@@ -30,9 +33,18 @@ export async function planNode({ project, sdk: { node: sdkDir } }: PlanRequest):
     warnings: [
       ...bundled.warnings,
       ...assets.warnings,
+      ...scriptWarnings(locked?.scripted ?? [], packages),
       ...secretWarnings([...found.secrets, ...packages.flatMap(({ target, secrets }) => secrets.map((path) => `${target}/${path}`))]),
     ],
   };
+}
+
+/** What a package's script would have made is missing, unless the package brings it for each platform. */
+function scriptWarnings(scripted: readonly string[], packages: readonly PlacedPackage[]): readonly string[] {
+  const placed = new Set(packages.map(({ target }) => target));
+  const found = scripted.filter((path) => placed.has(path)).map((path) => path.slice('node_modules/'.length));
+  if (found.length === 0) return [];
+  return [`packages with an install script, which was not run: ${found.join(', ')}; one that compiles needs a Dockerfile`];
 }
 
 function planPackages(packages: readonly PlacedPackage[]) {

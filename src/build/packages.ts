@@ -25,15 +25,19 @@ interface Manifest {
 /**
  * The packages that the bundle imports and, transitively, those they depend on, placed so that Node finds each from where
  * it is needed: at the top, or below its dependent when another version of the name is at the top already. Throws
- * BUILD_FAILED when a package that is imported, or a dependency that is not optional, is not installed.
+ * BUILD_FAILED when a package that is imported, or a dependency that is not optional, is not installed. `lookFrom` says where the
+ * project's own files would be beside the packages.
  */
-export async function placePackages(imports: Bundle['imports']): Promise<readonly PlacedPackage[]> {
+export async function placePackages(
+  imports: Bundle['imports'],
+  lookFrom = (importer: string) => importer,
+): Promise<readonly PlacedPackage[]> {
   const placed = new Map<string, { name: string; dir: string }>();
   const queue: { name: string; importer: string; parent: string; isRequired: boolean }[] = [];
   const seen = [...imports].sort((a, b) => (a.specifier < b.specifier ? -1 : 1));
   for (const { specifier, importer } of seen) queue.push({ name: packageName(specifier), importer, parent: '', isRequired: true });
   for (let next = queue.shift(); next; next = queue.shift()) {
-    const found = findPackage(next.name, next.importer);
+    const found = findPackage(next.name, next.parent === '' ? lookFrom(next.importer) : next.importer);
     if (!found && next.isRequired) throw notInstalled(next);
     if (!found) continue;
     const dir = await realpath(found);
