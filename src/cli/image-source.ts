@@ -65,7 +65,8 @@ export async function openRepository({ registry, repository }: Reference, { envi
   return { client: createRegistryClient({ registry: host, credentials, log: silentLog }), name: repository };
 }
 
-function readerOf({ client, name }: OpenRepository): ImageReader {
+/** Reads images of a repository. */
+export function readerOf({ client, name }: OpenRepository): ImageReader {
   return {
     getManifest: (reference) => client.getManifest(name, reference),
     getBlob: (digest) => client.getBlob(name, digest),
