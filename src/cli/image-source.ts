@@ -42,10 +42,13 @@ export async function openNamedImage(name: string, platform: Platform | undefine
   const repository = await openRepository(reference, needs);
   try {
     const wanted = { reference: reference.digest ?? reference.tag ?? 'latest', name, platform };
-    return { name, source: await openImage(readerOf(repository), wanted), repository, close: () => repository.client.close() };
+    const reader = readerOf(repository);
+    const getManifest = (asked: string) =>
+      reader.getManifest(asked).catch((thrown: unknown) => Promise.reject(withTags(thrown, reference)));
+    return { name, source: await openImage({ ...reader, getManifest }, wanted), repository, close: () => repository.client.close() };
   } catch (thrown) {
     await repository.client.close();
-    throw withTags(thrown, reference);
+    throw thrown;
   }
 }
 
@@ -134,6 +137,7 @@ export function layoutReader(layout: Layout): ImageReader {
   };
 }
 
+/** Few repositories have a `latest`; whoever named no tag learns how to see which there are. */
 function withTags(thrown: unknown, { registry, repository, tag, digest }: Reference): unknown {
   const isUnknown = thrown instanceof WherryError && thrown.code === 'IMAGE_UNKNOWN' && tag === undefined && digest === undefined;
   if (!isUnknown) return thrown;
