@@ -1,6 +1,7 @@
 import { WherryError } from '../base/errors.js';
-import { SBOM_TYPE } from '../image/sbom.js';
-import { readBlob } from '../image/source.js';
+import { readContents } from '../image/contents.js';
+import { makeSbom, SBOM_TYPE } from '../image/sbom.js';
+import { type ImageSource, readBlob } from '../image/source.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf } from '../oci/digest.js';
 import { isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
@@ -43,10 +44,18 @@ export async function attachSbom({ client, name }: OpenRepository, image: Descri
   return { digest, isTagged: true };
 }
 
+/**
+ * Makes the SBOM of an image out of its layers and attaches it, unless one is attached; undefined then. The image must be in the
+ * repository. Throws LAYER_INVALID and what the client throws.
+ */
+export async function ensureSbom(repository: OpenRepository, source: ImageSource, toolVersion: string): Promise<AttachedSbom | undefined> {
+  if ((await findReferrer(repository, source.descriptor.digest)) !== undefined) return undefined;
+  return attachSbom(repository, source.descriptor, await makeSbom(source, await readContents(source), toolVersion));
+}
+
 /** The SBOM that is attached to an image, as parsed JSON, or undefined. Throws MANIFEST_INVALID and what the client throws. */
 export async function findSbom({ client, name }: OpenRepository, image: Digest): Promise<object | undefined> {
-  const listed = (await client.listReferrers(name, image)) ?? (await readTagged({ client, name }, image));
-  const found = listed.find(({ artifactType }) => artifactType === SBOM_TYPE);
+  const found = await findReferrer({ client, name }, image);
   if (!found) return undefined;
   const manifest = parseManifest((await client.getManifest(name, found.digest)).bytes);
   const layer = isIndex(manifest) ? undefined : manifest.layers.find(({ mediaType }) => mediaType === SBOM_TYPE);
@@ -54,6 +63,11 @@ export async function findSbom({ client, name }: OpenRepository, image: Digest):
   if (isIndex(manifest) || layer === undefined || manifest.subject?.digest !== image) return undefined;
   const bytes = await readBlob({ getBlob: (digest) => client.getBlob(name, digest) }, layer.digest, SBOM_LIMIT_BYTES);
   return parseSbom(Buffer.from(bytes).toString('utf8'), found.digest);
+}
+
+async function findReferrer({ client, name }: OpenRepository, image: Digest): Promise<Descriptor | undefined> {
+  const listed = (await client.listReferrers(name, image)) ?? (await readTagged({ client, name }, image));
+  return listed.find(({ artifactType }) => artifactType === SBOM_TYPE);
 }
 
 function parseSbom(text: string, digest: Digest): object {

@@ -5,7 +5,7 @@ import { silentLog } from '../base/log.js';
 import { openRemoteRegistry } from '../compose.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
 import { MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
-import { isDigest } from '../oci/digest.js';
+import { type Digest, isDigest } from '../oci/digest.js';
 import { type Layout, openLayout } from '../oci/layout.js';
 import { parseManifest } from '../oci/manifest.js';
 import { parseReference, type Reference } from '../oci/reference.js';
@@ -99,12 +99,20 @@ async function findRelease(client: ApiClient, endpointId: string, wanted: number
 
 async function openBuilt(name: string, platform: Platform | undefined, { settings }: Needs): Promise<NamedImage> {
   const layout = await openLayout(layoutDirOf((await settings()).dataDir));
-  const reference = isDigest(name) ? name : await findBuild(layout, name);
-  const source = await openImage(layoutReader(layout), { reference, name, platform });
-  return { name, source, repository: undefined, close: async () => {} };
+  const digest = isDigest(name) ? name : await findBuild(layout, name);
+  return { name, source: await openLayoutImage(layout, digest, { name, platform }), repository: undefined, close: async () => {} };
 }
 
-async function findBuild(layout: Layout, dir: string): Promise<string> {
+/** An image of the layout that `wherry build` writes. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
+export function openLayoutImage(
+  layout: Layout,
+  digest: Digest,
+  { name = digest, platform }: { readonly name?: string; readonly platform?: Platform | undefined } = {},
+): Promise<ImageSource> {
+  return openImage(layoutReader(layout), { reference: digest, name, platform });
+}
+
+async function findBuild(layout: Layout, dir: string): Promise<Digest> {
   const { readProject } = await import('../project/read.js');
   const project = await readProject(dir);
   const built = await layout.getRef(project.name);
@@ -114,8 +122,8 @@ async function findBuild(layout: Layout, dir: string): Promise<string> {
   });
 }
 
-/** Reads the image layout that `wherry build` writes; a reference is a digest there. */
-export function layoutReader(layout: Layout): ImageReader {
+/** A reference is a digest there. */
+function layoutReader(layout: Layout): ImageReader {
   return {
     async getManifest(reference) {
       if (!isDigest(reference)) throw new WherryError('IMAGE_UNKNOWN', `'${reference}' is no digest of a build`);

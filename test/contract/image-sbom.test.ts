@@ -1,10 +1,15 @@
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silentLog } from '../../src/base/log.js';
-import { attachSbom, findSbom } from '../../src/cli/image-sbom.js';
-import type { OpenRepository } from '../../src/cli/image-source.js';
+import { attachSbom, ensureSbom, findSbom } from '../../src/cli/image-sbom.js';
+import { type OpenRepository, openLayoutImage } from '../../src/cli/image-source.js';
 import { MEDIA_TYPES } from '../../src/oci/descriptor.js';
 import { digestOf } from '../../src/oci/digest.js';
+import { openLayout } from '../../src/oci/layout.js';
+import type { Manifest } from '../../src/oci/manifest.js';
 import { createRegistryClient, type RegistryClient } from '../../src/registry/client.js';
 import { pushMade, tarOf } from '../made-image.js';
 import { listen, openRegistryServer } from './registry-server.js';
@@ -68,6 +73,24 @@ describe.each<[string, Gate | undefined]>([
     if (gate) expect(JSON.parse(Buffer.from(index?.bytes ?? []).toString()).manifests).toHaveLength(1);
     else expect(await repository.client.listReferrers('acme/a', image.digest)).toHaveLength(1);
   });
+});
+
+it('makes an SBOM out of the layers of a build, once', async () => {
+  const { repository } = await openImage();
+  const dir = mkdtempSync(join(tmpdir(), 'wherry-layout-'));
+  closers.push(async () => rmSync(dir, { recursive: true }));
+  const layout = await openLayout(dir);
+  const image = await repository.client.getManifest('acme/a', '1.0.0');
+  const { config, layers } = JSON.parse(Buffer.from(image.bytes).toString()) as Manifest;
+  for (const { digest } of [config, ...layers]) await layout.writeBlob(repository.client.getBlob('acme/a', digest), digest);
+  await layout.putBytes(image.bytes);
+  const source = await openLayoutImage(layout, image.digest);
+  expect(await ensureSbom(repository, source, '1.2.3')).toMatchObject({ isTagged: false });
+  expect(await findSbom(repository, image.digest)).toMatchObject({
+    specVersion: '1.6',
+    metadata: { component: { version: image.digest } },
+  });
+  expect(await ensureSbom(repository, source, '1.2.3')).toBeUndefined();
 });
 
 it('writes the manifest as the image-spec has it', async () => {
