@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { compareSemver, parseSemverTag } from '../oci/semver-tag.js';
+import { compareVersionTags, parseVersionTag } from '../oci/semver-tag.js';
 
 /** Where the project's source is from: inputs of the image's labels. */
 export interface SourceState {
@@ -34,10 +34,10 @@ export async function readSourceState(dir: string, sourceDateEpoch: string | und
 
 function versionsOf(tags: string): readonly string[] {
   const found = tags.split('\n').flatMap((tag) => {
-    const version = parseSemverTag(tag);
+    const version = parseVersionTag(tag);
     return version ? [{ tag: tag.replace(/^v/, ''), version }] : [];
   });
-  return found.sort((a, b) => compareSemver(b.version, a.version)).map(({ tag }) => tag);
+  return found.sort((a, b) => compareVersionTags(b.version, a.version)).map(({ tag }) => tag);
 }
 
 function withoutCredentials(origin: string): string {

@@ -10,6 +10,11 @@ export interface ReadImage {
   readonly contents: ImageContents;
 }
 
+export interface Reading {
+  /** Files tell equal content from other content. */
+  readonly isCompared?: boolean;
+}
+
 /** Opens a named image for the platform that was asked for. */
 export function openAsked(context: Context, name: string): Promise<NamedImage> {
   const platform = textOf(context.options, 'platform');
@@ -17,7 +22,7 @@ export function openAsked(context: Context, name: string): Promise<NamedImage> {
 }
 
 /** Reads all layers of an image, telling of each. */
-export function readTold(context: Context, { source, name }: NamedImage, isCompared = false): Promise<ImageContents> {
+export function readTold(context: Context, { source, name }: NamedImage, { isCompared = false }: Reading = {}): Promise<ImageContents> {
   const { output, signal } = context;
   return readContents(source, {
     isCompared,
@@ -28,10 +33,10 @@ export function readTold(context: Context, { source, name }: NamedImage, isCompa
 }
 
 /** Opens a named image, reads it and closes it again. */
-export async function openRead(context: Context, name: string, isCompared = false): Promise<ReadImage> {
+export async function openRead(context: Context, name: string, reading: Reading = {}): Promise<ReadImage> {
   const named = await openAsked(context, name);
   try {
-    return { source: named.source, contents: await readTold(context, named, isCompared) };
+    return { source: named.source, contents: await readTold(context, named, reading) };
   } finally {
     await named.close();
   }

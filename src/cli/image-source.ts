@@ -5,7 +5,7 @@ import { silentLog } from '../base/log.js';
 import { openRemoteRegistry } from '../compose.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
 import { MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
-import { isDigest } from '../oci/digest.js';
+import { type Digest, isDigest } from '../oci/digest.js';
 import { type Layout, openLayout } from '../oci/layout.js';
 import { parseManifest } from '../oci/manifest.js';
 import { parseReference, type Reference } from '../oci/reference.js';
@@ -42,10 +42,13 @@ export async function openNamedImage(name: string, platform: Platform | undefine
   const repository = await openRepository(reference, needs);
   try {
     const wanted = { reference: reference.digest ?? reference.tag ?? 'latest', name, platform };
-    return { name, source: await openImage(readerOf(repository), wanted), repository, close: () => repository.client.close() };
+    const reader = readerOf(repository);
+    const getManifest = (asked: string) =>
+      reader.getManifest(asked).catch((thrown: unknown) => Promise.reject(withTags(thrown, reference)));
+    return { name, source: await openImage({ ...reader, getManifest }, wanted), repository, close: () => repository.client.close() };
   } catch (thrown) {
     await repository.client.close();
-    throw withTags(thrown, reference);
+    throw thrown;
   }
 }
 
@@ -65,7 +68,8 @@ export async function openRepository({ registry, repository }: Reference, { envi
   return { client: createRegistryClient({ registry: host, credentials, log: silentLog }), name: repository };
 }
 
-function readerOf({ client, name }: OpenRepository): ImageReader {
+/** Reads images of a repository. */
+export function readerOf({ client, name }: OpenRepository): ImageReader {
   return {
     getManifest: (reference) => client.getManifest(name, reference),
     getBlob: (digest) => client.getBlob(name, digest),
@@ -95,12 +99,20 @@ async function findRelease(client: ApiClient, endpointId: string, wanted: number
 
 async function openBuilt(name: string, platform: Platform | undefined, { settings }: Needs): Promise<NamedImage> {
   const layout = await openLayout(layoutDirOf((await settings()).dataDir));
-  const reference = isDigest(name) ? name : await findBuild(layout, name);
-  const source = await openImage(layoutReader(layout), { reference, name, platform });
-  return { name, source, repository: undefined, close: async () => {} };
+  const digest = isDigest(name) ? name : await findBuild(layout, name);
+  return { name, source: await openLayoutImage(layout, digest, { name, platform }), repository: undefined, close: async () => {} };
 }
 
-async function findBuild(layout: Layout, dir: string): Promise<string> {
+/** An image of the layout that `wherry build` writes. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
+export function openLayoutImage(
+  layout: Layout,
+  digest: Digest,
+  { name = digest, platform }: { readonly name?: string; readonly platform?: Platform | undefined } = {},
+): Promise<ImageSource> {
+  return openImage(layoutReader(layout), { reference: digest, name, platform });
+}
+
+async function findBuild(layout: Layout, dir: string): Promise<Digest> {
   const { readProject } = await import('../project/read.js');
   const project = await readProject(dir);
   const built = await layout.getRef(project.name);
@@ -110,8 +122,8 @@ async function findBuild(layout: Layout, dir: string): Promise<string> {
   });
 }
 
-/** Reads the image layout that `wherry build` writes; a reference is a digest there. */
-export function layoutReader(layout: Layout): ImageReader {
+/** A reference is a digest there. */
+function layoutReader(layout: Layout): ImageReader {
   return {
     async getManifest(reference) {
       if (!isDigest(reference)) throw new WherryError('IMAGE_UNKNOWN', `'${reference}' is no digest of a build`);
@@ -133,6 +145,7 @@ export function layoutReader(layout: Layout): ImageReader {
   };
 }
 
+/** Few repositories have a `latest`; whoever named no tag learns how to see which there are. */
 function withTags(thrown: unknown, { registry, repository, tag, digest }: Reference): unknown {
   const isUnknown = thrown instanceof WherryError && thrown.code === 'IMAGE_UNKNOWN' && tag === undefined && digest === undefined;
   if (!isUnknown) return thrown;

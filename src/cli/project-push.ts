@@ -5,7 +5,7 @@ import { openRemoteRegistry } from '../compose.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import { openLayout } from '../oci/layout.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
-import { parseSemverTag } from '../oci/semver-tag.js';
+import { parseVersionTag } from '../oci/semver-tag.js';
 import { createRegistryClient, type RegistryClient } from '../registry/client.js';
 import { type PushResult, pushImage } from '../registry/push.js';
 import { type ImagePlace, layoutDirOf } from './project-image.js';
@@ -55,7 +55,7 @@ type Wanted = { readonly repository: string; readonly tag: string; readonly buil
 
 /** A version names one image for ever: who deployed it, or reads about it, must find the same. */
 async function refuseToMove(client: RegistryClient, { repository, tag, built }: Wanted): Promise<void> {
-  if (parseSemverTag(tag) === undefined) return;
+  if (parseVersionTag(tag) === undefined) return;
   const there = await client.getManifest(repository, tag).catch((thrown: unknown) => {
     if (thrown instanceof WherryError && thrown.code === 'IMAGE_UNKNOWN') return undefined;
     throw thrown;

@@ -48,7 +48,7 @@ export interface ContentsLimits {
 }
 
 const LIMITS: ContentsLimits = {
-  entries: 1_000_000,
+  entries: 500_000,
   pathLength: 4_096,
   pathDepth: 256,
   allPaths: 128 * 1024 * 1024,

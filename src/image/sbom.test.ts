@@ -72,6 +72,8 @@ it('names the image by its digest and lists the system and the packages below it
 it('is the same for the same image and another for another', async () => {
   const first = await make('one');
   expect(await make('one', [...PACKAGES].reverse())).toBe(first);
+  const twice = [packageOf('pypi', 'a_b', '1'), packageOf('pypi', 'a-b', '1')];
+  expect(await make('one', twice)).toBe(await make('one', twice));
   const serial = (text: string) => JSON.parse(text).serialNumber as string;
   expect(serial(first)).toMatch(/^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   expect(serial(await make('two'))).not.toBe(serial(first));

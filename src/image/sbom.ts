@@ -29,7 +29,9 @@ export async function makeSbom(
   bom.metadata.tools.components.add(componentOf(library, 'Application', 'wherry', { version: toolVersion, bomRef: 'wherry' }));
   const createdAt = Date.parse(config.created ?? '');
   if (Number.isFinite(createdAt)) bom.metadata.timestamp = new Date(createdAt);
-  for (const component of [...systemOf(library, distribution), ...packages.map((found) => makePackage(library, found, distribution))]) {
+  // Two packages of one URL would be told apart by something random.
+  const byPurl = new Map([...packages].reverse().map((found) => [formatPurl(found, distribution), found]));
+  for (const component of [...systemOf(library, distribution), ...[...byPurl].map(([purl, found]) => makePackage(library, purl, found))]) {
     bom.components.add(component);
     root.dependencies.add(component.bomRef);
   }
@@ -58,9 +60,8 @@ function systemOf(library: Library, distribution: Distribution | undefined): rea
   return [componentOf(library, 'OperatingSystem', id, { version, bomRef: `os:${id}` })];
 }
 
-function makePackage(library: Library, found: Package, distribution: Distribution | undefined): Models.Component {
+function makePackage(library: Library, purl: string, found: Package): Models.Component {
   const [group, name] = found.kind === 'npm' && found.name.startsWith('@') ? found.name.split('/') : [undefined, found.name];
-  const purl = formatPurl(found, distribution);
   const component = componentOf(library, 'Library', name ?? found.name, { version: found.version, bomRef: purl });
   if (group !== undefined) component.group = group;
   component.purl = purl;

@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.js';
-import { parseSemverTag } from '../oci/semver-tag.js';
+import { parseVersionTag } from '../oci/semver-tag.js';
 import type { NamedDigest, NamedTag } from './repositories.js';
 
 /** What a manifest names, by digest; undefined stands for one that cannot be read. */
@@ -74,7 +74,7 @@ export function planCollection(names: Names, rules: Rules): Plan | { readonly un
 /** The tags beyond the last `keepTags`, without versions and what a kept release runs. */
 function dropTags(tags: readonly NamedTag[], { keepTags, needed, now, graceMs }: Rules): readonly NamedTag[] {
   if (keepTags === undefined) return [];
-  const droppable = tags.filter(({ tag }) => parseSemverTag(tag) === undefined);
+  const droppable = tags.filter(({ tag }) => parseVersionTag(tag) === undefined);
   const newestFirst = droppable.toSorted((a, b) => b.namedAt - a.namedAt || (a.tag < b.tag ? 1 : -1));
   return newestFirst.slice(keepTags).filter(({ digest, namedAt }) => !needed.has(digest) && now - namedAt >= graceMs);
 }

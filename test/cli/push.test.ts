@@ -68,6 +68,16 @@ describe('wherry push', () => {
     await push(dir, '--to', 'versioned:nightly');
   });
 
+  it('attaches the list of software when asked to, once an image', async () => {
+    const { dir, git } = repository('listed');
+    git('tag', 'v2.0.0');
+    const { digest } = await push(dir, '--sbom');
+    await push(dir, '--sbom');
+    const { manifests } = (await stage.call(`/v2/listed/referrers/${digest}`)).json as { manifests: { artifactType: string }[] };
+    expect(manifests).toEqual([expect.objectContaining({ artifactType: 'application/vnd.cyclonedx+json' })]);
+    expect(JSON.parse(await stage.cli('image', 'sbom', 'listed:2.0.0'))).toMatchObject({ bomFormat: 'CycloneDX', specVersion: '1.6' });
+  });
+
   it('warns of an image above its budget, and fails when asked to (row 6)', async () => {
     const dir = stage.project('heavy', {
       'wherry.yaml': 'name: heavy\nbase: scratch\nbudget:\n  imageSize: 1MB\ninclude: [weights.bin]\n',

@@ -89,7 +89,7 @@ describe('the packages of a Node project with a lock', () => {
     writeFileSync(join(dir, 'package.json'), JSON.stringify({ ...manifest, dependencies: { word: '^9.0.0' } }));
     expect(await stage.tryCli('build', dir)).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/package-lock\.json could not be installed: .*word@),
+      stderr: expect.stringMatching(/package-lock\.json could not be installed: .*word@/),
     });
   });
 

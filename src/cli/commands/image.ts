@@ -1,28 +1,24 @@
 import { WherryError } from '../../base/errors.js';
-import type { Command, Context } from '../command.js';
-import { formatAgo, formatBytes, formatTable } from '../output.js';
+import { type Command, type Context, textOf } from '../command.js';
 
 export const image: Command = {
   name: 'image',
   summary:
-    'say what is in an image (inspect), how two differ (diff), which tags a repository has (tags), or print the list of its software (sbom)',
+    'what is in an image (inspect), how two differ (diff), the tags of a repository (tags), the list of its software (sbom); an image is REFERENCE, ENDPOINT@rN, ./DIRECTORY of a project or the digest of a build',
   args: '<action> <image> [other]',
   options: [
-    { flags: '--platform <platform>', text: 'of an image for several (default: linux/amd64)' },
-    { flags: '--generate', text: 'sbom: make it from the image, also when one is attached' },
-    { flags: '--attach', text: 'sbom: make it from the image and attach it in its registry as a referrer' },
+    { flags: '--platform <platform>', text: 'which image of an index (default: linux/amd64)' },
+    { flags: '--generate', text: 'sbom: make it from the layers, also when one is attached' },
   ],
   example: 'wherry image inspect ./examples/hello-node',
   async run(context) {
-    const [action = '', first = '', second] = context.args;
+    const [action, first = '', second] = context.args;
     if (action === 'diff' && second !== undefined) return diff(context, first, second);
-    if (second === undefined) {
-      if (action === 'inspect') return inspect(context, first);
-      if (action === 'tags') return tags(context, first);
-      if (action === 'sbom') return sbom(context, first);
-    }
+    if (action === 'inspect' && second === undefined) return inspect(context, first);
+    if (action === 'tags' && second === undefined) return listTags(context, first);
+    if (action === 'sbom' && second === undefined) return printSbom(context, first);
     throw new WherryError('USAGE', `'${context.args.join(' ')}' is not something to do with images`, {
-      hint: 'use inspect IMAGE, diff IMAGE OTHER, tags REPOSITORY or sbom IMAGE; an image is a reference, ENDPOINT@rN, ./DIRECTORY or a digest',
+      hint: 'use inspect IMAGE, diff IMAGE OTHER, tags REPOSITORY or sbom IMAGE',
     });
   },
 };
@@ -39,58 +35,56 @@ async function inspect(context: Context, name: string): Promise<number> {
   return 0;
 }
 
-async function diff(context: Context, before: string, after: string): Promise<number> {
-  const [{ diffImages }, { formatDiff }, { openRead }] = await Promise.all([
-    import('../../image/diff.js'),
-    import('../image-diff-text.js'),
+async function diff(context: Context, first: string, second: string): Promise<number> {
+  const [{ compareImages }, { formatDifference }, { openRead }] = await Promise.all([
+    import('../../image/difference.js'),
+    import('../image-difference-text.js'),
     import('../image-contents.js'),
   ]);
-  const found = diffImages(await openRead(context, before, true), await openRead(context, after, true));
-  context.output.result({ before, after, ...found }, formatDiff(found));
+  const isCompared = true;
+  const [before, after] = [await openRead(context, first, { isCompared }), await openRead(context, second, { isCompared })];
+  const difference = compareImages(before, after);
+  const digests = { first: before.source.descriptor.digest, second: after.source.descriptor.digest };
+  context.output.result({ ...digests, ...difference }, formatDifference(difference));
   return 0;
 }
 
-async function tags(context: Context, name: string): Promise<number> {
-  const [{ parseReference }, { openRepository }, { readTags }, { openClock }] = await Promise.all([
-    import('../../oci/reference.js'),
-    import('../image-source.js'),
+async function listTags(context: Context, name: string): Promise<number> {
+  const [{ formatTags, readTags }, { openRepository }, { parseReference }, { parsePlatform }] = await Promise.all([
     import('../image-tags.js'),
-    import('../../base/clock.js'),
+    import('../image-source.js'),
+    import('../../oci/reference.js'),
+    import('../../image/source.js'),
   ]);
-  const { registry, repository, tag, digest } = parseReference(name);
-  if (tag !== undefined || digest !== undefined)
-    throw new WherryError('USAGE', `'${name}' names one image, not a repository`, { hint: 'leave the tag and the digest out' });
-  const opened = await openRepository({ repository, ...(registry !== undefined && { registry }) }, context);
+  const reference = parseReference(name);
+  if (reference.tag !== undefined || reference.digest !== undefined) {
+    throw new WherryError('USAGE', `cannot list the tags of '${name}': it names one image`, { hint: 'leave the tag and the digest out' });
+  }
+  const platform = textOf(context.options, 'platform');
+  const repository = await openRepository(reference, context);
   try {
-    const found = await readTags(opened);
-    const now = openClock().now();
-    const rows = found.map((each) => [
-      each.tag,
-      each.digest,
-      each.sizeBytes === null ? '' : formatBytes(each.sizeBytes),
-      each.created === null ? '' : formatAgo(each.created, now),
-    ]);
-    context.output.result({ repository: name, tags: found }, formatTable(['tag', 'digest', 'size', 'created'], rows));
+    const items = await readTags(repository, platform === undefined ? undefined : parsePlatform(platform));
+    context.output.result({ items }, formatTags(items));
     return 0;
   } finally {
-    await opened.client.close();
+    await repository.client.close();
   }
 }
 
-/** Always the document itself: `--json` changes nothing about it. */
-async function sbom(context: Context, name: string): Promise<number> {
-  const [{ attachSbom, findSbom }, { makeSbom }, { openAsked, readTold }] = await Promise.all([
+async function printSbom(context: Context, name: string): Promise<number> {
+  const [{ findSbom }, { makeSbom }, { openAsked, readTold }] = await Promise.all([
     import('../image-sbom.js'),
     import('../../image/sbom.js'),
     import('../image-contents.js'),
   ]);
-  const { generate, attach } = context.options;
   const named = await openAsked(context, name);
   try {
-    const attached = generate === true || attach === true ? undefined : await findSbom(named);
-    const text = attached ?? (await makeSbom(named.source, await readTold(context, named), context.version));
-    if (attach === true) await attachSbom(named, text);
-    context.output.result(JSON.parse(text), text.trimEnd());
+    const { source } = named;
+    const repository = context.options['generate'] === true ? undefined : named.repository;
+    const attached = repository && (await findSbom(repository, source.descriptor.digest));
+    if (repository && !attached) context.output.talk('  none is attached; this one is made from the layers');
+    const sbom = attached ?? JSON.parse(await makeSbom(source, await readTold(context, named), context.version));
+    context.output.result(sbom, JSON.stringify(sbom, null, 2));
     return 0;
   } finally {
     await named.close();

@@ -1,5 +1,6 @@
 import { shortDigest } from '../../oci/digest.js';
 import { type Command, type Context, type Option, textOf } from '../command.js';
+import type { Motion } from '../motion.js';
 import { formatBytes, formatTable } from '../output.js';
 
 async function openMotion({ output, environment, settings }: Context) {
@@ -17,6 +18,24 @@ const BUILD_OPTIONS: readonly Option[] = [
   { flags: '--strict', text: 'an image above budget.imageSize is an error, not a warning' },
   { flags: '--verify', text: 'read and pack everything again, whatever is remembered of earlier builds' },
 ];
+
+const SBOM_OPTION: Option = {
+  flags: '--sbom',
+  text: 'attach the list of the software in the image, unless it has one; reads all its layers',
+};
+
+/** Makes the list from what the registry has, so that it tells of what was pushed. */
+async function attachSbom(context: Context, reference: string, { phases }: Motion): Promise<void> {
+  const [{ ensureSbom }, { openNamedImage }] = await Promise.all([import('../image-sbom.js'), import('../image-source.js')]);
+  const { repository, source, close } = await openNamedImage(reference, undefined, context);
+  try {
+    if (!repository) return;
+    const describe = (made: unknown) => (made === undefined ? 'the image has one' : 'attached');
+    await phases.run('sbom', () => ensureSbom(repository, source, context.version), describe);
+  } finally {
+    await close();
+  }
+}
 
 function buildOptions({ options }: Context) {
   return { isBaseUpdate: options['updateBase'] === true, isFresh: options['verify'] === true, isStrict: options['strict'] === true };
@@ -66,6 +85,7 @@ export const push: Command = {
   args: '[dir]',
   options: [
     { flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' },
+    SBOM_OPTION,
     { flags: '--force', text: 'move a tag that is a version, such as 1.2.3, to another image' },
     ...BUILD_OPTIONS,
   ],
@@ -75,6 +95,7 @@ export const push: Command = {
     const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
     const isForced = context.options['force'] === true;
     const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), isForced, motion });
+    if (context.options['sbom'] === true) await attachSbom(context, pushed.reference, motion);
     const { uploaded, skipped } = pushed.result;
     context.output.result(
       { digest: built.digest, reference: pushed.reference, tags: pushed.tags, uploaded, skipped, phases: motion.phases.done },
@@ -92,6 +113,7 @@ export const deploy: Command = {
     { flags: '--image <reference>', text: 'release this image instead of building a project' },
     { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
+    SBOM_OPTION,
     ...BUILD_OPTIONS,
   ],
   example: 'wherry deploy examples/hello-node',
@@ -107,6 +129,7 @@ export const deploy: Command = {
       const built = await buildPhase(project, motion, buildOptions(context));
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
       sourceRevision = built.revision;
+      if (context.options['sbom'] === true) await attachSbom(context, reference, motion);
     }
     const result = await deployPhases(client, { endpointId, reference, project, sourceRevision }, motion);
     const { apiUrl } = await context.settings();
