@@ -1,13 +1,14 @@
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, textOf } from '../command.js';
+import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
 import { formatAgo, formatTable } from '../output.js';
 
 export const releases: Command = {
   name: 'releases',
-  summary: 'list the releases of an endpoint',
-  options: [ENDPOINT_OPTION],
+  summary: 'list the releases of an endpoint, and whether the tags they came from mean something else now',
+  options: [ENDPOINT_OPTION, { flags: '--drift', text: 'ask other registries too what tags mean now, not only the own one' }],
   example: 'wherry releases -e hello-node',
   async run(context) {
     const endpointId = await endpointOf(context);
@@ -17,13 +18,16 @@ export const releases: Command = {
       client.listRollouts(endpointId),
       client.getEndpoint(endpointId),
     ]);
+    const { readTagsNow, tagOf } = await import('../drift.js');
+    const tagsNow = await readTagsNow(items, context, { isRemote: context.options['drift'] === true });
     const described = items.map((release, index) => ({
       ...release,
+      tagNow: tagsNow.get(tagOf(release.image) ?? '') ?? null,
       state: release.number === endpoint.activeRelease ? 'SERVES' : (rollouts.find(({ to }) => to === release.number)?.state ?? 'DONE'),
       envChanges: diffNames(items[index + 1]?.spec.env ?? {}, release.spec.env),
     }));
     const now = openClock().now();
-    const rows = described.map(({ number, createdAt, author, source, image, state, envChanges }) => [
+    const rows = described.map(({ number, createdAt, author, source, image, state, envChanges, tagNow }) => [
       `r${number}`,
       state,
       formatAgo(createdAt, now),
@@ -31,13 +35,21 @@ export const releases: Command = {
       source,
       image.tag ?? '',
       image.digest.slice(7, 19),
+      describeDrift(tagNow, image.digest),
       envChanges.join(' '),
     ]);
-    const table = formatTable(['release', 'state', 'made', 'by', 'source', 'tag', 'digest', 'env'], rows);
+    const table = formatTable(['release', 'state', 'made', 'by', 'source', 'tag', 'digest', 'tag now', 'env'], rows);
     context.output.result({ items: described }, rows.length === 0 ? 'no releases' : table);
     return 0;
   },
 };
+
+/** Nothing while the tag means what was released, or nobody asked. */
+function describeDrift(now: TagNow | null, released: string): string {
+  if (now === null) return '';
+  if ('problem' in now) return 'unknown';
+  return now.digest === released ? '' : `moved to ${now.digest.slice(7, 19)}`;
+}
 
 /** `+NEW -GONE ~CHANGED`; values are not shown. */
 function diffNames(before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>): string[] {

@@ -1,0 +1,52 @@
+import type { ReleaseView } from '../api/resources.js';
+import { formatReference, parseReference } from '../oci/reference.js';
+import { forEachOf } from '../registry/parallel.js';
+import type { Context } from './command.js';
+import { openNamedImage } from './image-source.js';
+
+/** What the tag that a release came from means now: a digest, or why that cannot be said. */
+export type TagNow = { readonly digest: string } | { readonly problem: string };
+
+export interface DriftOptions {
+  /** Ask other registries too; without, only the server's own. */
+  readonly isRemote: boolean;
+}
+
+const PARALLEL = 4;
+
+/**
+ * What the tags of releases mean now, by their reference without a digest (feature B12). Each is asked for once; a registry that does not
+ * answer, or a tag that is gone, is a problem of that entry only.
+ */
+export async function readTagsNow(
+  releases: readonly Pick<ReleaseView, 'image'>[],
+  context: Context,
+  { isRemote }: DriftOptions,
+): Promise<ReadonlyMap<string, TagNow>> {
+  const names = [...new Set(releases.flatMap(({ image }) => tagOf(image) ?? []))];
+  const found = new Map<string, TagNow>();
+  await forEachOf(
+    names.filter((name) => isRemote || parseReference(name).registry === undefined),
+    PARALLEL,
+    async (name) => {
+      found.set(name, await readTag(name, context));
+    },
+  );
+  return found;
+}
+
+/** The reference that a release's tag is asked for by; undefined for one that was named by digest only. */
+export function tagOf({ reference, tag }: ReleaseView['image']): string | undefined {
+  const { registry, repository } = parseReference(reference);
+  return tag === null ? undefined : formatReference({ repository, tag, ...(registry !== undefined && { registry }) });
+}
+
+async function readTag(name: string, context: Context): Promise<TagNow> {
+  try {
+    const { source, close } = await openNamedImage(name, undefined, context);
+    await close();
+    return { digest: source.descriptor.digest };
+  } catch (thrown) {
+    return { problem: thrown instanceof Error ? thrown.message : String(thrown) };
+  }
+}
