@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { systemCodeOf } from '../base/errors.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -18,10 +18,10 @@ export interface LayerPlan {
   /** Equal keys mean equal bytes. */
   readonly key: string;
   /** Gives what goes in, and is asked only when the bytes are needed. */
-  collect(): Promise<Collected>;
+  gather(): Promise<LayerContent>;
 }
 
-export interface Collected {
+export interface LayerContent {
   readonly entries: readonly TarEntry[];
   /** Frees what was made for the entries; called when they have been read. */
   release?(): Promise<void>;
@@ -62,7 +62,7 @@ interface Remembered {
 
 /** A layer of known files. */
 export function planEntries(role: LayerRole, key: string, entries: readonly TarEntry[]): LayerPlan {
-  return { role, key, collect: async () => ({ entries }) };
+  return { role, key, gather: async () => ({ entries }) };
 }
 
 /** Makes a layer, or finds the one its key gave before. Throws BUILD_FAILED. */
@@ -76,7 +76,7 @@ async function packLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer
   const file = memoryOf(plan, store, encoderName(store.zlibVersion));
   const known = await readMemory(file, store);
   const isCached = known !== undefined && (await layout.has(known));
-  const made = isCached ? known : await remember(file, () => collected(plan, (entries) => pack(entries, layout)));
+  const made = isCached ? known : await remember(file, () => withContent(plan, (entries) => pack(entries, layout)));
   const open = () => layout.openBlob(made.digest);
   return { ...made, role: plan.role, mediaType: MEDIA_TYPES.layerGzip, isCached, open };
 }
@@ -88,12 +88,12 @@ async function packLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer
 async function streamLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
   const file = memoryOf(plan, store, 'tar');
   const known = await readMemory(file, store);
-  const made = known ?? (await remember(file, () => collected(plan, hashTar)));
+  const made = known ?? (await remember(file, () => withContent(plan, hashTar)));
   return { ...made, role: plan.role, mediaType: MEDIA_TYPES.layerTar, isCached: known !== undefined, open: () => openTar(plan) };
 }
 
 async function* openTar(plan: LayerPlan): AsyncIterable<Uint8Array> {
-  const { entries, release } = await plan.collect();
+  const { entries, release } = await plan.gather();
   try {
     yield* packTar(entries);
   } finally {
@@ -101,8 +101,8 @@ async function* openTar(plan: LayerPlan): AsyncIterable<Uint8Array> {
   }
 }
 
-async function collected<T>(plan: LayerPlan, use: (entries: readonly TarEntry[]) => Promise<T>): Promise<T> {
-  const { entries, release } = await plan.collect();
+async function withContent<T>(plan: LayerPlan, use: (entries: readonly TarEntry[]) => Promise<T>): Promise<T> {
+  const { entries, release } = await plan.gather();
   try {
     return await use(entries);
   } finally {
@@ -133,7 +133,7 @@ function memoryOf({ role, key }: LayerPlan, { cacheDir }: LayerStore, encoder: s
 
 async function remember(file: string, make: () => Promise<Remembered>): Promise<Remembered> {
   const made = await make();
-  await mkdir(join(file, '..'), { recursive: true });
+  await mkdir(dirname(file), { recursive: true });
   await writeFile(`${file}.new`, JSON.stringify(made));
   await rename(`${file}.new`, file);
   return made;

@@ -5,7 +5,7 @@ import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import type { Platform } from '../oci/descriptor.js';
-import { libcOf } from './python-target.js';
+import { libcOf } from './libc.js';
 
 export interface NpmRequest {
   readonly dir: string;

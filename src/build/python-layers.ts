@@ -7,9 +7,10 @@ import { planAssets } from './assets.js';
 import { findInstalledFiles, findProjectFiles } from './files.js';
 import { describeInstalled } from './installed.js';
 import type { LayerPlan } from './layers.js';
+import { libcOf } from './libc.js';
 import { installWheels } from './pip.js';
 import { DEFAULT_PATH, NO_DEPENDENCIES, type Plan, type PlanRequest, planFiles, secretWarnings } from './plan.js';
-import { libcOf, type PythonTarget } from './python-target.js';
+import type { PythonTarget } from './python-target.js';
 import { findRequirements, type Requirements, readRequirements } from './requirements.js';
 
 /** Plans a Python handler: its packages as wheels, the worker SDK, and the project's files. Throws BUILD_FAILED. */
@@ -54,11 +55,11 @@ async function planPackages(request: PlanRequest): Promise<Dependencies> {
     : [];
   if (requirements.lines.every((line) => line.startsWith('-'))) return { ...none, warnings };
   const key = JSON.stringify(['wheels-1', target, requirements.isLocked, requirements.key]);
-  const layer: LayerPlan = { role: 'dependencies', key, collect: () => collectPackages(request, requirements, target) };
+  const layer: LayerPlan = { role: 'dependencies', key, gather: () => gatherPackages(request, requirements, target) };
   return { layer, interpreter: project.interpreter ?? `python@${target.version}`, warnings };
 }
 
-async function collectPackages({ project, cacheDir, environment, report }: PlanRequest, requirements: Requirements, target: PythonTarget) {
+async function gatherPackages({ project, cacheDir, environment, report }: PlanRequest, requirements: Requirements, target: PythonTarget) {
   const stagingDir = join(cacheDir, 'staging', randomUUID());
   await mkdir(stagingDir, { recursive: true, mode: 0o700 });
   const release = () => rm(stagingDir, { recursive: true, force: true });

@@ -1,5 +1,6 @@
 import { WherryError } from '../base/errors.js';
 import type { Platform } from '../oci/descriptor.js';
+import type { Libc } from './libc.js';
 
 /** The Python that packages are chosen for: that of the image, which need not be the one of this machine. */
 export interface PythonTarget {
@@ -7,7 +8,7 @@ export interface PythonTarget {
   readonly version: string;
   /** OCI name: `amd64`, `arm64`. */
   readonly architecture: string;
-  readonly libc: 'glibc' | 'musl';
+  readonly libc: Libc;
 }
 
 /** What environment markers may ask for (PEP 508, "Environment Markers"). */
@@ -58,9 +59,4 @@ export function markerEnvironment(target: PythonTarget): MarkerEnvironment {
     python_version: target.version,
     python_full_version: `${target.version}.0`,
   };
-}
-
-/** Whether the newest of the environment's tags is what an image by this name has: Alpine's images have musl. */
-export function libcOf(base: string): PythonTarget['libc'] {
-  return /alpine|musl/.test(base) ? 'musl' : 'glibc';
 }
