@@ -39,6 +39,8 @@ test('reads a project without a file by convention and says what it chose', asyn
     chosen: ["name: my-app (from the directory's name)", 'handler: src/handler.py:handler (found by convention)'],
     warnings: [],
     hasFile: false,
+    include: [],
+    budget: { imageBytes: null },
   });
 });
 
@@ -76,7 +78,7 @@ test('warns of fields that do nothing yet and of files that are not read', async
     'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\nresources: { cpu: 1, gpu: 1 }\n';
   const { warnings } = await readProject(await setup({ 'wherry.yaml': file, 'handler.py': PYTHON }));
   expect(warnings).toEqual(
-    ['include', 'secrets', 'ports', 'resources.gpu', 'volumes', 'models', 'scale.keep'].map(
+    ['secrets', 'ports', 'resources.gpu', 'volumes', 'models', 'scale.keep'].map(
       (path) => `'${path}' in wherry.yaml has no effect yet in this version`,
     ),
   );
