@@ -29,6 +29,7 @@ export const ERRORS = {
   SIZE_INVALID: 'invalid',
   HANDLER_NOT_FOUND: 'invalid',
   BUILD_FAILED: 'invalid',
+  IMAGE_UNVERIFIABLE: 'invalid',
   BUDGET_EXCEEDED: 'invalid',
   LAYER_INVALID: 'invalid',
   RUNTIME_REFUSED: 'invalid',

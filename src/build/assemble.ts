@@ -13,7 +13,7 @@ export interface BaseImage {
   openBlob(digest: Digest): AsyncIterable<Uint8Array>;
 }
 
-/** What the image's config says besides its layers. */
+/** What the config of a handler image says besides its layers. */
 export interface ImageFacts {
   readonly platform: Platform;
   readonly entrypoint: readonly string[];
@@ -25,21 +25,32 @@ export interface ImageFacts {
   readonly base: BaseImage | undefined;
 }
 
-/** Writes config and manifest over the layers; gives the manifest's descriptor and both documents. */
-export async function writeImage(layers: readonly BuiltLayer[], facts: ImageFacts, { layout, zlibVersion }: LayerStore) {
-  const config = composeConfig(layers, facts);
-  const configBlob = await layout.putBytes(JSON.stringify(config));
-  const baseLayers = facts.base?.manifest.layers ?? [];
+/** All that a manifest names. */
+export interface ImageParts {
+  /** The config's bytes, as they are kept. */
+  readonly config: Uint8Array | string;
+  readonly base: BaseImage | undefined;
+  /** Above those of the base. */
+  readonly layers: readonly BuiltLayer[];
+  readonly platform: Platform;
+}
+
+/** Writes config and manifest; gives the manifest and its descriptor. */
+export async function writeImage({ config, base, layers, platform }: ImageParts, { layout, zlibVersion }: LayerStore) {
+  const configBlob = await layout.putBytes(config);
   const manifest: Manifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.manifest,
     config: { mediaType: MEDIA_TYPES.config, digest: configBlob.digest, size: configBlob.size },
-    layers: [...baseLayers.map(asOciLayer), ...layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size }))],
+    layers: [
+      ...(base?.manifest.layers ?? []).map(asOciLayer),
+      ...layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size })),
+    ],
     annotations: { [LABELS.encoder]: encoderName(zlibVersion) },
   };
   const { digest, size } = await layout.putBytes(JSON.stringify(manifest));
-  const descriptor: Descriptor = { mediaType: MEDIA_TYPES.manifest, digest, size, platform: facts.platform };
-  return { descriptor, manifest, config };
+  const descriptor: Descriptor = { mediaType: MEDIA_TYPES.manifest, digest, size, platform };
+  return { descriptor, manifest };
 }
 
 /** Docker's layer type says the same as OCI's; an OCI manifest must name its own. */
@@ -48,16 +59,16 @@ function asOciLayer(layer: Descriptor): Descriptor {
   return { mediaType: isDockerLayer ? MEDIA_TYPES.layerGzip : layer.mediaType, digest: layer.digest, size: layer.size };
 }
 
-function composeConfig(layers: readonly BuiltLayer[], facts: ImageFacts): ImageConfig {
+/** The config of a handler image. */
+export function composeConfig(layers: readonly BuiltLayer[], facts: ImageFacts): ImageConfig {
   const base = facts.base?.config;
-  const inherited = (base?.config?.Env ?? []).filter((line) => !facts.env.some((own) => own.split('=')[0] === line.split('=')[0]));
   return {
     created: facts.created,
     architecture: facts.platform.architecture,
     os: facts.platform.os,
     config: {
       ...(base?.config?.User !== undefined && { User: base.config.User }),
-      Env: [...inherited, ...facts.env],
+      Env: joinEnv(base?.config?.Env ?? [], facts.env),
       Entrypoint: facts.entrypoint,
       WorkingDir: facts.workingDir,
       Labels: { ...base?.config?.Labels, ...facts.labels, [LABELS.layers]: JSON.stringify(layers.map(({ diffId }) => diffId)) },
@@ -65,4 +76,10 @@ function composeConfig(layers: readonly BuiltLayer[], facts: ImageFacts): ImageC
     rootfs: { type: 'layers', diff_ids: [...(base?.rootfs.diff_ids ?? []), ...layers.map(({ diffId }) => diffId)] },
     history: [...(base?.history ?? []), ...layers.map(({ role }) => ({ created: facts.created, created_by: `wherry build: ${role}` }))],
   };
+}
+
+/** `NAME=value` lines; a later one takes the place of an earlier one of the same name. */
+export function joinEnv(inherited: readonly string[], own: readonly string[]): readonly string[] {
+  const names = new Set(own.map((line) => line.split('=')[0]));
+  return [...inherited.filter((line) => !names.has(line.split('=')[0])), ...own];
 }

@@ -4,8 +4,8 @@ import type { Digest } from '../oci/digest.js';
 import { openLayout } from '../oci/layout.js';
 import { type ImageConfig, LABELS, type Manifest } from '../oci/manifest.js';
 import { parseReference } from '../oci/reference.js';
-import type { Project } from '../project/read.js';
-import { type BaseImage, writeImage } from './assemble.js';
+import type { HandlerProject, Project } from '../project/read.js';
+import { type BaseImage, composeConfig, type ImageParts, writeImage } from './assemble.js';
 import { readSourceState, type SourceState } from './git.js';
 import { type BuiltLayer, buildLayer, type ImageBlob, type LayerStore } from './layers.js';
 import { openBaseLock } from './lock.js';
@@ -13,9 +13,14 @@ import { planNode } from './node-layers.js';
 import type { Plan, PlanRequest } from './plan.js';
 import { planPython } from './python-layers.js';
 
-export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base'> {
+export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base'>, ImageWork {}
+
+/** What every kind of build needs, whatever the project is made of. */
+export interface ImageWork {
   /** OCI layout that receives the image; blobs of the base and streamed layers stay where they are. */
   readonly layoutDir: string;
+  /** Remembers what was made for what. */
+  readonly cacheDir: string;
   readonly sourceDateEpoch: string | undefined;
   readonly zlibVersion: string;
   /** Ask the registry again what the base's name means. */
@@ -53,10 +58,9 @@ export interface BuiltImage {
 /** Builds a handler project into an image, without a container engine. Throws BUILD_FAILED, LAYER_INVALID, CONFIG_INVALID, and what `bases` throws. */
 export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
   const { project } = request;
-  const layout = await openLayout(request.layoutDir);
-  const store: LayerStore = { layout, cacheDir: request.cacheDir, zlibVersion: request.zlibVersion, isFresh: request.isFresh };
-  const platform = parsePlatform(project.platforms[0] ?? 'linux/amd64');
-  const base = await pinBase(request, platform);
+  const store = await openStore(request);
+  const platform = platformOf(project);
+  const base = await pinBase(project.base, { ...request, dir: project.dir, platform });
   // After the base: a lock file that was just written is a change of the project.
   const [source, planned] = await Promise.all([
     readSourceState(project.dir, request.sourceDateEpoch),
@@ -64,7 +68,7 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
   ]);
   const layers: BuiltLayer[] = [];
   for (const plan of planned.layers) layers.push(await buildLayer(plan, store));
-  const facts = {
+  const config = composeConfig(layers, {
     platform,
     entrypoint: planned.entrypoint,
     env: planned.env,
@@ -72,8 +76,29 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
     labels: labelsOf({ project, planned, source, base }),
     created: formatTime(source.createdAt),
     base,
-  };
-  const { descriptor, manifest, config } = await writeImage(layers, facts, store);
+  });
+  return finishImage({ project, source, parts: { config, base, layers, platform }, warnings: planned.warnings }, store);
+}
+
+/** Where the layers of a build go. */
+export async function openStore({ layoutDir, cacheDir, zlibVersion, isFresh }: ImageWork): Promise<LayerStore> {
+  return { layout: await openLayout(layoutDir), cacheDir, zlibVersion, isFresh };
+}
+
+export interface Finished {
+  readonly project: Project;
+  readonly source: SourceState;
+  readonly parts: Omit<ImageParts, 'config'> & { readonly config: ImageConfig };
+  /** The config's own bytes, when somebody else wrote it. */
+  readonly configBytes?: Uint8Array;
+  readonly warnings: readonly string[];
+}
+
+/** Writes the image under the project's name. */
+export async function finishImage({ project, source, parts, configBytes, warnings }: Finished, store: LayerStore): Promise<BuiltImage> {
+  const { layout } = store;
+  const { config, base, layers } = parts;
+  const { descriptor, manifest } = await writeImage({ ...parts, config: configBytes ?? JSON.stringify(config) }, store);
   await layout.putRef(project.name, descriptor);
   return {
     name: project.name,
@@ -86,14 +111,17 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
     base: base?.reference ?? null,
     revision: source.revision,
     versions: source.versions,
-    warnings: [...planned.warnings, ...platformWarnings(project)],
+    warnings: [...warnings, ...platformWarnings(project)],
   };
 }
 
-async function pinBase({ project, isBaseUpdate, bases }: BuildRequest, platform: Platform): Promise<BaseImage | undefined> {
-  if (project.base === 'scratch') return undefined;
-  const lock = await openBaseLock({ dir: project.dir, isUpdate: isBaseUpdate, resolve: bases.resolve });
-  return bases.pull(await lock.pin(project.base), platform);
+type Pinning = Pick<ImageWork, 'isBaseUpdate' | 'bases'> & { readonly dir: string; readonly platform: Platform };
+
+/** The base as `wherry.lock` has it; undefined for `scratch`. Throws CONFIG_INVALID and what `bases` throws. */
+export async function pinBase(name: string, { dir, platform, isBaseUpdate, bases }: Pinning): Promise<BaseImage | undefined> {
+  if (name === 'scratch') return undefined;
+  const lock = await openBaseLock({ dir, isUpdate: isBaseUpdate, resolve: bases.resolve });
+  return bases.pull(await lock.pin(name), platform);
 }
 
 function baseBlobs(base: BaseImage | undefined): readonly ImageBlob[] {
@@ -105,34 +133,47 @@ function platformWarnings({ platforms }: Project): string[] {
 }
 
 interface Labelled {
-  readonly project: Project;
+  readonly project: HandlerProject;
   readonly planned: Plan;
   readonly source: SourceState;
   readonly base: BaseImage | undefined;
 }
 
 /** Labels of the OCI image-spec (annotations.md) and wherry's own. */
-function labelsOf({ project, planned, source: { source, revision, createdAt }, base }: Labelled): Record<string, string> {
+function labelsOf({ project, planned, source, base }: Labelled): Record<string, string> {
   const { name, handler } = project;
-  const baseDigest = base && parseReference(base.reference).digest;
   return {
-    'org.opencontainers.image.title': name,
-    'org.opencontainers.image.created': formatTime(createdAt),
-    ...(source && { 'org.opencontainers.image.source': source }),
-    ...(revision && { 'org.opencontainers.image.revision': revision }),
-    ...(base && { 'org.opencontainers.image.base.name': project.base }),
-    ...(baseDigest && { 'org.opencontainers.image.base.digest': baseDigest }),
+    ...sourceLabels(name, source),
+    ...(base && baseLabels(project.base, base)),
     [LABELS.interpreter]: planned.interpreter,
     [LABELS.handler]: `${handler.path}:${handler.function}`,
     [LABELS.base]: project.base,
   };
 }
 
-function formatTime(seconds: number): string {
+/** Where an image is from (OCI image-spec, annotations.md). */
+export function sourceLabels(name: string, { source, revision, createdAt }: SourceState): Record<string, string> {
+  return {
+    'org.opencontainers.image.title': name,
+    'org.opencontainers.image.created': formatTime(createdAt),
+    ...(source && { 'org.opencontainers.image.source': source }),
+    ...(revision && { 'org.opencontainers.image.revision': revision }),
+  };
+}
+
+export function baseLabels(name: string, { reference }: BaseImage): Record<string, string> {
+  const { digest } = parseReference(reference);
+  return { 'org.opencontainers.image.base.name': name, ...(digest && { 'org.opencontainers.image.base.digest': digest }) };
+}
+
+/** RFC 3339, of seconds since the epoch. */
+export function formatTime(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 }
 
-function parsePlatform(text: string): Platform {
+/** The platform that is built: the first. Throws BUILD_FAILED. */
+export function platformOf({ platforms }: Project): Platform {
+  const text = platforms[0] ?? 'linux/amd64';
   const [os = '', architecture = '', variant] = text.split('/');
   if (os !== 'linux' || architecture === '') {
     throw new WherryError('BUILD_FAILED', `platform '${text}' cannot be built`, { hint: 'use linux/amd64 or linux/arm64' });

@@ -27,7 +27,7 @@ export interface Step {
   readonly exec: readonly string[] | null;
   /** What follows the keyword and its flags, continued lines and heredocs included. */
   readonly text: string;
-  /** Of ENV and ARG. */
+  /** Of ENV, ARG and LABEL. */
   readonly settings: readonly Setting[];
 }
 
@@ -78,7 +78,7 @@ function readStep(instruction: Instruction): Step {
     flags: readFlags(instruction),
     exec,
     text,
-    settings: keyword === 'ENV' || keyword === 'ARG' ? readSettings(instruction as PropertyInstruction) : [],
+    settings: ['ENV', 'ARG', 'LABEL'].includes(keyword) ? readSettings(instruction as PropertyInstruction) : [],
   };
 }
 

@@ -3,7 +3,7 @@ import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import type { TarEntry } from '../oci/tar.js';
-import { judgeName, judgePackageName, readDockerignore, type Verdict } from './ignore.js';
+import { judgeContextName, judgeName, judgePackageName, readContextIgnore, readDockerignore, type Verdict } from './ignore.js';
 
 /** A file that goes into a layer, with what tells whether it changed since it was last hashed. */
 export interface FoundFile {
@@ -33,6 +33,16 @@ export async function findProjectFiles(dir: string): Promise<FoundFiles> {
   return walk(dir, ({ path, name }) => {
     const verdict = judgeName(name, path === name);
     return verdict === 'keep' && isIgnored?.(path) ? 'leave out' : verdict;
+  });
+}
+
+/** What a Dockerfile may copy: all but what its `.dockerignore` leaves out, version control, and what may hold secrets. */
+export async function findContextFiles(dir: string, dockerfile: string): Promise<FoundFiles> {
+  const isIgnored = await readContextIgnore(dir, dockerfile);
+  return walk(dir, ({ path, name, isDirectory }) => {
+    // A rule may take something back in below a directory that is left out.
+    if (!isDirectory && isIgnored?.(path)) return 'leave out';
+    return judgeContextName(name);
   });
 }
 

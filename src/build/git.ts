@@ -1,4 +1,8 @@
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { WherryError } from '../base/errors.js';
 import { compareVersionTags, parseVersionTag } from '../oci/semver-tag.js';
 
 /** Where the project's source is from: inputs of the image's labels. */
@@ -40,13 +44,44 @@ function versionsOf(tags: string): readonly string[] {
   return found.sort((a, b) => compareVersionTags(b.version, a.version)).map(({ tag }) => tag);
 }
 
+/** The files of a revision, beside those that are there now. */
+export interface CheckedOut {
+  /** The same directory of the project as `dir`, with the same name. */
+  readonly dir: string;
+  remove(): Promise<void>;
+}
+
+/** Checks a revision of the repository around `dir` out into a directory of its own. Throws NOT_FOUND when git does not know it. */
+export async function checkOut(dir: string, revision: string): Promise<CheckedOut> {
+  const [top, prefix] = await Promise.all([git(dir, ['rev-parse', '--show-toplevel']), git(dir, ['rev-parse', '--show-prefix'])]);
+  if (top === undefined || prefix === undefined) {
+    throw new WherryError('NOT_FOUND', `'${dir}' is in no git repository`, { hint: "give the directory of the image's project" });
+  }
+  const scratch = await mkdtemp(join(tmpdir(), 'wherry-checkout-'));
+  // Projects without a name in their file are named like their directory.
+  const tree = join(scratch, basename(top));
+  const remove = async () => {
+    await git(dir, ['worktree', 'remove', '--force', tree]);
+    await rm(scratch, { recursive: true, force: true });
+  };
+  if ((await git(dir, ['worktree', 'add', '--quiet', '--detach', tree, revision])) !== undefined)
+    return { dir: join(tree, prefix), remove };
+  await remove();
+  throw new WherryError('NOT_FOUND', `the repository of '${dir}' has no revision ${revision}`, {
+    hint: "fetch it, or give the directory of the image's project",
+  });
+}
+
 function withoutCredentials(origin: string): string {
   return origin.replace(/^([a-z+]+:\/\/)[^@/]*@/, '$1');
 }
 
+/** A checkout of a large repository takes a while. */
+const TIMEOUT_MS = 120_000;
+
 function git(dir: string, args: readonly string[]): Promise<string | undefined> {
   return new Promise((resolve) => {
-    execFile('git', ['-C', dir, ...args], { timeout: 10_000, env: { ...gitEnvironment } }, (error, stdout) =>
+    execFile('git', ['-C', dir, ...args], { timeout: TIMEOUT_MS, env: { ...gitEnvironment } }, (error, stdout) =>
       resolve(error ? undefined : stdout.trim()),
     );
   });

@@ -6,7 +6,9 @@ import { systemCodeOf } from '../base/errors.js';
 /** The package is one function; its types describe an ES module. */
 const dockerignore = dockerignoreModule as unknown as (options: { readonly ignorecase: boolean }) => Ignore;
 
-/** Never in an image, whatever .dockerignore says: version control, installed packages, caches. */
+const VERSION_CONTROL = new Set(['.git', '.hg', '.svn']);
+
+/** Never in a handler image, whatever .dockerignore says: version control, installed packages, caches. */
 const NEVER = new Set(
   '.git .hg .svn node_modules __pycache__ .venv .tox .nox .cache .pytest_cache .mypy_cache .ruff_cache .wherry .DS_Store'.split(' '),
 );
@@ -40,6 +42,18 @@ export function judgePackageName(name: string, isDirectory: boolean): Verdict {
   if (!isDirectory) return judgeName(name, false);
   if (NEVER.has(name)) return 'leave out';
   return SECRET_DIRECTORIES.has(name) ? 'secret' : 'keep';
+}
+
+/** As {@link judgeName} for the context of a Dockerfile, which may copy installed packages and caches. */
+export function judgeContextName(name: string): Verdict {
+  if (VERSION_CONTROL.has(name)) return 'leave out';
+  const verdict = judgeName(name, false);
+  return verdict === 'secret' ? 'secret' : 'keep';
+}
+
+/** BuildKit prefers the `.dockerignore` that belongs to the Dockerfile. */
+export async function readContextIgnore(dir: string, dockerfile: string): Promise<((path: string) => boolean) | undefined> {
+  return (await readDockerignore(dir, `${dockerfile}.dockerignore`)) ?? (await readDockerignore(dir));
 }
 
 /** A directory's `.dockerignore` (Docker's semantics), or undefined: true for paths that it leaves out. */

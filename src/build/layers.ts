@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCodeOf } from '../base/errors.js';
+import type { Readable } from 'node:stream';
+import { systemCodeOf, WherryError } from '../base/errors.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { encodeLayer, encoderName } from '../oci/layer.js';
+import { encodeLayer, encoderName, encodeTar } from '../oci/layer.js';
 import type { Layout } from '../oci/layout.js';
 import { packTar, type TarEntry } from '../oci/tar.js';
 
-/** From the bottom up: what changes least comes first. */
-export const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code'] as const;
+/** Of a handler image from the bottom up: what changes least comes first. A Dockerfile's layers are its own. */
+export const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code', 'dockerfile'] as const;
 export type LayerRole = (typeof LAYER_ROLES)[number];
 
 /** What goes into one layer. */
@@ -92,6 +93,30 @@ async function streamLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLay
   return { ...made, role: plan.role, mediaType: MEDIA_TYPES.layerTar, isCached: known !== undefined, open: () => openTar(plan) };
 }
 
+/** The layer of a tar that an engine made before, or undefined. */
+export async function findTarLayer(diffId: Digest, store: LayerStore): Promise<BuiltLayer | undefined> {
+  const made = await readMemory(memoryOf(tarPlan(diffId), store, encoderName(store.zlibVersion)), store);
+  return made && (await store.layout.has(made)) ? tarLayer(made, store, true) : undefined;
+}
+
+/** Compresses a tar that an engine made. Throws DIGEST_MISMATCH when it is not what the engine said. */
+export async function packTarLayer(diffId: Digest, tar: Readable, store: LayerStore): Promise<BuiltLayer> {
+  const made = await remember(memoryOf(tarPlan(diffId), store, encoderName(store.zlibVersion)), async () => {
+    const layer = encodeTar(tar);
+    const { digest, size } = await store.layout.writeBlob(layer.bytes);
+    if (layer.diffId() !== diffId)
+      throw new WherryError('DIGEST_MISMATCH', `layer ${diffId} has other bytes: they hash to ${layer.diffId()}`);
+    return { digest, diffId, size };
+  });
+  return tarLayer(made, store, false);
+}
+
+const tarPlan = (diffId: Digest) => ({ role: 'dockerfile', key: diffId }) as const;
+
+function tarLayer(made: Remembered, { layout }: LayerStore, isCached: boolean): BuiltLayer {
+  return { ...made, role: 'dockerfile', mediaType: MEDIA_TYPES.layerGzip, isCached, open: () => layout.openBlob(made.digest) };
+}
+
 async function* openTar(plan: LayerPlan): AsyncIterable<Uint8Array> {
   const { entries, release } = await plan.gather();
   try {
@@ -127,7 +152,7 @@ async function hashTar(entries: readonly TarEntry[]): Promise<Remembered> {
   return { digest, diffId: digest, size };
 }
 
-function memoryOf({ role, key }: LayerPlan, { cacheDir }: LayerStore, encoder: string): string {
+function memoryOf({ role, key }: Pick<LayerPlan, 'role' | 'key'>, { cacheDir }: LayerStore, encoder: string): string {
   return join(cacheDir, 'layers', createHash('sha256').update(`${encoder}\0${role}\0${key}`).digest('hex'));
 }
 

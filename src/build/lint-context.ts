@@ -1,6 +1,6 @@
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { readDockerignore } from './ignore.js';
+import { readContextIgnore } from './ignore.js';
 
 /** What a Dockerfile is built from. */
 export interface LintContext {
@@ -24,8 +24,7 @@ export async function readLintContext(
   dockerfile: { readonly path: string; readonly text: string },
   now: number,
 ): Promise<LintContext> {
-  // BuildKit prefers the one that belongs to the Dockerfile.
-  const ignored = (await readDockerignore(dir, `${dockerfile.path}.dockerignore`)) ?? (await readDockerignore(dir));
+  const ignored = await readContextIgnore(dir, dockerfile.path);
   const isIgnored = ignored ?? (() => false);
   const found = await listContext(dir, isIgnored);
   const named = new Set(dockerfile.text.match(/[\w.-]+\.py\b/g));

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -6,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import type { Platform } from '../oci/descriptor.js';
 import { libcOf } from './libc.js';
+import { runTool } from './tool.js';
 
 export interface NpmRequest {
   readonly dir: string;
@@ -95,23 +95,11 @@ function targetOf({ platform: { architecture }, base }: NpmRequest): readonly st
   return ['--os=linux', `--cpu=${CPUS[architecture] ?? architecture}`, `--libc=${libcOf(base)}`];
 }
 
-const LINES_KEPT = 50;
-
-async function runNpm(cwd: string, request: NpmRequest): Promise<void> {
+async function runNpm(cwd: string, { environment, ...request }: NpmRequest): Promise<void> {
   const options = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--no-progress', '--prefer-offline', '--loglevel=error'];
-  const child = spawn('npm', ['ci', ...options, ...targetOf(request)], {
-    cwd,
-    env: { ...request.environment },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  const lines: string[] = [];
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    lines.push(...text.split('\n').filter((line) => line.trim() !== ''));
-    lines.splice(0, Math.max(0, lines.length - LINES_KEPT));
-  });
-  const exitCode = await new Promise<number | null>((done, fail) => {
-    child.on('error', (cause) => fail(new WherryError('BUILD_FAILED', 'npm could not be started', { hint: 'install npm', cause })));
-    child.on('close', done);
+  const args = ['ci', ...options, ...targetOf({ environment, ...request })];
+  const { exitCode, output: lines } = await runTool('npm', args, { cwd, environment, report: () => {} }).catch((cause: unknown) => {
+    throw new WherryError('BUILD_FAILED', 'npm could not be started', { hint: 'install npm', cause });
   });
   if (exitCode === 0) return;
   const reason = lines.map((line) => line.replace(/^npm (error|ERR!) ?/, '')).find((line) => line !== '' && !line.startsWith('code '));

@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { markerEnvironment, type PythonTarget, platformTags } from './python-target.js';
 import type { Requirements } from './requirements.js';
+import { runTool, type ToolEnded } from './tool.js';
 
 export interface PipRequest {
   readonly requirements: Requirements;
@@ -79,28 +79,9 @@ async function findPip(request: PipRequest): Promise<string> {
   });
 }
 
-type Ended = { readonly exitCode: number | null; readonly output: readonly string[] };
-
-/** Enough for the reason, which comes last. */
-const LINES_KEPT = 200;
-
-function run(program: string, args: readonly string[], { dir, environment, report }: PipRequest): Promise<Ended> {
-  return new Promise((done, fail) => {
-    const env = { ...environment, PYTHONDONTWRITEBYTECODE: '1', PIP_NO_COLOR: '1', LC_ALL: 'C.UTF-8' };
-    const child = spawn(program, args, { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    const output: string[] = [];
-    const take = (text: string) => {
-      for (const line of text.split('\n').filter((each) => each.trim() !== '')) {
-        report(line.trim());
-        output.push(line);
-      }
-      output.splice(0, Math.max(0, output.length - LINES_KEPT));
-    };
-    child.stdout.setEncoding('utf8').on('data', take);
-    child.stderr.setEncoding('utf8').on('data', take);
-    child.on('error', fail);
-    child.on('close', (exitCode) => done({ exitCode, output }));
-  });
+function run(program: string, args: readonly string[], { dir, environment, report }: PipRequest): Promise<ToolEnded> {
+  const own = { PYTHONDONTWRITEBYTECODE: '1', PIP_NO_COLOR: '1', LC_ALL: 'C.UTF-8' };
+  return runTool(program, args, { cwd: dir, environment: { ...environment, ...own }, report });
 }
 
 function explainFailure(output: readonly string[], { requirements: { file }, target }: PipRequest): WherryError {

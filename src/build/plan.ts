@@ -1,5 +1,5 @@
 import type { Platform } from '../oci/descriptor.js';
-import type { Project } from '../project/read.js';
+import type { HandlerProject } from '../project/read.js';
 import type { BaseImage } from './assemble.js';
 import { type FoundFile, stampOf, toEntry } from './files.js';
 import { type LayerPlan, type LayerRole, planEntries } from './layers.js';
@@ -15,7 +15,7 @@ export interface Plan {
 }
 
 export interface PlanRequest {
-  readonly project: Project;
+  readonly project: HandlerProject;
   readonly platform: Platform;
   /** Undefined for `scratch`. */
   readonly base: BaseImage | undefined;

@@ -12,6 +12,7 @@ import { registry } from './commands/registry.js';
 import { logs, releases, resume, rollback, status } from './commands/releases.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
+import { verify } from './commands/verify.js';
 import { webhooks } from './commands/webhooks.js';
 import { createOutput, reportError } from './output.js';
 
@@ -26,6 +27,7 @@ export const COMMANDS: readonly Command[] = [
   push,
   deploy,
   image,
+  verify,
   run,
   jobs,
   releases,

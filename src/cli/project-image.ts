@@ -1,10 +1,12 @@
 import { join } from 'node:path';
+import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
-import { type BuiltImage, buildImage } from '../build/build.js';
+import { type BuiltImage, buildImage, type ImageWork } from '../build/build.js';
+import type { DockerfileRequest } from '../build/dockerfile-image.js';
 import type { Environment } from '../compose.js';
 import { openRemoteRegistry, packageRoot, readSourceDateEpoch } from '../compose.js';
 import { openLayout } from '../oci/layout.js';
-import type { Project } from '../project/read.js';
+import { type DockerfileProject, isDockerfileProject, type Project } from '../project/read.js';
 import { openBaseImages } from './base-image.js';
 
 export interface ImagePlace {
@@ -25,6 +27,11 @@ export interface BuildOptions {
   /** Warnings count as errors. */
   readonly isStrict?: boolean;
   readonly report?: (line: string) => void;
+  /** Builds Dockerfiles; the first that is there when it is not named. */
+  readonly engine?: string | undefined;
+  /** For Dockerfiles; see {@link DockerfileRequest}. */
+  readonly buildArgs?: readonly string[];
+  readonly secrets?: readonly string[];
 }
 
 /** Builds the project's image into the data directory's layout. */
@@ -33,23 +40,48 @@ export async function buildProject(
   { dataDir, environment }: ImagePlace,
   options: BuildOptions = {},
 ): Promise<BuiltImage> {
-  const root = packageRoot();
   const layoutDir = layoutDirOf(dataDir);
-  return buildImage({
-    project,
+  const report = options.report ?? (() => {});
+  const work: ImageWork = {
     layoutDir,
     cacheDir: join(dataDir, 'cache'),
-    sdk: { node: join(root, 'sdk/node/src'), python: join(root, 'sdk/python/wherry') },
-    environment,
     sourceDateEpoch: readSourceDateEpoch(environment),
     zlibVersion: process.versions.zlib ?? 'unknown',
     isBaseUpdate: options.isBaseUpdate === true,
     isFresh: options.isFresh === true,
-    report: options.report ?? (() => {}),
     bases: openBaseImages({
       layout: await openLayout(layoutDir),
       open: (registry) => openRemoteRegistry(registry, environment, silentLog),
     }),
+  };
+  if (isDockerfileProject(project)) return buildWithDockerfile(project, { ...work, environment, report }, options);
+  refuseEngine(options);
+  const root = packageRoot();
+  const sdk = { node: join(root, 'sdk/node/src'), python: join(root, 'sdk/python/wherry') };
+  return buildImage({ ...work, project, sdk, environment, report });
+}
+
+type Surroundings = Pick<DockerfileRequest, 'environment' | 'report'>;
+
+/** Its parts are loaded only for the projects that have one. */
+async function buildWithDockerfile(
+  project: DockerfileProject,
+  work: ImageWork & Surroundings,
+  { engine, buildArgs = [], secrets = [], isStrict = false }: BuildOptions,
+): Promise<BuiltImage> {
+  const [{ buildDockerfile }, { engineNamed }, { openClock }] = await Promise.all([
+    import('../build/dockerfile-image.js'),
+    import('../build/engine.js'),
+    import('../base/clock.js'),
+  ]);
+  const named = engine === undefined ? undefined : engineNamed(engine);
+  return buildDockerfile({ ...work, project, engine: named, buildArgs, secrets, isStrict, now: openClock().now() });
+}
+
+function refuseEngine({ engine, buildArgs = [], secrets = [] }: BuildOptions): void {
+  if (engine === undefined && buildArgs.length === 0 && secrets.length === 0) return;
+  throw new WherryError('USAGE', 'an engine, build arguments and secrets are for Dockerfiles, and this project has a handler', {
+    hint: "leave them out, or name a Dockerfile as 'dockerfile' in wherry.yaml",
   });
 }
 

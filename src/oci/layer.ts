@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import type { Digest } from './digest.js';
 import { packTar, type TarEntry } from './tar.js';
@@ -17,10 +18,14 @@ export interface EncodedLayer {
 
 /** Packs and compresses entries as one stream: memory does not grow with their size. */
 export function encodeLayer(entries: readonly TarEntry[]): EncodedLayer {
+  return encodeTar(packTar(entries));
+}
+
+/** Compresses a tar that is there already. */
+export function encodeTar(tar: Readable): EncodedLayer {
   const hash = createHash('sha256');
   let diffId: Digest | undefined;
   const gzip = createGzip({ level: 6 });
-  const tar = packTar(entries);
   tar.on('data', (part: Uint8Array) => hash.update(part));
   tar.on('end', () => {
     diffId = `sha256:${hash.digest('hex')}` as Digest;

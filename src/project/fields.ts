@@ -67,7 +67,6 @@ const IMAGE_FIELDS: readonly Field[] = [
     description: 'Dockerfile to build from; handler and base then do not apply.',
     example: 'Dockerfile',
     rules: { minLength: 1 },
-    isInEffect: false,
   },
 ];
 

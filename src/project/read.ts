@@ -13,19 +13,35 @@ import { parseDuration, parseSize } from './units.js';
 export const PROJECT_FILE = 'wherry.yaml';
 
 /** A project with every default filled in: what build, push and deploy work from. */
-export interface Project extends ReleaseSpec, EndpointSettings {
-  /** Absolute. */
-  readonly dir: string;
-  /** Id of the endpoint: from the file, else the directory's name made into a legal id. */
-  readonly name: string;
+export type Project = HandlerProject | DockerfileProject;
+
+/** A project whose image wherry composes of its files. */
+export interface HandlerProject extends ProjectFacts {
   readonly handler: Handler;
   /** `scratch` or an image reference. */
   readonly base: string;
   /** `python@3.11`, `node@20`, or null when the file does not say. */
   readonly interpreter: string | null;
-  readonly platforms: readonly string[];
   /** Globs of files that get layers of their own. */
   readonly include: readonly string[];
+}
+
+/** A project whose Dockerfile says everything about its image. */
+export interface DockerfileProject extends ProjectFacts {
+  /** Path below the project's directory. */
+  readonly dockerfile: string;
+}
+
+export function isDockerfileProject(project: Project): project is DockerfileProject {
+  return 'dockerfile' in project;
+}
+
+interface ProjectFacts extends ReleaseSpec, EndpointSettings {
+  /** Absolute. */
+  readonly dir: string;
+  /** Id of the endpoint: from the file, else the directory's name made into a legal id. */
+  readonly name: string;
+  readonly platforms: readonly string[];
   /** Bytes that the image should not exceed; null for no limit. */
   readonly budget: { readonly imageBytes: number | null };
   /** Sentences on what was found by convention. */
@@ -34,6 +50,7 @@ export interface Project extends ReleaseSpec, EndpointSettings {
   readonly hasFile: boolean;
 }
 
+const DOCKERFILE = 'Dockerfile';
 const MOST_BYTES = 1024 * 1024;
 const DEFAULT_PLATFORMS: readonly string[] = ['linux/amd64'];
 
@@ -43,26 +60,55 @@ export async function readProject(dir: string): Promise<Project> {
   await checkDirectory(root);
   const text = await readProjectFile(root);
   const file = text === undefined ? {} : parseProject(text, PROJECT_FILE);
-  const sourceOf = (path: string) => readSource(root, path);
-  const found = file.handler === undefined ? await findHandler(sourceOf) : await readHandler(file.handler, sourceOf, () => listFiles(root));
-  checkInterpreter(file, found.handler);
+  const { chosen, ...parts } = await readParts(root, file);
   const name = file.name ?? nameOf(root);
   checkEndpointId(name);
   return {
     dir: root,
     name,
-    handler: found.handler,
-    base: file.base ?? 'scratch',
-    interpreter: file.interpreter ?? null,
+    ...parts,
     platforms: file.platforms ?? DEFAULT_PLATFORMS,
-    include: file.include ?? [],
     budget: { imageBytes: file.budget?.imageSize === undefined ? null : parseSize(file.budget.imageSize) },
     ...specOf(file),
     ...settingsOf(file),
-    chosen: [...(file.name === undefined ? [`name: ${name} (from the directory's name)`] : []), ...found.chosen],
+    chosen: [...(file.name === undefined ? [`name: ${name} (from the directory's name)`] : []), ...chosen],
     warnings: await warningsOf(root, file, text !== undefined),
     hasFile: text !== undefined,
   };
+}
+
+type HandlerParts = Pick<HandlerProject, 'handler' | 'base' | 'interpreter' | 'include' | 'chosen'>;
+type DockerfileParts = Pick<DockerfileProject, 'dockerfile' | 'chosen'>;
+
+/** What the image is made of. A Dockerfile counts when the file names it, or when nothing else can: a handler needs no engine. */
+async function readParts(root: string, file: ProjectFile): Promise<HandlerParts | DockerfileParts> {
+  if (file.dockerfile !== undefined) return { dockerfile: await checkedDockerfile(root, file.dockerfile), chosen: [] };
+  const sourceOf = (path: string) => readSource(root, path);
+  const isOther = await isFile(join(root, DOCKERFILE));
+  try {
+    const found =
+      file.handler === undefined ? await findHandler(sourceOf) : await readHandler(file.handler, sourceOf, () => listFiles(root));
+    checkInterpreter(file, found.handler);
+    const passedOver = isOther && file.handler === undefined ? [`not used: ${DOCKERFILE} ('dockerfile: ${DOCKERFILE}' builds it)`] : [];
+    const { base = 'scratch', interpreter = null, include = [] } = file;
+    return { handler: found.handler, base, interpreter, include, chosen: [...found.chosen, ...passedOver] };
+  } catch (thrown) {
+    const isOnly = isOther && file.handler === undefined && thrown instanceof WherryError && thrown.code === 'HANDLER_NOT_FOUND';
+    if (!isOnly) throw thrown;
+    return { dockerfile: DOCKERFILE, chosen: [`dockerfile: ${DOCKERFILE} (no handler was found)`] };
+  }
+}
+
+async function checkedDockerfile(root: string, path: string): Promise<string> {
+  if (await isFile(join(root, path))) return path;
+  throw new WherryError('CONFIG_INVALID', `${PROJECT_FILE}: 'dockerfile' is '${path}', but there is no such file`, {
+    hint: 'the path is relative to the project',
+  });
+}
+
+async function isFile(file: string): Promise<boolean> {
+  const found = await stat(file).catch(() => undefined);
+  return found?.isFile() === true;
 }
 
 function specOf({ env = {}, args, ports = [], volumes = [], resources = {}, limits = {} }: ProjectFile): ReleaseSpec {
@@ -139,6 +185,8 @@ async function warningsOf(root: string, file: ProjectFile, hasFile: boolean): Pr
   const idle = FIELDS.filter(({ path, isInEffect }) => isInEffect === false && isGiven(file, path)).map(
     ({ path }) => `'${path}' in ${PROJECT_FILE} has no effect yet in this version`,
   );
+  const beside = file.dockerfile === undefined ? [] : (['handler', 'base', 'interpreter', 'include'] as const).filter((key) => key in file);
+  idle.push(...beside.map((key) => `'${key}' in ${PROJECT_FILE} does not apply beside 'dockerfile'`));
   const other = hasFile ? [] : (await readdir(root)).filter((entry) => /^wherry\.(yml|json|toml)$/.test(entry));
   return [...idle, ...other.map((entry) => `${entry} is not read; name it ${PROJECT_FILE}`)];
 }

@@ -26,8 +26,8 @@ export function kindOf(path: string): HandlerKind | undefined {
 }
 
 function checkDockerfile({ dockerfile }: ProjectFile): Finding | undefined {
-  if (dockerfile === undefined) return undefined;
-  return { at: ['dockerfile'], problem: `'dockerfile' is not supported in this version; remove it and use 'handler' and 'base'` };
+  const why = dockerfile === undefined ? undefined : leavesProject(dockerfile);
+  return why === undefined ? undefined : { at: ['dockerfile'], problem: `'dockerfile' is '${dockerfile}': ${why}` };
 }
 
 function checkHandler({ handler }: ProjectFile): Finding | undefined {
@@ -39,10 +39,16 @@ function checkHandler({ handler }: ProjectFile): Finding | undefined {
 }
 
 function faultOfPath(path: string): string | undefined {
+  const why = leavesProject(path);
+  if (why !== undefined) return why;
+  return kindOf(path) === undefined ? `'${path}' is neither a Python nor a Node file` : undefined;
+}
+
+function leavesProject(text: string): string | undefined {
+  const path = posix.normalize(text);
   if (path.includes('\\') || path.includes('\0')) return 'its parts are divided by /';
   if (posix.isAbsolute(path) || /^[A-Za-z]:/.test(path)) return 'the path is relative to the project';
-  if (path === '..' || path.startsWith('../')) return 'the path leaves the project';
-  return kindOf(path) === undefined ? `'${path}' is neither a Python nor a Node file` : undefined;
+  return path === '..' || path.startsWith('../') ? 'the path leaves the project' : undefined;
 }
 
 function checkBase({ base }: ProjectFile): Finding | undefined {

@@ -1,7 +1,8 @@
 import { shortDigest } from '../../oci/digest.js';
-import { type Command, type Context, type Option, textOf } from '../command.js';
+import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
 import type { Motion } from '../motion.js';
 import { formatBytes, formatTable } from '../output.js';
+import type { BuildOptions } from '../project-image.js';
 
 async function openMotion({ output, environment, settings }: Context) {
   const [{ createPhases }, { readProject }, motion] = await Promise.all([
@@ -15,7 +16,13 @@ async function openMotion({ output, environment, settings }: Context) {
 
 const BUILD_OPTIONS: readonly Option[] = [
   { flags: '--update-base', text: 'ask the registry again what the name of the base means, and write it to wherry.lock' },
-  { flags: '--strict', text: 'an image above budget.imageSize is an error, not a warning' },
+  { flags: '--strict', text: 'an image above budget.imageSize, and what the linter warns of, are errors' },
+  {
+    flags: '--engine <name>',
+    text: 'docker, podman or buildah; builds the Dockerfile (default: the first that answers, when one is needed)',
+  },
+  { flags: '--build-arg <name=value>', text: 'value of an ARG of the Dockerfile', isRepeated: true },
+  { flags: '--secret <id=name,src=file>', text: 'secret for RUN --mount=type=secret; never in a layer', isRepeated: true },
   { flags: '--verify', text: 'read and pack everything again, whatever is remembered of earlier builds' },
 ];
 
@@ -37,13 +44,20 @@ async function attachSbom(context: Context, reference: string, { phases }: Motio
   }
 }
 
-function buildOptions({ options }: Context) {
-  return { isBaseUpdate: options['updateBase'] === true, isFresh: options['verify'] === true, isStrict: options['strict'] === true };
+function buildOptions({ options }: Context): BuildOptions {
+  return {
+    isBaseUpdate: options['updateBase'] === true,
+    isFresh: options['verify'] === true,
+    isStrict: options['strict'] === true,
+    engine: textOf(options, 'engine'),
+    buildArgs: textsOf(options, 'buildArg'),
+    secrets: textsOf(options, 'secret'),
+  };
 }
 
 export const build: Command = {
   name: 'build',
-  summary: 'build the image of a handler project, without a container engine',
+  summary: 'build the image of a project; only a Dockerfile that runs something needs a container engine',
   args: '[dir]',
   options: [
     { flags: '--output <dir>', text: 'also write the whole image, base included, as an OCI image layout for other tools' },

@@ -1,0 +1,145 @@
+import { posix } from 'node:path';
+import type { Platform } from '../oci/descriptor.js';
+import type { ImageConfig } from '../oci/manifest.js';
+import type { DockerfileProject } from '../project/read.js';
+import { type BaseImage, joinEnv } from './assemble.js';
+import {
+  type BuiltImage,
+  baseLabels,
+  finishImage,
+  formatTime,
+  type ImageWork,
+  openStore,
+  pinBase,
+  platformOf,
+  sourceLabels,
+} from './build.js';
+import type { Dockerfile, Stage, Step } from './dockerfile.js';
+import { planCopy } from './dockerfile-copy.js';
+import { findContextFiles } from './files.js';
+import { readSourceState, type SourceState } from './git.js';
+import { type BuiltLayer, buildLayer } from './layers.js';
+import { DEFAULT_PATH, secretWarnings } from './plan.js';
+
+/** The part of a config that instructions write (OCI image-spec, config.md). */
+type Settings = Required<ImageConfig>['config'] & {
+  readonly ExposedPorts?: Readonly<Record<string, object>>;
+  readonly Volumes?: Readonly<Record<string, object>>;
+  readonly StopSignal?: string;
+};
+
+/** Builds a Dockerfile of one stage in which nothing runs: each COPY is a layer, the rest is the config. Throws BUILD_FAILED. */
+export async function composeDockerfile(
+  { stages }: Dockerfile,
+  request: ImageWork & { readonly project: DockerfileProject },
+): Promise<BuiltImage> {
+  const { project } = request;
+  const [stage] = stages as readonly [Stage];
+  const store = await openStore(request);
+  const platform = platformOf(project);
+  const base = await pinBase(stage.base.text, { ...request, dir: project.dir, platform });
+  const [source, context] = await Promise.all([
+    readSourceState(project.dir, request.sourceDateEpoch),
+    findContextFiles(project.dir, project.dockerfile),
+  ]);
+  const layers: BuiltLayer[] = [];
+  const labels = { ...sourceLabels(project.name, source), ...(base && baseLabels(stage.base.text, base)) };
+  const inherited = base?.config.config;
+  let now: Settings = { ...inherited, Env: withPath(inherited?.Env ?? []), Labels: { ...inherited?.Labels, ...labels } };
+  for (const step of stage.steps) {
+    if (step.keyword === 'COPY' || step.keyword === 'ADD') {
+      layers.push(await buildLayer(planCopy(step, context.files, now.WorkingDir ?? '/'), store));
+    }
+    now = applyStep(step, now);
+  }
+  const facts = { stage, base, source, layers, settings: withoutStaleCommand(stage, now), platform };
+  const warnings = secretWarnings(context.secrets);
+  return finishImage({ project, source, parts: { config: composeConfig(facts), base, layers, platform }, warnings }, store);
+}
+
+/** Engines add it where the base has none. */
+function withPath(env: readonly string[]): readonly string[] {
+  return env.some((line) => line.startsWith('PATH=')) ? env : [DEFAULT_PATH, ...env];
+}
+
+/** An ENTRYPOINT of one's own makes the base's CMD, which was meant for another, void (Dockerfile reference, CMD and ENTRYPOINT). */
+function withoutStaleCommand({ steps }: Stage, settings: Settings): Settings {
+  const has = (keyword: string) => steps.some((step) => step.keyword === keyword);
+  if (!has('ENTRYPOINT') || has('CMD')) return settings;
+  const { Cmd: _, ...others } = settings;
+  return others;
+}
+
+function applyStep(step: Step, settings: Settings): Settings {
+  const { keyword, words, text, exec } = step;
+  const names = () => Object.fromEntries(words.map((word) => [word.text, {}]));
+  switch (keyword) {
+    case 'ENV':
+      return {
+        ...settings,
+        Env: joinEnv(
+          settings.Env ?? [],
+          pairsOf(step, settings).map(([name, value]) => `${name}=${value}`),
+        ),
+      };
+    case 'LABEL':
+      return { ...settings, Labels: { ...settings.Labels, ...Object.fromEntries(pairsOf(step, settings)) } };
+    case 'WORKDIR':
+      return { ...settings, WorkingDir: posix.resolve('/', settings.WorkingDir ?? '/', words[0]?.text ?? '') };
+    case 'CMD':
+      return { ...settings, Cmd: exec ?? ['/bin/sh', '-c', text] };
+    case 'ENTRYPOINT':
+      return { ...settings, Entrypoint: exec ?? ['/bin/sh', '-c', text] };
+    case 'USER':
+      return { ...settings, User: words[0]?.text ?? '' };
+    case 'STOPSIGNAL':
+      return { ...settings, StopSignal: words[0]?.text ?? '' };
+    case 'VOLUME':
+      return { ...settings, Volumes: { ...settings.Volumes, ...names() } };
+    case 'EXPOSE':
+      return {
+        ...settings,
+        ExposedPorts: { ...settings.ExposedPorts, ...Object.fromEntries(words.map(({ text: port }) => [withProtocol(port), {}])) },
+      };
+    default:
+      return settings;
+  }
+}
+
+const withProtocol = (port: string) => (port.includes('/') ? port : `${port}/tcp`);
+
+/** All values of one instruction see the environment as it was before it. */
+function pairsOf({ settings }: Step, { Env = [] }: Settings): readonly (readonly [string, string])[] {
+  const known = new Map(Env.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
+  const expand = (value: string) =>
+    value.replace(/\\\$|\$\{(\w+)\}|\$(\w+)/g, (whole, braced?: string, plain?: string) =>
+      whole === '\\$' ? '$' : (known.get(braced ?? plain ?? '') ?? ''),
+    );
+  return settings.map(({ name, value }) => [name, expand(value ?? '')] as const);
+}
+
+interface Composed {
+  readonly stage: Stage;
+  readonly base: BaseImage | undefined;
+  readonly source: SourceState;
+  readonly layers: readonly BuiltLayer[];
+  readonly settings: Settings;
+  readonly platform: Platform;
+}
+
+function composeConfig({ stage, base, source, layers, settings, platform: { os, architecture } }: Composed): ImageConfig {
+  const created = formatTime(source.createdAt);
+  const history = stage.steps.map(({ keyword, text }) => ({
+    created,
+    created_by: `${keyword} ${text}`,
+    ...(keyword !== 'COPY' && keyword !== 'ADD' && { empty_layer: true }),
+  }));
+  return {
+    created,
+    architecture,
+    os,
+    config: settings,
+    rootfs: { type: 'layers', diff_ids: [...(base?.config.rootfs.diff_ids ?? []), ...layers.map(({ diffId }) => diffId)] },
+    history: [...(base?.config.history ?? []), ...history],
+  };
+}

@@ -1,0 +1,140 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCodeOf, WherryError } from '../base/errors.js';
+import type { Digest } from '../oci/digest.js';
+import { readArchive, readLayers } from '../oci/docker-archive.js';
+import type { DockerfileProject } from '../project/read.js';
+import { type BuiltImage, finishImage, type ImageWork, openStore, platformOf, sourceLabels } from './build.js';
+import { parseDockerfile } from './dockerfile.js';
+import { composeDockerfile } from './dockerfile-compose.js';
+import { findEngineNeed } from './dockerfile-needs.js';
+import { type Engine, type EngineName, findEngine } from './engine.js';
+import { readSourceState, type SourceState } from './git.js';
+import { type BuiltLayer, findTarLayer, type LayerStore, packTarLayer } from './layers.js';
+import { lintDockerfile } from './lint.js';
+import { readLintContext } from './lint-context.js';
+import type { LintFinding } from './lint-finding.js';
+
+export interface DockerfileRequest extends ImageWork {
+  readonly project: DockerfileProject;
+  /** Undefined: the first that is there, and none where none is needed. */
+  readonly engine: EngineName | undefined;
+  /** `NAME=value`, or `NAME` for the value of the environment. */
+  readonly buildArgs: readonly string[];
+  /** `id=token,src=file`; never in a layer. */
+  readonly secrets: readonly string[];
+  /** Warnings of the linter end the build, too. */
+  readonly isStrict: boolean;
+  /** Milliseconds since the epoch: some bases are past their end. */
+  readonly now: number;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Gets the engine's lines. */
+  readonly report: (line: string) => void;
+}
+
+/**
+ * Builds what a Dockerfile says: without an engine when nothing in it has to run, else with the engine that is there. Either way the
+ * image ends up in the layout, so that it is pushed and verified as any other. Throws BUILD_FAILED, CONFIG_INVALID, LAYER_INVALID.
+ */
+export async function buildDockerfile(request: DockerfileRequest): Promise<BuiltImage> {
+  const { project, report } = request;
+  const text = await readDockerfile(project);
+  const findings = await lint(request, text);
+  const dockerfile = parseDockerfile(text);
+  const need = findEngineNeed(dockerfile, request);
+  if (need === undefined) return withFindings(await composeDockerfile(dockerfile, request), findings);
+  const engine = await findEngine(request.engine, request);
+  if (!engine) throw withoutEngine(request, need);
+  report(`building ${project.dockerfile} with ${engine.name}: ${need}`);
+  return withFindings(await buildWithEngine(engine, request), findings);
+}
+
+async function readDockerfile({ dir, dockerfile }: DockerfileProject): Promise<string> {
+  return readFile(join(dir, dockerfile), 'utf8').catch((cause: unknown) => {
+    if (systemCodeOf(cause) !== 'ENOENT') throw cause;
+    throw new WherryError('CONFIG_INVALID', `there is no '${dockerfile}' in '${dir}'`, {
+      hint: "correct 'dockerfile' in wherry.yaml",
+      cause,
+    });
+  });
+}
+
+const describe = (path: string, { line, problem, fix, rule }: LintFinding) => `${path}:${line}: ${problem} [${rule}]: ${fix}`;
+
+/** What the linter warns of. Throws BUILD_FAILED for what it calls an error. */
+async function lint({ project: { dir, dockerfile: path }, isStrict, now }: DockerfileRequest, text: string): Promise<readonly string[]> {
+  const findings = lintDockerfile(text, await readLintContext(dir, { path, text }, now));
+  const errors = findings.filter(({ severity }) => isStrict || severity === 'error');
+  const [first] = errors;
+  if (first === undefined) return findings.map((finding) => describe(path, finding));
+  throw new WherryError('BUILD_FAILED', `${path}:${first.line}: ${first.problem} [${first.rule}]`, {
+    hint: `${first.fix}; \`wherry lint\` shows all, and # wherry: ignore=${first.rule} above the line silences it`,
+    detail: errors.map((finding) => describe(path, finding)),
+  });
+}
+
+const withFindings = (built: BuiltImage, findings: readonly string[]): BuiltImage => ({
+  ...built,
+  warnings: [...findings, ...built.warnings],
+});
+
+async function buildWithEngine(engine: Engine, request: DockerfileRequest): Promise<BuiltImage> {
+  const { project, buildArgs, secrets } = request;
+  const store = await openStore(request);
+  const platform = platformOf(project);
+  const source = await readSourceState(project.dir, request.sourceDateEpoch);
+  const id = await engine.build({
+    dir: project.dir,
+    dockerfile: project.dockerfile,
+    tag: `wherry-build/${project.name}`,
+    platform: [platform.os, platform.architecture, platform.variant].filter((part) => part !== undefined).join('/'),
+    labels: labelsOf(project.name, source),
+    buildArgs,
+    secrets,
+  });
+  const { configBytes, config, layers } = await takeImage(engine, id, store);
+  return finishImage({ project, source, parts: { config, base: undefined, layers, platform }, configBytes, warnings: [] }, store);
+}
+
+/** A tree with changes has no time of its own, and a label that never changes tells nobody anything. */
+function labelsOf(name: string, source: SourceState): Readonly<Record<string, string>> {
+  const { 'org.opencontainers.image.created': created, ...labels } = sourceLabels(name, source);
+  return { ...labels, ...(source.revision !== null && created !== undefined && { 'org.opencontainers.image.created': created }) };
+}
+
+/** The engine's image as it is, its layers compressed by us; those that an earlier build took are not touched again. */
+async function takeImage(engine: Engine, id: string, store: LayerStore) {
+  const scratch = await mkdtemp(join(store.layout.dir, 'engine-'));
+  try {
+    const file = join(scratch, 'image.tar');
+    await engine.save(id, file);
+    const { configBytes, config, layers: listed } = await readArchive(file);
+    const found = new Map<Digest, BuiltLayer>();
+    const missing = new Map<string, Digest>();
+    for (const { diffId, path } of listed) {
+      const known = await findTarLayer(diffId, store);
+      if (known) found.set(diffId, known);
+      else missing.set(path, diffId);
+    }
+    for await (const { path, tar } of readLayers(file, new Set(missing.keys()))) {
+      const diffId = missing.get(path) as Digest;
+      found.set(diffId, await packTarLayer(diffId, tar, store));
+    }
+    return { configBytes, config, layers: listed.map(({ diffId }) => layerOf(found, diffId)) };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+function layerOf(found: ReadonlyMap<Digest, BuiltLayer>, diffId: Digest): BuiltLayer {
+  const layer = found.get(diffId);
+  if (layer) return layer;
+  throw new WherryError('LAYER_INVALID', `the engine's archive has no layer ${diffId}`, { hint: 'another engine may do: --engine' });
+}
+
+function withoutEngine({ engine, project }: DockerfileRequest, need: string): WherryError {
+  const tried = engine ?? 'docker, podman and buildah';
+  return new WherryError('BUILD_FAILED', `${project.dockerfile} needs a container engine (${need}), and none answers: tried ${tried}`, {
+    hint: 'start Docker, or install podman or buildah; a handler project needs none of them',
+  });
+}

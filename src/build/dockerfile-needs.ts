@@ -1,0 +1,54 @@
+import type { Dockerfile, Step } from './dockerfile.js';
+import { isAmbiguous } from './dockerfile-copy.js';
+import type { EngineName } from './engine.js';
+
+/** Instructions that only write to the image's config, or copy files as they are. */
+const COMPOSED = new Set('ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR'.split(' '));
+
+const ARCHIVE = /\.(tar|tgz|txz|tbz2?|gz|xz|bz2|zst)$/i;
+
+export interface EngineWishes {
+  readonly engine: EngineName | undefined;
+  readonly buildArgs: readonly string[];
+  readonly secrets: readonly string[];
+}
+
+/** Why a Dockerfile cannot be built without an engine, with the line; undefined when it can. */
+export function findEngineNeed({ stages, head }: Dockerfile, wishes: EngineWishes): string | undefined {
+  if (wishes.engine !== undefined) return '--engine names it';
+  if (wishes.buildArgs.length > 0 || wishes.secrets.length > 0) return 'build arguments or secrets were given';
+  const [stage, second] = stages;
+  if (stage === undefined) return 'it has no FROM';
+  if (second !== undefined) return `line ${second.line}: a second stage`;
+  if (stage.base.isOpen || stage.base.text.startsWith('--')) return `line ${stage.line}: a base that is not a plain name`;
+  const steps = [...head, ...stage.steps];
+  const hasArguments = steps.some(({ keyword }) => keyword === 'ARG');
+  const needs = steps.flatMap((step) => {
+    const isOpen = hasArguments && step.keyword !== 'ARG' && step.settings.some(({ value }) => value?.includes('$'));
+    const why = isOpen ? `${step.keyword} with a variable, beside ARG` : needOf(step);
+    return why === undefined ? [] : [`line ${step.line}: ${why}`];
+  });
+  return needs[0];
+}
+
+function needOf(step: Step): string | undefined {
+  const { keyword, flags, words, text, settings } = step;
+  if (!COMPOSED.has(keyword)) return keyword;
+  if (flags.size > 0) return `${keyword} with --${[...flags.keys()][0]}`;
+  if (text.includes('<<')) return `${keyword} with a heredoc`;
+  if (settings.some(({ value }) => /\$\{[^}]*[:#%/]/.test(value ?? ''))) return `${keyword} with a default in a variable`;
+  if (keyword === 'COPY' || keyword === 'ADD') return needOfCopy(step);
+  return ['EXPOSE', 'STOPSIGNAL', 'USER', 'VOLUME', 'WORKDIR'].includes(keyword) && words.some(({ isOpen }) => isOpen)
+    ? `${keyword} with a variable of the base`
+    : undefined;
+}
+
+function needOfCopy({ keyword, words }: Step): string | undefined {
+  if (words.some(({ isOpen }) => isOpen)) return `${keyword} with a variable of the base`;
+  const sources = words.slice(0, -1).map(({ text }) => text);
+  const remote = sources.find((source) => keyword === 'ADD' && (/^\w+:\/\/|^git@/.test(source) || ARCHIVE.test(source)));
+  if (remote !== undefined) return `ADD of '${remote}', which is fetched or unpacked`;
+  return isAmbiguous(words.map(({ text }) => text))
+    ? `${keyword} to what may be a directory of the base; end it with / if it is`
+    : undefined;
+}

@@ -1,0 +1,122 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { WherryError } from '../base/errors.js';
+import { runTool, type ToolRun } from './tool.js';
+
+/** Engines that build Dockerfiles, in the order in which they are looked for. */
+export const ENGINES = ['docker', 'podman', 'buildah'] as const;
+export type EngineName = (typeof ENGINES)[number];
+
+/** Throws USAGE for a name that is none of them. */
+export function engineNamed(text: string): EngineName {
+  const known = ENGINES.find((name) => name === text);
+  if (known !== undefined) return known;
+  throw new WherryError('USAGE', `'${text}' is no engine that builds Dockerfiles`, { hint: `use ${ENGINES.join(', ')}` });
+}
+
+/** What an engine is asked to build. */
+export interface EngineBuild {
+  readonly dir: string;
+  /** Path below `dir`. */
+  readonly dockerfile: string;
+  /** Name that the engine keeps the image under. */
+  readonly tag: string;
+  /** `linux/amd64` */
+  readonly platform: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `NAME=value`, or `NAME` for the value of the environment. */
+  readonly buildArgs: readonly string[];
+  /** As the engines take them: `id=token,src=file` or `id=token,env=NAME`. */
+  readonly secrets: readonly string[];
+}
+
+/** An engine of this machine, through its command line. */
+export interface Engine {
+  readonly name: EngineName;
+  /** Gives the id of the image. Throws BUILD_FAILED with the engine's own reason. */
+  build(request: EngineBuild): Promise<string>;
+  /** Writes an image as a Docker archive (`docker image save`). Throws BUILD_FAILED. */
+  save(id: string, file: string): Promise<void>;
+}
+
+type EngineTools = Pick<ToolRun, 'environment' | 'report'>;
+
+/** The engine that is asked for, or the first that answers; undefined when none does. */
+export async function findEngine(wanted: EngineName | undefined, tools: EngineTools): Promise<Engine | undefined> {
+  for (const name of wanted === undefined ? ENGINES : [wanted]) if (await answers(name, tools)) return openEngine(name, tools);
+  return undefined;
+}
+
+/** `docker version` fails without its daemon, which its client's own version would not show. */
+async function answers(name: EngineName, { environment }: EngineTools): Promise<boolean> {
+  const args = name === 'buildah' ? ['--version'] : ['version'];
+  return runTool(name, args, { cwd: tmpdir(), environment, report: () => {} }).then(
+    ({ exitCode }) => exitCode === 0,
+    () => false,
+  );
+}
+
+async function openEngine(name: EngineName, tools: EngineTools): Promise<Engine> {
+  const isBuildKit = name === 'docker' && (await hasBuildKit(tools));
+  const environment = {
+    ...tools.environment,
+    ...(name === 'docker' && { DOCKER_BUILDKIT: isBuildKit ? '1' : '0', BUILDKIT_PROGRESS: 'plain' }),
+  };
+  const run = (args: readonly string[], cwd: string) => runTool(name, args, { cwd, environment, report: tools.report });
+  return {
+    name,
+    async build(request) {
+      if (request.secrets.length > 0 && name === 'docker' && !isBuildKit) throw withoutBuildKit();
+      const scratch = await mkdtemp(join(tmpdir(), 'wherry-engine-build-'));
+      try {
+        const idFile = join(scratch, 'id');
+        const load = isBuildKit ? ['--load'] : [];
+        const { exitCode, output } = await run(['build', ...load, ...buildArguments(request, idFile)], request.dir);
+        if (exitCode !== 0) throw refused(`${name} could not build ${request.dockerfile}`, output);
+        return (await readFile(idFile, 'utf8')).trim();
+      } finally {
+        await rm(scratch, { recursive: true, force: true });
+      }
+    },
+    async save(id, file) {
+      const args = name === 'buildah' ? ['push', id, `docker-archive:${file}`] : ['save', ...saveFormat(name), '-o', file, id];
+      const { exitCode, output } = await run(args, tmpdir());
+      if (exitCode !== 0) throw refused(`${name} could not write image ${id}`, output);
+    },
+  };
+}
+
+async function hasBuildKit({ environment }: EngineTools): Promise<boolean> {
+  const { exitCode } = await runTool('docker', ['buildx', 'version'], { cwd: tmpdir(), environment, report: () => {} });
+  return exitCode === 0;
+}
+
+function buildArguments({ dir, dockerfile, tag, platform, labels, buildArgs, secrets }: EngineBuild, idFile: string): readonly string[] {
+  return [
+    ...['--iidfile', idFile, '--file', join(dir, dockerfile), '--tag', tag, '--platform', platform],
+    ...Object.entries(labels).flatMap(([name, value]) => ['--label', `${name}=${value}`]),
+    ...buildArgs.flatMap((argument) => ['--build-arg', argument]),
+    ...secrets.flatMap((secret) => ['--secret', secret]),
+    dir,
+  ];
+}
+
+const saveFormat = (name: EngineName) => (name === 'podman' ? ['--format', 'docker-archive'] : []);
+
+function refused(what: string, output: readonly string[]): WherryError {
+  // The last line tells only which step it was.
+  const isReason = (line: string) =>
+    /error|denied|not found|no such|invalid/i.test(line) && !/non-zero code|exit code|failed to solve/i.test(line);
+  const reason = output.findLast(isReason) ?? output.at(-1);
+  return new WherryError('BUILD_FAILED', `${what}: ${reason?.trim() ?? 'it gave no reason'}`, {
+    hint: 'correct the Dockerfile; --json shows the last lines of the engine',
+    detail: output.slice(-50),
+  });
+}
+
+function withoutBuildKit(): WherryError {
+  return new WherryError('BUILD_FAILED', 'secrets were given, and this docker has no BuildKit, which alone can keep them out of layers', {
+    hint: "install docker's buildx plugin, or build with --engine podman",
+  });
+}
