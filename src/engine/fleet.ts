@@ -162,11 +162,11 @@ export async function requireWorker({ store }: Core, workerId: string): Promise<
 /** The candidate is ready: its release serves from now on; it stays only if there is work for it. */
 async function prove(core: Core, worker: Worker): Promise<void> {
   const { endpointId, release } = worker;
-  await endRollout(core, { endpointId, to: release, state: 'DONE', reason: null });
+  const ended = await endRollout(core, { endpointId, to: release, state: 'DONE', reason: null });
   const endpoint = await core.store.getEndpoint(endpointId);
-  if (endpoint?.activeRelease !== release) return;
+  // Another request of this worker was first, or its release gave way.
+  if (!ended || !endpoint) return;
   const { inQueue } = await core.store.sampleQueue(endpointId);
-  await core.store.changeWorker({ id: worker.id, isCandidate: false });
   if (inQueue === 0 && endpoint.settings.scale.min === 0) {
     const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits' });
     drained.catch((cause: unknown) => core.log.error({ err: cause, workerId: worker.id }, 'a candidate could not be stopped'));

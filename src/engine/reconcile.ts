@@ -3,9 +3,9 @@ import type { Endpoint } from '../domain/endpoint.js';
 import type { Rollout } from '../domain/release.js';
 import { decideScale, decideStops } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
+import type { FleetView } from '../store/store.js';
 import type { Backoff } from './backoff.js';
 import { type Core, LEASE_MS } from './core.js';
-import { findOpenRollout } from './rollout.js';
 
 /** Wakes that come closer than this share one look: a flood of requests must not be a flood of looks. */
 const PACE_MS = 20;
@@ -67,12 +67,10 @@ export function createReconciler(core: () => Core, backoff: Backoff): Reconciler
 
 /** One look. True when the endpoint needs another soon. */
 async function reconcile(core: Core, backoff: Backoff, endpointId: string): Promise<boolean> {
-  const endpoint = await core.store.getEndpoint(endpointId);
-  if (!endpoint || core.removals.has(endpointId)) return false;
-  const now = core.clock.now();
-  await stopLost(core, await core.store.listWorkers(endpointId), now);
-  const workers = await core.store.listWorkers(endpointId);
-  const rollout = await findOpenRollout(core, endpointId);
+  const found = await core.store.viewFleet(endpointId);
+  if (!found || core.removals.has(endpointId)) return false;
+  await stopLost(core, found.workers, core.clock.now());
+  const { endpoint, workers, rollout } = (await core.store.viewFleet(endpointId)) ?? found;
   if (rollout) await startCandidate(core, { endpoint, rollout, workers });
   const serving = workers.filter(({ release, isCandidate }) => release === endpoint.activeRelease && !isCandidate);
   stopOutdated(core, { endpoint, rollout, workers });
@@ -86,21 +84,15 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   return workers.length > 0 || inQueue > 0 || rollout !== undefined || endpoint.settings.scale.min > 0;
 }
 
-interface View {
-  readonly endpoint: Endpoint;
-  readonly workers: readonly Worker[];
-  readonly rollout: Rollout | undefined;
-}
-
 /** One worker of the new release, above max; it proves the release by asking for work. Not while max is 0. */
-async function startCandidate(core: Core, { endpoint, rollout, workers }: View & { rollout: Rollout }): Promise<void> {
+async function startCandidate(core: Core, { endpoint, rollout, workers }: FleetView & { rollout: Rollout }): Promise<void> {
   const isThere = workers.some(({ release, isCandidate }) => release === rollout.to && isCandidate);
   if (isThere || endpoint.settings.scale.max === 0) return;
   await core.fleet.start(endpoint.id, rollout.to, { isCandidate: true });
 }
 
 /** Workers of releases that do not serve: idle ones go at once, busy ones finish their job. */
-function stopOutdated(core: Core, { endpoint, rollout, workers }: View): void {
+function stopOutdated(core: Core, { endpoint, rollout, workers }: FleetView): void {
   for (const worker of workers) {
     const isWanted = worker.release === endpoint.activeRelease || (worker.isCandidate && worker.release === rollout?.to);
     if (isWanted || worker.state === 'DRAINING') continue;

@@ -138,13 +138,20 @@ export interface WorkerChange {
   readonly state?: WorkerState;
   readonly handle?: string;
   readonly start?: WorkerStart;
-  readonly isCandidate?: boolean;
   readonly readyAt?: number;
   readonly lastSeenAt?: number;
   readonly idleSince?: number | null;
   readonly stoppedAt?: number;
   readonly exitCode?: number | null;
   readonly reason?: string;
+}
+
+export interface FleetView {
+  readonly endpoint: Endpoint;
+  /** Not STOPPED; oldest first. */
+  readonly workers: readonly Worker[];
+  /** The one that is open. */
+  readonly rollout: Rollout | undefined;
 }
 
 export interface JobFilter {
@@ -169,6 +176,8 @@ export interface Store {
   /** Durable. Undefined fields stay. Throws ENDPOINT_UNKNOWN. */
   updateEndpoint(id: string, change: { name?: string; settings?: EndpointSettings; pausedReason?: string | null }): Promise<Endpoint>;
   getEndpoint(id: string): Promise<Endpoint | undefined>;
+  /** What decides over an endpoint's workers, as it was at one moment: read apart, a release could begin to serve in between. */
+  viewFleet(endpointId: string): Promise<FleetView | undefined>;
   listEndpoints(): Promise<readonly Endpoint[]>;
   /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys. */
   removeEndpoint(id: string): Promise<void>;
@@ -181,7 +190,10 @@ export interface Store {
   listReleases(endpointId: string): Promise<readonly Release[]>;
   /** Newest first. */
   listRollouts(endpointId: string): Promise<readonly Rollout[]>;
-  /** Durable. Ends the open rollout; DONE also makes its `to` the active release, in the same step. Undefined when that rollout is not open. */
+  /**
+   * Durable. Ends the open rollout; DONE also makes its `to` the active release and its candidate a worker like others, in the
+   * same step. Undefined when that rollout is not open.
+   */
   endRollout(
     end: {
       readonly endpointId: string;

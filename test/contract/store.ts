@@ -341,7 +341,17 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       const first = await store.addRelease(release, NOW);
       expect(first).toMatchObject({ release: { number: 1 }, rollout: { from: null, to: 1, state: 'PROVING' } });
       await expect(store.addRelease(release, NOW)).rejects.toMatchObject({ code: 'ROLLOUT_OPEN' });
+      await store.addWorker({ ...workerOf('candidate'), isCandidate: true });
+      expect(await store.viewFleet('e1')).toMatchObject({
+        endpoint: { activeRelease: null },
+        workers: [{ id: 'candidate', isCandidate: true }],
+        rollout: { to: 1 },
+      });
       expect(await store.endRollout({ endpointId: 'e1', to: 1, state: 'DONE', reason: null }, NOW)).toMatchObject({ state: 'DONE' });
+      const fleet = await store.viewFleet('e1');
+      expect(fleet).toMatchObject({ endpoint: { activeRelease: 1 }, workers: [{ id: 'candidate', isCandidate: false }] });
+      expect(fleet?.rollout).toBeUndefined();
+      expect(await store.viewFleet('unknown')).toBeUndefined();
       expect(await store.endRollout({ endpointId: 'e1', to: 1, state: 'REVERTED', reason: 'x' }, NOW)).toBeUndefined();
       expect((await store.getEndpoint('e1'))?.activeRelease).toBe(1);
       expect(await store.addRelease(release, NOW)).toMatchObject({ release: { number: 2 }, rollout: { from: 1, to: 2 } });

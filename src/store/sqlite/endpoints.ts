@@ -4,13 +4,14 @@ import type { Release } from '../../domain/release.js';
 import type { Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
 import type { Database, Row } from './driver.js';
-import { readEndpoint, readRelease, readRollout } from './rows.js';
+import { readEndpoint, readRelease, readRollout, readWorker } from './rows.js';
 
 type EndpointVerbs = Pick<
   Store,
   | 'addEndpoint'
   | 'updateEndpoint'
   | 'getEndpoint'
+  | 'viewFleet'
   | 'listEndpoints'
   | 'removeEndpoint'
   | 'addRelease'
@@ -63,6 +64,14 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
       known.set(id, endpoint);
       return endpoint;
     },
+    // In one piece: nothing is committed in between.
+    viewFleet: async (id) => {
+      const row = sql.get.get(id);
+      if (!row) return undefined;
+      const rollout = sql.openRollout.get(id);
+      const workers = sql.liveWorkers.all(id).map(readWorker);
+      return { endpoint: readEndpoint(row), workers, rollout: rollout && readRollout(rollout) };
+    },
     listEndpoints: async () => sql.list.all().map(readEndpoint),
 
     removeEndpoint: (id) =>
@@ -89,7 +98,10 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
           const row = sql.endRollout.get(state, reason, now, endpointId, to);
           if (!row) return undefined;
           known.delete(endpointId);
-          if (state === 'DONE') sql.activate.run(to, endpointId);
+          if (state === 'DONE') {
+            sql.activate.run(to, endpointId);
+            sql.serve.run(endpointId, to);
+          }
           return readRollout(row);
         },
         state === 'DONE' ? activateStep : { isDurable: true },
@@ -135,6 +147,8 @@ function prepare(db: Database) {
     listRollouts: db.prepare('SELECT * FROM rollout WHERE endpoint_id = ? ORDER BY to_release DESC'),
     endRollout: db.prepare(`UPDATE rollout SET state = ?, reason = ?, ended_at = ?
       WHERE endpoint_id = ? AND to_release = ? AND state IN ('PROVING', 'CANARY') RETURNING *`),
+    liveWorkers: db.prepare(`SELECT * FROM worker WHERE state <> 'STOPPED' AND endpoint_id = ? ORDER BY created_at, id`),
+    serve: db.prepare('UPDATE worker SET is_candidate = 0 WHERE endpoint_id = ? AND release = ?'),
     activate: db.prepare('UPDATE endpoint SET active_release = ?, paused_reason = NULL WHERE id = ?'),
   };
 }

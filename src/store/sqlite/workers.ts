@@ -13,11 +13,10 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
   const get = db.prepare('SELECT * FROM worker WHERE id = ?');
   const listLive = db.prepare(`SELECT * FROM worker WHERE state <> 'STOPPED' AND (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id`);
   const listAll = db.prepare('SELECT * FROM worker WHERE (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id');
-  const change =
-    db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle), is_candidate = coalesce(?4, is_candidate),
-    ready_at = coalesce(ready_at, ?5), last_seen_at = coalesce(?6, last_seen_at), idle_since = CASE WHEN ?7 THEN ?8 ELSE idle_since END,
-    stopped_at = coalesce(?9, stopped_at), exit_code = coalesce(?10, exit_code), reason = coalesce(?11, reason), start = coalesce(?13, start)
-    WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?12))) RETURNING *`);
+  const change = db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle),
+    ready_at = coalesce(ready_at, ?4), last_seen_at = coalesce(?5, last_seen_at), idle_since = CASE WHEN ?6 THEN ?7 ELSE idle_since END,
+    stopped_at = coalesce(?8, stopped_at), exit_code = coalesce(?9, exit_code), reason = coalesce(?10, reason), start = coalesce(?12, start)
+    WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?11))) RETURNING *`);
 
   return {
     addWorker: (worker) =>
@@ -43,7 +42,6 @@ function valuesOf(change: WorkerChange): SqlValue[] {
     change.id,
     change.state ?? null,
     change.handle ?? null,
-    change.isCandidate === undefined ? null : Number(change.isCandidate),
     change.readyAt ?? null,
     change.lastSeenAt ?? null,
     Number(change.idleSince !== undefined),
