@@ -6,35 +6,34 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pino from 'pino';
 import { type Clock, openClock } from './base/clock.js';
-import { systemCodeOf, toWherryError, WherryError } from './base/errors.js';
+import { systemCodeOf, WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
+import { type Environment, openRemoteRegistry, readRegistryRules } from './compose-registry.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
 import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
-import { parseDuration, parseSize } from './project/units.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
-import { createRegistryClient, type RegistryClient } from './registry/client.js';
-import { readDockerCredentials } from './registry/credentials.js';
 import { createRegistryHandler } from './registry/handler.js';
 import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
 import type { Need } from './registry/storage.js';
 import { createUpkeep, type RegistryRules, readOnly, type Upkeep } from './registry/upkeep.js';
 import { createProcessRuntime } from './runtime/process.js';
 import type { Runtime } from './runtime/runtime.js';
+import { createStoredCredentials } from './server/credentials.js';
 import { createKeys } from './server/keys.js';
 import { createServer } from './server/server.js';
 import { openSqliteStore } from './store/sqlite/store.js';
-import type { Store } from './store/store.js';
+import type { RecordKind, RecordKinds, Store } from './store/store.js';
+
+export { type Environment, openRemoteRegistry } from './compose-registry.js';
 
 declare const __WHERRY_VERSION__: string;
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Flags that override the environment. */
 export interface Flags {
@@ -92,12 +91,6 @@ export function packageRoot(): string {
   }
 }
 
-/** A client of another registry, with the credentials that `docker login` left. Throws CONFIG_INVALID. */
-export async function openRemoteRegistry(registry: string, environment: Environment, log: Log): Promise<RegistryClient> {
-  const configDir = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');
-  return createRegistryClient({ registry, credentials: await readDockerCredentials(registry, configDir), log });
-}
-
 /** The creation time that images get, in seconds; undefined when none was asked for. */
 export function readSourceDateEpoch(environment: Environment): string | undefined {
   return environment['SOURCE_DATE_EPOCH'] || undefined;
@@ -147,13 +140,22 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const upkeep = createUpkeep({ blobs, rules, log, now: clock.now });
   const stopping = new AbortController();
   let url = '';
+  const credentials = createStoredCredentials({
+    records: recordsOf(store, 'registry-credential'),
+    seal,
+    clock,
+    logIn: async (host, tried) => {
+      const client = await openRemoteRegistry(host, environment, { log, credentials: tried });
+      await client.logIn().finally(() => client.close());
+    },
+  });
   const images = createImages({
     blobs,
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
-    clientFor: async (registry) => {
-      if (rules.isReadOnly) throw readOnly(`the copy of an image of '${registry}'`);
-      return openRemoteRegistry(registry, environment, log);
+    clientFor: async (place) => {
+      if (rules.isReadOnly) throw readOnly(`the copy of an image of '${place.registry}'`);
+      return openRemoteRegistry(place.registry, environment, { log, credentials: await credentials.find(place) });
     },
   });
   const runtime = createProcessRuntime({
@@ -179,11 +181,11 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     workerUrl: () => url,
     sweepFiles: createFileSweep({ store, blobs, images, runtime, upkeep, rules, signal: stopping.signal }),
   });
-  const keys = createKeys({ records: keyRecords(store), clock });
+  const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly });
-  const server = createServer({ engine, keys, registry, upkeep, log, clock, version: __WHERRY_VERSION__ });
+  const server = createServer({ engine, keys, registry, upkeep, credentials, log, clock, version: __WHERRY_VERSION__ });
 
   return {
     async start() {
@@ -237,41 +239,6 @@ function readPort(text: string | undefined): number | undefined {
   throw new WherryError('CONFIG_INVALID', `WHERRY_PORT is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
 }
 
-/** Rules of the embedded registry. Throws CONFIG_INVALID. */
-function readRegistryRules(environment: Environment): RegistryRules {
-  const read = <T>(name: string, parse: (text: string) => T): T | undefined => {
-    const text = environment[name];
-    if (!text) return undefined;
-    try {
-      return parse(text);
-    } catch (cause) {
-      const { message, hint } = toWherryError(cause);
-      throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
-    }
-  };
-  const collect = read('WHERRY_REGISTRY_COLLECT', (text) => (text === 'off' ? text : parseDuration(text)));
-  return {
-    isReadOnly: read('WHERRY_REGISTRY_READ_ONLY', parseSwitch) ?? false,
-    quotaBytes: read('WHERRY_REGISTRY_QUOTA', parseSize),
-    keepTags: read('WHERRY_REGISTRY_KEEP_TAGS', parseCount),
-    untaggedMs: read('WHERRY_REGISTRY_KEEP_UNTAGGED', parseDuration) ?? UNTAGGED_MS,
-    collectEveryMs: collect === 'off' ? undefined : (collect ?? COLLECT_EVERY_MS),
-  };
-}
-
-const UNTAGGED_MS = 7 * 24 * 60 * 60 * 1000;
-const COLLECT_EVERY_MS = 60 * 60 * 1000;
-
-function parseSwitch(text: string): boolean {
-  if (text === '1' || text === '0') return text === '1';
-  throw new WherryError('CONFIG_INVALID', `'${text}' is not a switch`, { hint: 'write 1 or 0' });
-}
-
-function parseCount(text: string): number {
-  if (/^\d{1,6}$/.test(text)) return Number(text);
-  throw new WherryError('CONFIG_INVALID', `'${text}' is not a number of tags`, { hint: 'write a whole number' });
-}
-
 /** What releases need: those that are kept. */
 function readNeeds(store: Store) {
   return async (): Promise<readonly Need[]> =>
@@ -305,12 +272,13 @@ function createFileSweep({ store, blobs, images, runtime, upkeep, rules, signal 
   };
 }
 
-function keyRecords(store: Store) {
+/** The records of one kind. */
+function recordsOf<K extends RecordKind>(store: Store, kind: K) {
   return {
-    get: (id: string) => store.getRecord('key', id),
-    list: async () => (await store.listRecords('key')).map(({ value }) => value),
-    put: (id: string, value: Parameters<typeof store.putRecord<'key'>>[2]) => store.putRecord('key', id, value),
-    remove: (id: string) => store.removeRecord('key', id),
+    get: (id: string) => store.getRecord(kind, id),
+    list: async () => (await store.listRecords(kind)).map(({ value }) => value),
+    put: (id: string, value: RecordKinds[K]) => store.putRecord(kind, id, value),
+    remove: (id: string) => store.removeRecord(kind, id),
   };
 }
 

@@ -6,6 +6,7 @@ import { readEvents } from './events.js';
 import { readLines } from './lines.js';
 import type {
   CollectedView,
+  CredentialView,
   DeliveryQuery,
   DeliveryView,
   DeployView,
@@ -76,6 +77,13 @@ export interface ApiClient {
   collectRegistry(body?: { readonly dryRun?: boolean }): Promise<CollectedView>;
   /** Lines as they come. Without an `end` among them the server went away, or an `error` says why it could not go on. */
   verifyRegistry(body: { readonly repair?: boolean }, signal: AbortSignal): AsyncIterable<VerifyLineView>;
+  listCredentials(): Promise<readonly CredentialView[]>;
+  /** Kept after the registry accepted them; with `try: false` without asking it. */
+  putCredential(
+    registry: string,
+    body: { readonly username?: string; readonly password?: string; readonly identityToken?: string; readonly try?: boolean },
+  ): Promise<CredentialView>;
+  removeCredential(registry: string): Promise<void>;
   listKeys(): Promise<readonly KeyView[]>;
   /** `key` is shown only here. */
   createKey(body: {
@@ -163,6 +171,9 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
       if (!answer.ok || !answer.body) throw parseError(answer.status, parseJson(await answer.text()));
       yield* readLines<VerifyLineView>(answer.body);
     },
+    listCredentials: () => list('/api/v1/credentials'),
+    putCredential: (registry, body) => call('PUT', `/api/v1/credentials/${encodeURIComponent(registry)}`, body),
+    removeCredential: (registry) => call('DELETE', `/api/v1/credentials/${encodeURIComponent(registry)}`),
     listKeys: () => list('/api/v1/keys'),
     createKey: (body) => call('POST', '/api/v1/keys', body),
     updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),

@@ -136,6 +136,15 @@ export interface KeyView {
   readonly createdAt: string;
 }
 
+/** What opens a private registry, without its secret. */
+export interface CredentialView {
+  /** `host[:port]`, or with a path for the repositories below it. */
+  readonly registry: string;
+  /** Null for an identity token. */
+  readonly username: string | null;
+  readonly createdAt: string;
+}
+
 export interface StatusView {
   readonly version: string;
   readonly startedAt: string;

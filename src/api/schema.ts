@@ -209,6 +209,17 @@ export const NewKey = Type.Object(
 );
 export const MadeKey = Type.Object({ ...Key.properties, key: Type.String({ description: 'shown only now' }) });
 export const KeyChange = Type.Object({ isEnabled: Type.Boolean() }, strict);
+export const Credential = Type.Object({ registry: Type.String(), username: nullable(Type.String()), createdAt: moment });
+export const NewCredential = Type.Object(
+  {
+    username: Type.Optional(Type.String({ minLength: 1, maxLength: 1_024 })),
+    password: Type.Optional(Type.String({ minLength: 1, maxLength: 65_536 })),
+    identityToken: Type.Optional(Type.String({ minLength: 1, maxLength: 65_536, description: 'in place of username and password' })),
+    try: Type.Optional(Type.Boolean({ description: 'log in at the registry first; true by default' })),
+  },
+  strict,
+);
+export const CredentialPath = Type.Object({ registry: Type.String({ description: 'HOST, HOST:PORT or HOST/PATH, percent-encoded' }) });
 export const Status = Type.Object({
   version: Type.String(),
   startedAt: moment,
@@ -272,4 +283,5 @@ export const LogQuery = Type.Object({
 });
 export const WaitQuery = Type.Object({ waitMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 60_000 })) });
 
+export type NewCredentialBody = Static<typeof NewCredential>;
 export type NewReleaseBody = Static<typeof NewRelease>;

@@ -50,6 +50,7 @@ export const ERRORS = {
   KEY_UNKNOWN: 'not_found',
   IMAGE_UNKNOWN: 'not_found',
   DELIVERY_UNKNOWN: 'not_found',
+  CREDENTIAL_UNKNOWN: 'not_found',
   UNSUPPORTED: 'unsupported',
   NAME_TAKEN: 'conflict',
   ROLLOUT_OPEN: 'conflict',

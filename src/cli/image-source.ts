@@ -57,7 +57,7 @@ export async function openRepository({ registry, repository }: Reference, { envi
   const { apiUrl, apiKey } = await settings();
   const host = apiUrl === undefined ? undefined : new URL(apiUrl).host;
   if (registry !== undefined && registry !== host) {
-    return { client: await openRemoteRegistry(registry, environment, silentLog), name: repository };
+    return { client: await openRemoteRegistry(registry, environment, { log: silentLog }), name: repository };
   }
   if (host === undefined || apiKey === undefined) {
     throw new WherryError('SERVER_UNAVAILABLE', `'${repository}' names no registry, and there is no server whose registry could be meant`, {

@@ -3,6 +3,7 @@ import { WherryError } from '../base/errors.js';
 import type { Environment, Settings } from '../compose.js';
 import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionValues, textOf } from './command.js';
 import { createCompletion } from './commands/completion.js';
+import { credentials } from './commands/credentials.js';
 import { dev } from './commands/dev.js';
 import { image } from './commands/image.js';
 import { build, deploy, push } from './commands/images.js';
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   logs,
   webhooks,
   registry,
+  credentials,
   status,
   serve,
   up,

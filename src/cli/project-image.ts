@@ -51,7 +51,7 @@ export async function buildProject(
     isFresh: options.isFresh === true,
     bases: openBaseImages({
       layout: await openLayout(layoutDir),
-      open: (registry) => openRemoteRegistry(registry, environment, silentLog),
+      open: (registry) => openRemoteRegistry(registry, environment, { log: silentLog }),
     }),
   };
   if (isDockerfileProject(project)) return buildWithDockerfile(project, { ...work, environment, report }, options);

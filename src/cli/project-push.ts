@@ -36,7 +36,7 @@ export interface PushRequest {
 export async function pushProject({ built, to, place, embedded, isForced }: PushRequest): Promise<PushResult> {
   const { registry, repository } = to.reference;
   const layout = await openLayout(layoutDirOf(place.dataDir));
-  const client = registry ? await openRemoteRegistry(registry, place.environment, silentLog) : openEmbedded(embedded);
+  const client = registry ? await openRemoteRegistry(registry, place.environment, { log: silentLog }) : openEmbedded(embedded);
   try {
     if (!isForced) for (const tag of to.tags) await refuseToMove(client, { repository, tag, built });
     return await pushImage({

@@ -38,6 +38,8 @@ export interface RegistryClient {
   listTags(repository: string): Promise<readonly string[]>;
   /** Manifests whose subject is `digest`; undefined when the registry knows no such list. */
   listReferrers(repository: string, digest: Digest): Promise<readonly Descriptor[] | undefined>;
+  /** Asks whether the registry takes the credentials. Throws UNAUTHORIZED when it does not. */
+  logIn(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -92,6 +94,10 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     },
     listTags: (repository) => listTags({ registry, transport, path: context.pathOf(repository) }),
     listReferrers: (repository, digest) => listReferrers({ registry, transport, path: context.pathOf(repository) }, digest),
+    async logIn() {
+      const answer = await transport.send({ method: 'GET', path: '/v2/', scopes: [], accept: [200] });
+      await answer.body.dump();
+    },
     close: () => transport.close(),
   };
 }

@@ -43,13 +43,19 @@ export interface PinnedImages {
   removeRetained(isKept: (endpointId: string) => Promise<boolean>): Promise<void>;
 }
 
+/** A repository of another registry. */
+export interface RemotePlace {
+  readonly registry: string;
+  readonly repository: string;
+}
+
 export interface ImagesOptions {
   readonly blobs: Blobs;
   readonly log: Log;
   /** Hosts, with port, under which this server's own registry is reached. */
   readonly ownHosts: () => readonly string[];
-  /** A new client for a remote registry; it is closed after use. */
-  readonly clientFor: (registry: string) => Promise<RegistryClient>;
+  /** A new client for the registry of a remote repository; it is closed after use. */
+  readonly clientFor: (place: RemotePlace) => Promise<RegistryClient>;
   /** OCI name of the architecture to choose from an index; `amd64` by default. */
   readonly architecture?: string;
 }
@@ -69,7 +75,7 @@ export function createImages({ blobs, log, ownHosts, clientFor, architecture = '
     async resolve(text, { endpointId }) {
       const { registry, ...named } = parseReference(text);
       if (registry === undefined || ownHosts().includes(registry)) return resolveOwn(context, named);
-      const client = await clientFor(registry);
+      const client = await clientFor({ registry, repository: named.repository });
       try {
         const repository = `${RETAINED}${endpointId}`;
         return await inTurn(repository, () => retain(context, { client, text, reference: { registry, ...named }, repository }));

@@ -149,7 +149,9 @@ async function refusal(answer: Answer, { method, path }: Call, host: string): Pr
   const words = ociMessage(await readText(answer).catch(() => ''));
   const what = `registry '${host}' refused ${method} ${path.split('?')[0]} with ${status}${words ? `: ${words}` : ''}`;
   if (status === 401)
-    return new WherryError('UNAUTHORIZED', what, { hint: `log in with \`docker login ${host}\`, or store credentials for it` });
+    return new WherryError('UNAUTHORIZED', what, {
+      hint: `log in with \`docker login ${host}\`; for deploys, store credentials with \`wherry credentials add ${host}\``,
+    });
   if (status === 403) return new WherryError('DENIED', what, { hint: 'use credentials that may read or write this repository' });
   if (status === 429) return new WherryError('TOOMANYREQUESTS', what, { hint: 'log in for a higher limit, or try again later' });
   return new WherryError('REGISTRY_UNAVAILABLE', what, { detail: { status } });

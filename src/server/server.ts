@@ -8,6 +8,7 @@ import { JOB_VERBS } from '../domain/endpoint.js';
 import type { Engine } from '../engine/engine.js';
 import type { Upkeep } from '../registry/upkeep.js';
 import { authenticate } from './auth.js';
+import type { StoredCredentials } from './credentials.js';
 import { type Exchange, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
 import { createRates, type Rates } from './rates.js';
@@ -21,6 +22,7 @@ export interface ServerOptions {
   readonly keys: Keys;
   readonly registry: (request: IncomingMessage, response: ServerResponse, access: { readonly canPush: boolean }) => Promise<void>;
   readonly upkeep: Upkeep;
+  readonly credentials: StoredCredentials;
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;

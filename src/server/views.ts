@@ -1,4 +1,5 @@
 import type {
+  CredentialView,
   DeliveryView,
   EndpointView,
   JobRecordView,
@@ -14,6 +15,7 @@ import type { Endpoint } from '../domain/endpoint.js';
 import type { Job, JobFacts } from '../domain/job.js';
 import { formatFacts, formatJob } from '../domain/job-view.js';
 import type { Key } from '../domain/key.js';
+import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { LogLine, WebhookSecretFacts } from '../engine/engine.js';
@@ -93,6 +95,10 @@ export function viewWebhookSecret({ createdAt, expiresAt }: WebhookSecretFacts):
 
 export function viewLogLine({ at, ...rest }: LogLine): LogLineView {
   return { ...rest, at: moment(at) };
+}
+
+export function viewCredential({ registry, username, createdAt }: RegistryCredential): CredentialView {
+  return { registry, username, createdAt: moment(createdAt) };
 }
 
 export function viewKey({ id, name, scope, endpointId, isEnabled, createdAt }: Key): KeyView {

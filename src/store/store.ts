@@ -3,6 +3,7 @@ import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
+import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutState } from '../domain/release.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
@@ -23,6 +24,8 @@ export interface RecordKinds {
   readonly 'batch-request': BatchRequest;
   /** Secrets that sign the deliveries of an endpoint, by its id. */
   readonly 'webhook-secrets': { readonly secrets: readonly WebhookSecret[] };
+  /** By registry. */
+  readonly 'registry-credential': RegistryCredential;
 }
 export type RecordKind = keyof RecordKinds;
 

@@ -77,7 +77,7 @@ function imagesOf(more: { architecture?: string } = {}) {
     blobs: own.blobs,
     log: silentLog,
     ownHosts: () => [own.host],
-    clientFor: async (registry) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 }),
+    clientFor: async ({ registry }) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 }),
     ...more,
   });
 }
@@ -234,7 +234,7 @@ describe('blob storage', () => {
     let at = 0;
     const blobs = await openBlobs(own.dir, { now: () => at });
     const { layers, digest } = await addImage(remote.blobs, 'far', { tag: 'v1', text: 'x' });
-    const clientFor = async (registry: string) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 });
+    const clientFor = async ({ registry }: { registry: string }) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 });
     const images = createImages({ blobs, log: silentLog, ownHosts: () => [], clientFor });
     for (const endpointId of ['gone', 'stays']) await images.resolve(`${remote.host}/far:v1`, { endpointId });
     const remove = () => images.removeRetained(async (id) => id === 'stays');

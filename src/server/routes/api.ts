@@ -12,6 +12,7 @@ import { authenticate } from '../auth.js';
 import type { Keys } from '../keys.js';
 import { viewEndpoint } from '../views.js';
 import type { ApiContext, ApiOptions, ApiServer } from './api/context.js';
+import { addCredentialRoutes } from './api/credentials.js';
 import { addEndpointRoutes, addReleaseRoutes } from './api/endpoints.js';
 import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
@@ -76,6 +77,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addLogRoutes(typed, context);
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
+      addCredentialRoutes(typed, context);
       addKeyRoutes(typed, context);
       addStatusRoute(typed, { ...context, startedAt: new Date(clock.now()).toISOString() });
       done();

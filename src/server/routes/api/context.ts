@@ -5,12 +5,14 @@ import type { Clock } from '../../../base/clock.js';
 import type { Log } from '../../../base/log.js';
 import type { Engine } from '../../../engine/engine.js';
 import type { Upkeep } from '../../../registry/upkeep.js';
+import type { StoredCredentials } from '../../credentials.js';
 import type { Keys } from '../../keys.js';
 
 export interface ApiOptions {
   readonly engine: Engine;
   readonly keys: Keys;
   readonly upkeep: Upkeep;
+  readonly credentials: StoredCredentials;
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;

@@ -1,0 +1,58 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { toWherryError, WherryError } from './base/errors.js';
+import type { Log } from './base/log.js';
+import { parseDuration, parseSize } from './project/units.js';
+import { createRegistryClient, type RegistryClient } from './registry/client.js';
+import { type Credentials, readDockerCredentials } from './registry/credentials.js';
+import type { RegistryRules } from './registry/upkeep.js';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface RemoteOptions {
+  readonly log: Log;
+  /** Else those that `docker login` left. */
+  readonly credentials?: Credentials | undefined;
+}
+
+/** A client of another registry. Throws CONFIG_INVALID. */
+export async function openRemoteRegistry(registry: string, environment: Environment, options: RemoteOptions): Promise<RegistryClient> {
+  const configDir = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');
+  const credentials = options.credentials ?? (await readDockerCredentials(registry, configDir));
+  return createRegistryClient({ registry, credentials, log: options.log });
+}
+
+/** Rules of the embedded registry. Throws CONFIG_INVALID. */
+export function readRegistryRules(environment: Environment): RegistryRules {
+  const read = <T>(name: string, parse: (text: string) => T): T | undefined => {
+    const text = environment[name];
+    if (!text) return undefined;
+    try {
+      return parse(text);
+    } catch (cause) {
+      const { message, hint } = toWherryError(cause);
+      throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
+    }
+  };
+  const collect = read('WHERRY_REGISTRY_COLLECT', (text) => (text === 'off' ? text : parseDuration(text)));
+  return {
+    isReadOnly: read('WHERRY_REGISTRY_READ_ONLY', parseSwitch) ?? false,
+    quotaBytes: read('WHERRY_REGISTRY_QUOTA', parseSize),
+    keepTags: read('WHERRY_REGISTRY_KEEP_TAGS', parseCount),
+    untaggedMs: read('WHERRY_REGISTRY_KEEP_UNTAGGED', parseDuration) ?? UNTAGGED_MS,
+    collectEveryMs: collect === 'off' ? undefined : (collect ?? COLLECT_EVERY_MS),
+  };
+}
+
+const UNTAGGED_MS = 7 * 24 * 60 * 60 * 1000;
+const COLLECT_EVERY_MS = 60 * 60 * 1000;
+
+function parseSwitch(text: string): boolean {
+  if (text === '1' || text === '0') return text === '1';
+  throw new WherryError('CONFIG_INVALID', `'${text}' is not a switch`, { hint: 'write 1 or 0' });
+}
+
+function parseCount(text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  throw new WherryError('CONFIG_INVALID', `'${text}' is not a number of tags`, { hint: 'write a whole number' });
+}
