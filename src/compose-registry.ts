@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { toWherryError, WherryError } from './base/errors.js';
 import type { Log } from './base/log.js';
+import { isRepository } from './oci/reference.js';
 import { parseDuration, parseSize } from './project/units.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
 import { type Credentials, readDockerCredentials } from './registry/credentials.js';
@@ -40,12 +41,28 @@ export function readRegistryRules(environment: Environment): RegistryRules {
     quotaBytes: read('WHERRY_REGISTRY_QUOTA', parseSize),
     keepTags: read('WHERRY_REGISTRY_KEEP_TAGS', parseCount),
     untaggedMs: read('WHERRY_REGISTRY_KEEP_UNTAGGED', parseDuration) ?? UNTAGGED_MS,
+    copiedMs: read('WHERRY_REGISTRY_MIRROR_KEEP', parseDuration) ?? COPIED_MS,
     collectEveryMs: collect === 'off' ? undefined : (collect ?? COLLECT_EVERY_MS),
   };
 }
 
 const UNTAGGED_MS = 7 * 24 * 60 * 60 * 1000;
+const COPIED_MS = 30 * 24 * 60 * 60 * 1000;
 const COLLECT_EVERY_MS = 60 * 60 * 1000;
+
+/** WHERRY_REGISTRY_MIRRORS: hosts by the name under which they are served here, which is the host unless it is given. Throws CONFIG_INVALID. */
+export function readMirrors(environment: Environment): ReadonlyMap<string, string> {
+  const entries = (environment['WHERRY_REGISTRY_MIRRORS'] ?? '').split(',').map((entry) => entry.trim());
+  return new Map(entries.filter((entry) => entry !== '').map(parseMirror));
+}
+
+function parseMirror(entry: string): readonly [string, string] {
+  const [name = '', host = name] = entry.split('=', 2);
+  if (isRepository(name) && !name.includes('/') && host !== '') return [name, host];
+  throw new WherryError('CONFIG_INVALID', `WHERRY_REGISTRY_MIRRORS: '${entry}' is no registry to mirror`, {
+    hint: 'write hosts such as docker.io, or NAME=HOST:PORT, separated by commas',
+  });
+}
 
 function parseSwitch(text: string): boolean {
   if (text === '1' || text === '0') return text === '1';

@@ -11,7 +11,7 @@ import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/fau
 import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
-import { type Environment, openRemoteRegistry, readRegistryRules } from './compose-registry.js';
+import { type Environment, openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
@@ -19,7 +19,9 @@ import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
+import type { RemotePlace } from './registry/client.js';
 import { createRegistryHandler } from './registry/handler.js';
+import { createMirrors, noMirrors, originIn } from './registry/mirror.js';
 import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
 import type { Need } from './registry/storage.js';
 import { createUpkeep, type RegistryRules, readOnly, type Upkeep } from './registry/upkeep.js';
@@ -136,7 +138,9 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const { behindMs: clockBehindMs } = await followMovedClock(store, clock, log);
   const instanceId = await readInstanceId(store, clock.now());
   const rules = readRegistryRules(environment);
-  const blobs = await openBlobs(join(dataDir, 'registry'), { needs: readNeeds(store), quotaBytes: rules.quotaBytes });
+  const mirrored = readMirrors(environment);
+  const isCopied = (repository: string) => originIn(mirrored, repository) !== undefined;
+  const blobs = await openBlobs(join(dataDir, 'registry'), { needs: readNeeds(store), quotaBytes: rules.quotaBytes, isCopied });
   const upkeep = createUpkeep({ blobs, rules, log, now: clock.now });
   const stopping = new AbortController();
   let url = '';
@@ -149,13 +153,18 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       await client.logIn().finally(() => client.close());
     },
   });
+  const clientFor = async (place: RemotePlace) =>
+    openRemoteRegistry(place.registry, environment, { log, credentials: await credentials.find(place) });
+  // Nothing new is copied in read-only mode; what is here is served.
+  const mirrors = rules.isReadOnly ? noMirrors : createMirrors({ blobs, log, registries: mirrored, clientFor });
   const images = createImages({
     blobs,
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
+    mirrors,
     clientFor: async (place) => {
       if (rules.isReadOnly) throw readOnly(`the copy of an image of '${place.registry}'`);
-      return openRemoteRegistry(place.registry, environment, { log, credentials: await credentials.find(place) });
+      return clientFor(place);
     },
   });
   const runtime = createProcessRuntime({
@@ -184,7 +193,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
-  const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly });
+  const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
   const server = createServer({ engine, keys, registry, upkeep, credentials, log, clock, version: __WHERRY_VERSION__ });
 
   return {

@@ -38,6 +38,8 @@ export interface BlobsOptions {
   readonly needs?: () => Promise<readonly Need[]>;
   /** Most bytes in blobs and uploads; no limit by default. */
   readonly quotaBytes?: number | undefined;
+  /** Whether a repository holds copies of what was asked for of another registry: there nothing has to be whole. */
+  readonly isCopied?: (repository: string) => boolean;
   /** Milliseconds since the epoch, for the age of uploads and names; the machine's clock by default. */
   readonly now?: () => number;
 }
@@ -46,7 +48,7 @@ const HOLD_MS = 60 * 60 * 1000;
 
 /** Opens the storage in `dir`, made when missing. One process at a time may write to it. */
 export async function openBlobs(dir: string, options: BlobsOptions = {}): Promise<Blobs> {
-  const { needs = async () => [], quotaBytes, now = openClock().now } = options;
+  const { needs = async () => [], quotaBytes, isCopied = () => false, now = openClock().now } = options;
   const files = await openBlobFiles(dir);
   const repositories = openRepositories(join(dir, 'repositories'), { files, now });
   /** Naming and removing of the same digest wait for each other: between the look for other names and the removal no name appears. */
@@ -67,7 +69,15 @@ export async function openBlobs(dir: string, options: BlobsOptions = {}): Promis
   });
   const isNeeded = createNeeded({ needs, repositories });
   const isProtected = async (digest: Digest) => held.has(digest) || isNeeded(digest);
-  const storage: Storage = { files, repositories, inTurn, needs, now, isSpared: (digest) => held.has(digest) || spared.has(digest) };
+  const storage: Storage = {
+    files,
+    repositories,
+    inTurn,
+    needs,
+    isCopied,
+    now,
+    isSpared: (digest) => held.has(digest) || spared.has(digest),
+  };
   const inCollection = createTurns();
 
   async function refuseProtected(digest: Digest): Promise<void> {
@@ -104,6 +114,7 @@ export async function openBlobs(dir: string, options: BlobsOptions = {}): Promis
       return inTurn(digest, () => (named.tag === undefined ? put() : inTurn(tagTurn(repository, named.tag), put)));
     },
     getManifest: repositories.getManifest,
+    touch: repositories.touch,
     deleteTag: (repository, tag) => inTurn(tagTurn(repository, tag), () => repositories.deleteTag(repository, tag)),
     listTags: repositories.listTags,
     listRepositories: repositories.listRepositories,

@@ -18,6 +18,13 @@ export interface PulledManifest {
   readonly mediaType: string;
 }
 
+/** A repository of a registry. */
+export interface RemotePlace {
+  /** `host[:port]`. */
+  readonly registry: string;
+  readonly repository: string;
+}
+
 export interface BlobSize {
   readonly digest: Digest;
   /** Bytes. */
@@ -27,12 +34,16 @@ export interface BlobSize {
 /** The client side of the OCI distribution-spec for one registry. Any call throws UNAUTHORIZED, DENIED, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
 export interface RegistryClient {
   hasBlob(repository: string, digest: Digest): Promise<boolean>;
+  /** Undefined when the repository does not show it. */
+  findBlob(repository: string, digest: Digest): Promise<BlobSize | undefined>;
   /** The bytes as they come; a broken transfer goes on where it stopped. Ends with DIGEST_MISMATCH when they are wrong; throws BLOB_UNKNOWN. */
   getBlob(repository: string, digest: Digest): AsyncIterable<Uint8Array>;
   /** Uploads unless the registry has the blob; `open` is called anew for each try. True when bytes were sent. */
   putBlob(repository: string, blob: BlobSize, open: () => AsyncIterable<Uint8Array>, options?: PutBlobOptions): Promise<boolean>;
   /** By tag or digest; the bytes are hashed. Throws IMAGE_UNKNOWN, DIGEST_MISMATCH. */
   getManifest(repository: string, reference: string): Promise<PulledManifest>;
+  /** What a tag means now, without the manifest's bytes where the registry tells. Throws IMAGE_UNKNOWN. */
+  getDigest(repository: string, tag: string): Promise<Digest>;
   putManifest(repository: string, reference: string, bytes: Uint8Array, mediaType: string): Promise<void>;
   /** In the registry's order. Throws NAME_UNKNOWN. */
   listTags(repository: string): Promise<readonly string[]>;
@@ -74,13 +85,15 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     pathOf: (repository) => `/v2/${HUB.includes(registry) && !repository.includes('/') ? `library/${repository}` : repository}`,
   };
   return {
-    hasBlob: (repository, digest) => hasBlob(context, repository, digest),
+    hasBlob: async (repository, digest) => (await findBlob(context, repository, digest)) !== undefined,
+    findBlob: (repository, digest) => findBlob(context, repository, digest),
     getBlob: (repository, digest) => pullBlob(context, repository, digest),
     async putBlob(repository, blob, open, { mountFrom } = {}) {
-      if (await hasBlob(context, repository, blob.digest)) return false;
+      if (await findBlob(context, repository, blob.digest)) return false;
       return pushBlob(context, { repository, blob, open, mountFrom });
     },
     getManifest: (repository, reference) => pullManifest(context, repository, reference),
+    getDigest: (repository, tag) => askDigest(context, repository, tag),
     async putManifest(repository, reference, bytes, mediaType) {
       const answer = await transport.send({
         method: 'PUT',
@@ -124,12 +137,12 @@ function nameOf({ pathOf }: Context, repository: string): string {
   return pathOf(repository).slice('/v2/'.length);
 }
 
-async function hasBlob(context: Context, repository: string, digest: Digest): Promise<boolean> {
+async function findBlob(context: Context, repository: string, digest: Digest): Promise<BlobSize | undefined> {
   const path = `${context.pathOf(repository)}/blobs/${digest}`;
   const scopes = [`repository:${nameOf(context, repository)}:pull`];
   const answer = await context.transport.send({ method: 'HEAD', path, scopes, accept: [200, 404] });
   await answer.body.dump();
-  return answer.statusCode === 200;
+  return answer.statusCode === 200 ? { digest, size: Number(answer.headers['content-length']) } : undefined;
 }
 
 /**
@@ -279,17 +292,33 @@ async function pullManifest(context: Context, repository: string, reference: str
     accept: [200, 404],
   });
   const bytes = await readLimited(answer, MANIFEST_LIMIT_BYTES);
-  if (answer.statusCode === 404) {
-    const name = `${registry}/${repository}${isDigest(reference) ? '@' : ':'}${reference}`;
-    throw new WherryError('IMAGE_UNKNOWN', `image '${name}' is not in its registry`, {
-      hint: 'check the name and the tag',
-      detail: { reference: name },
-    });
-  }
+  if (answer.statusCode === 404) throw unknownImage(registry, repository, reference);
   const digest = digestOf(bytes);
   const promised = isDigest(reference) ? reference : String(answer.headers['docker-content-digest'] ?? digest);
   if (promised !== digest) throw mismatch(promised, digest);
   return { bytes, digest, mediaType: String(answer.headers['content-type'] ?? MEDIA_TYPES.manifest).split(';')[0] ?? '' };
+}
+
+async function askDigest(context: Context, repository: string, tag: string): Promise<Digest> {
+  const answer = await context.transport.send({
+    method: 'HEAD',
+    path: `${context.pathOf(repository)}/manifests/${tag}`,
+    scopes: [`repository:${nameOf(context, repository)}:pull`],
+    headers: { accept: MANIFEST_TYPES },
+    accept: [200, 404],
+  });
+  await answer.body.dump();
+  if (answer.statusCode === 404) throw unknownImage(context.registry, repository, tag);
+  const digest = String(answer.headers['docker-content-digest'] ?? '');
+  return isDigest(digest) ? digest : (await pullManifest(context, repository, tag)).digest;
+}
+
+function unknownImage(registry: string, repository: string, reference: string): WherryError {
+  const name = `${registry}/${repository}${isDigest(reference) ? '@' : ':'}${reference}`;
+  return new WherryError('IMAGE_UNKNOWN', `image '${name}' is not in its registry`, {
+    hint: 'check the name and the tag',
+    detail: { reference: name },
+  });
 }
 
 async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {

@@ -37,7 +37,15 @@ function namesOf(entries: Readonly<Record<string, Entry>>, looseBlobs: readonly 
 }
 
 function plan(names: Names, more: Partial<Rules> = {}) {
-  const rules = { now: NOW, graceMs: HOUR, untaggedMs: 7 * DAY, keepTags: undefined, needed: new Set<Digest>(), isSpared: () => false };
+  const rules = {
+    now: NOW,
+    graceMs: HOUR,
+    untaggedMs: 7 * DAY,
+    keepTags: undefined,
+    unusedMs: undefined,
+    needed: new Set<Digest>(),
+    isSpared: () => false,
+  };
   const made = planCollection(names, { ...rules, ...more });
   if ('unreadable' in made) throw new Error(`unreadable ${made.unreadable}`);
   return { tags: made.tags.map(({ tag }) => tag), manifests: made.manifests, blobs: made.blobs, left: made.left };
@@ -87,7 +95,15 @@ describe('what a collection takes', () => {
   });
 
   it('takes nothing when a manifest that stays cannot be read, unlike one that goes', () => {
-    const rules: Rules = { now: NOW, graceMs: HOUR, untaggedMs: 0, keepTags: undefined, needed: new Set(), isSpared: () => false };
+    const rules: Rules = {
+      now: NOW,
+      graceMs: HOUR,
+      untaggedMs: 0,
+      keepTags: undefined,
+      unusedMs: undefined,
+      needed: new Set(),
+      isSpared: () => false,
+    };
     expect(planCollection(namesOf({ a: { tags: ['v1'], isUnreadable: true }, lost: {} }), rules)).toEqual({ unreadable: id('a') });
     expect(planCollection(namesOf({ a: { tags: ['v1'] } }), { ...rules, needed: new Set([id('absent')]) })).toEqual({
       unreadable: id('absent'),

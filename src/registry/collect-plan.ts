@@ -26,6 +26,8 @@ export interface Rules {
   readonly untaggedMs: number;
   /** How many tags stay, the last pushed ones; those that are semantic versions stay beside them. Undefined: all. */
   readonly keepTags: number | undefined;
+  /** Tags written longer ago than this go, whatever they are; undefined: none. */
+  readonly unusedMs: number | undefined;
   /** Manifests of this repository that kept releases run. */
   readonly needed: ReadonlySet<Digest>;
   /** See {@link Storage.isSpared}. */
@@ -71,8 +73,10 @@ export function planCollection(names: Names, rules: Rules): Plan | { readonly un
   };
 }
 
-/** The tags beyond the last `keepTags`, without versions and what a kept release runs. */
-function dropTags(tags: readonly NamedTag[], { keepTags, needed, now, graceMs }: Rules): readonly NamedTag[] {
+/** The tags that were not used for long, or are beyond the last `keepTags` and no versions; never what a kept release runs. */
+function dropTags(tags: readonly NamedTag[], { keepTags, unusedMs, needed, now, graceMs }: Rules): readonly NamedTag[] {
+  if (unusedMs !== undefined)
+    return tags.filter(({ digest, namedAt }) => !needed.has(digest) && now - namedAt >= Math.max(unusedMs, graceMs));
   if (keepTags === undefined) return [];
   const droppable = tags.filter(({ tag }) => parseVersionTag(tag) === undefined);
   const newestFirst = droppable.toSorted((a, b) => b.namedAt - a.namedAt || (a.tag < b.tag ? 1 : -1));

@@ -11,6 +11,8 @@ export interface CollectOptions {
   readonly untaggedMs: number;
   /** How many tags of a repository stay beside semantic versions; undefined for all. */
   readonly keepTags?: number | undefined;
+  /** How long what was copied from another registry stays after it was asked for last, in milliseconds; for ever when undefined. */
+  readonly copiedMs?: number | undefined;
   /** Only finds out what would go. */
   readonly isDryRun?: boolean;
   /** Ends the collection between two removals. */
@@ -72,7 +74,7 @@ export async function collectGarbage(storage: Storage, options: CollectOptions):
     signal?.throwIfAborted();
     const names = await readNames(storage.repositories, repository);
     const needed = new Set(needs.filter((need) => need.repository === repository).map(({ digest }) => digest));
-    const plan = planCollection(names, rulesOf(storage, options, needed));
+    const plan = planCollection(names, rulesOf(storage, options, { needed, isCopied: storage.isCopied(repository) }));
     if ('unreadable' in plan) {
       skipped.push({ repository, reason: `manifest '${plan.unreadable}' is needed and cannot be read` });
       for (const { digest } of [...names.manifests, ...names.blobs]) named.add(digest);
@@ -85,8 +87,13 @@ export async function collectGarbage(storage: Storage, options: CollectOptions):
   return { isDryRun, repositories, skipped, ...(await sweepBytes(storage, named, options)) };
 }
 
-function rulesOf(storage: Storage, { untaggedMs, keepTags }: CollectOptions, needed: ReadonlySet<Digest>): Rules {
-  return { now: storage.now(), graceMs: GRACE_MS, untaggedMs, keepTags, needed, isSpared: storage.isSpared };
+type RulesFor = { readonly needed: ReadonlySet<Digest>; readonly isCopied: boolean };
+
+/** Copies come again when they are asked for, so their last use alone decides. */
+function rulesOf(storage: Storage, { untaggedMs, keepTags, copiedMs }: CollectOptions, { needed, isCopied }: RulesFor): Rules {
+  const common = { now: storage.now(), graceMs: GRACE_MS, needed, isSpared: storage.isSpared };
+  if (isCopied) return { ...common, untaggedMs: copiedMs ?? Number.POSITIVE_INFINITY, keepTags: undefined, unusedMs: copiedMs };
+  return { ...common, untaggedMs, keepTags, unusedMs: undefined };
 }
 
 async function readNames(repositories: OwnedRepositories, repository: string): Promise<Names> {

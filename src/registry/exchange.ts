@@ -3,6 +3,7 @@ import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { isRepository } from '../oci/reference.js';
 import type { Blobs } from './blobs.js';
+import type { Mirrors } from './mirror.js';
 
 /** One request to the registry and its answer. */
 export interface Exchange {
@@ -11,6 +12,7 @@ export interface Exchange {
   readonly method: string;
   readonly query: URLSearchParams;
   readonly blobs: Blobs;
+  readonly mirrors: Mirrors;
   readonly log: Log;
   /** Whether a repository name may be used here; each name of a request is asked for. */
   readonly isRepositoryAllowed: (name: string) => boolean;

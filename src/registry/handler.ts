@@ -3,6 +3,7 @@ import { systemCodeOf, toWherryError, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Blobs } from './blobs.js';
 import { checkRepository, type Exchange, sendAnswer, sendError } from './exchange.js';
+import { type Mirrors, noMirrors } from './mirror.js';
 import { serveBlob } from './serve-blobs.js';
 import { serveCatalog, serveReferrers, serveTags } from './serve-lists.js';
 import { serveManifest } from './serve-manifests.js';
@@ -16,6 +17,8 @@ export interface RegistryHandlerOptions {
   readonly isRepositoryAllowed: (name: string) => boolean;
   /** Pushes and deletions get UNSUPPORTED. */
   readonly isReadOnly?: boolean;
+  /** None by default. */
+  readonly mirrors?: Mirrors;
 }
 
 /** What the caller has found out about who asks. */
@@ -41,11 +44,12 @@ const ROUTES: readonly (readonly [RegExp, Serve])[] = [
 const READS: readonly string[] = ['GET', 'HEAD'];
 
 /** The server side of the OCI distribution-spec 1.1 over {@link Blobs}. Who may ask, and that a path is ours, the caller decides. */
-export function createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly = false }: RegistryHandlerOptions): RegistryHandler {
+export function createRegistryHandler(options: RegistryHandlerOptions): RegistryHandler {
+  const { blobs, log, isRepositoryAllowed, isReadOnly = false, mirrors = noMirrors } = options;
   return async (request, response, access) => {
     const [path = '', query = ''] = (request.url ?? '').split('?', 2);
     const method = request.method ?? 'GET';
-    const exchange: Exchange = { request, response, method, query: new URLSearchParams(query), blobs, log, isRepositoryAllowed };
+    const exchange: Exchange = { request, response, method, query: new URLSearchParams(query), blobs, mirrors, log, isRepositoryAllowed };
     response.setHeader('docker-distribution-api-version', 'registry/2.0');
     try {
       if (!access.canPush && !READS.includes(method))
@@ -66,9 +70,19 @@ async function route(exchange: Exchange, encodedPath: string): Promise<void> {
     const [, repository, last = ''] = pattern.exec(path) ?? [];
     if (repository === undefined) continue;
     checkRepository(exchange, repository);
+    refuseCopied(exchange, repository);
     return serve(exchange, repository, last);
   }
   throw new WherryError('NOT_FOUND', `'${path}' is no path of the registry`);
+}
+
+/** A copy can be deleted, so that it comes anew; what others serve cannot be changed here. */
+function refuseCopied({ method, mirrors }: Exchange, repository: string): void {
+  const place = mirrors.originOf(repository);
+  if (!place || READS.includes(method) || method === 'DELETE') return;
+  throw new WherryError('DENIED', `'${repository}' holds copies of '${place.registry}/${place.repository}'`, {
+    hint: 'push to that registry',
+  });
 }
 
 function decodePath(path: string): string {

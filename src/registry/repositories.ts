@@ -34,6 +34,8 @@ export interface Repositories {
   putManifest(repository: string, digest: Digest, bytes: Uint8Array, named: ManifestName): Promise<void>;
   /** By tag or digest; undefined when the repository has none. The bytes are hashed. Throws DIGEST_MISMATCH. */
   getManifest(repository: string, reference: string): Promise<StoredManifest | undefined>;
+  /** A tag with its manifest, or a manifest, counts as written now: for what is kept by its last use. */
+  touch(repository: string, reference: string): Promise<void>;
   /** Removes a manifest and the tags that point at it. Throws MANIFEST_UNKNOWN, BLOB_IN_USE. */
   deleteManifest(repository: string, digest: Digest): Promise<void>;
   /** Throws MANIFEST_UNKNOWN. */
@@ -107,6 +109,11 @@ export function openRepositories(root: string, { files, now }: RepositoriesOptio
       const mediaType = digest && (await readEntry(tree.manifest(repository, digest)));
       if (!digest || mediaType === undefined) return undefined;
       return { bytes: await files.read(digest, MANIFEST_LIMIT_BYTES), digest, mediaType };
+    },
+    async touch(repository, reference) {
+      const digest = await digestAt(tree, repository, reference);
+      if (digest) await touchEntry(tree.manifest(repository, digest), now());
+      if (!isDigest(reference)) await touchEntry(tree.tag(repository, reference), now());
     },
     deleteManifest: (repository, digest) => deleteManifest(context, repository, digest),
     async deleteTag(repository, tag) {

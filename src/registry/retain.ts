@@ -5,8 +5,9 @@ import type { Digest } from '../oci/digest.js';
 import { findPlatform, type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Blobs } from './blobs.js';
-import type { PulledManifest, RegistryClient } from './client.js';
+import type { PulledManifest, RegistryClient, RemotePlace } from './client.js';
 import { decompressLayer } from './layer-content.js';
+import { type Mirrors, noMirrors } from './mirror.js';
 import { forEachOf } from './parallel.js';
 import { createTurns } from './turns.js';
 
@@ -43,12 +44,6 @@ export interface PinnedImages {
   removeRetained(isKept: (endpointId: string) => Promise<boolean>): Promise<void>;
 }
 
-/** A repository of another registry. */
-export interface RemotePlace {
-  readonly registry: string;
-  readonly repository: string;
-}
-
 export interface ImagesOptions {
   readonly blobs: Blobs;
   readonly log: Log;
@@ -56,6 +51,8 @@ export interface ImagesOptions {
   readonly ownHosts: () => readonly string[];
   /** A new client for the registry of a remote repository; it is closed after use. */
   readonly clientFor: (place: RemotePlace) => Promise<RegistryClient>;
+  /** What an image in a repository of copies lacks comes from there; none by default. */
+  readonly mirrors?: Mirrors;
   /** OCI name of the architecture to choose from an index; `amd64` by default. */
   readonly architecture?: string;
 }
@@ -66,8 +63,15 @@ const PARALLEL = 3;
 export const RETAINED = 'retained/';
 
 /** Images over the embedded registry. */
-export function createImages({ blobs, log, ownHosts, clientFor, architecture = 'amd64' }: ImagesOptions): PinnedImages {
-  const context: Context = { blobs, log, architecture };
+export function createImages({
+  blobs,
+  log,
+  ownHosts,
+  clientFor,
+  mirrors = noMirrors,
+  architecture = 'amd64',
+}: ImagesOptions): PinnedImages {
+  const context: Context = { blobs, mirrors, log, architecture };
   const readConfig = async ({ config }: Manifest) => parseImageConfig(await blobs.read(config.digest, CONFIG_LIMIT_BYTES));
   /** Copying into an endpoint's repository and removing it wait for each other. */
   const inTurn = createTurns();
@@ -112,22 +116,28 @@ export function createImages({ blobs, log, ownHosts, clientFor, architecture = '
 
 interface Context {
   readonly blobs: Blobs;
+  readonly mirrors: Mirrors;
   readonly log: Log;
   readonly architecture: string;
 }
 
-/** An image of this server: nothing is copied, its repository already holds every blob. */
+/** An image of this server: its repository holds every blob already, unless it is one of copies; then what is missing comes now. */
 async function resolveOwn(context: Context, reference: Reference): Promise<PinnedImage> {
   const { repository, tag, digest } = reference;
   const text = formatReference(reference);
-  const found = await context.blobs.getManifest(repository, digest ?? tag ?? 'latest');
+  const { blobs, mirrors } = context;
+  await mirrors.bringManifest(repository, digest ?? tag ?? 'latest');
+  const found = await blobs.getManifest(repository, digest ?? tag ?? 'latest');
   if (!found)
     throw unknownImage(text, digest ? 'push it first, or leave the digest out' : 'push it first, or put the host of its registry in front');
   const manifest = parseManifest(found.bytes);
   const pinned = isIndex(manifest) ? choosePlatform(manifest, text, context.architecture).digest : found.digest;
   const image = { reference: text, repository, tag: tag ?? (digest ? null : 'latest'), digest: pinned };
-  await context.blobs.hold([pinned]);
-  await context.blobs.hold(blobsOf(await readManifest(context, image)));
+  await blobs.hold([pinned]);
+  await mirrors.bringManifest(repository, pinned);
+  const parts = blobsOf(await readManifest(context, image));
+  await blobs.hold(parts);
+  await forEachOf(parts, PARALLEL, (part) => mirrors.bringBlob(repository, part));
   return image;
 }
 

@@ -14,10 +14,11 @@ export async function serveBlob(exchange: Exchange, repository: string, referenc
 }
 
 async function sendBlob(exchange: Exchange, repository: string, digest: Digest): Promise<void> {
-  const { blobs, method, request, response } = exchange;
+  const { blobs, mirrors, method, request, response } = exchange;
   // Who hears that it is here does not upload it, and names it in a manifest next.
   if (method === 'HEAD') await blobs.spare([digest]);
-  const found = (await blobs.isLinked(repository, digest)) ? await blobs.has(digest) : undefined;
+  const here = (await blobs.isLinked(repository, digest)) ? await blobs.has(digest) : undefined;
+  const found = here ?? (await mirrors.findBlob(repository, digest));
   if (!found) throw unknownBlob(digest);
   const range = parseRange(request.headers.range, found.size);
   const headers = {
@@ -34,7 +35,7 @@ async function sendBlob(exchange: Exchange, repository: string, digest: Digest):
   const partial = range && { 'content-range': `bytes ${range.start}-${range.end}/${found.size}` };
   if (method === 'HEAD')
     return sendAnswer(exchange, partial ? 206 : 200, { headers: { ...headers, ...partial, 'content-length': length } });
-  const { stream } = await blobs.open(digest, range);
+  const stream = here ? (await blobs.open(digest, range)).stream : await mirrors.openBlob(repository, digest, range);
   response.writeHead(partial ? 206 : 200, { ...headers, ...partial, 'content-length': length });
   await pipeline(stream, response);
 }

@@ -6,7 +6,7 @@ import { type Exchange, refuseMethod, sendJson } from './exchange.js';
 /** Answers `/v2/NAME/tags/list` (distribution-spec, "Listing Tags"). */
 export async function serveTags(exchange: Exchange, repository: string): Promise<void> {
   checkRead(exchange);
-  const tags = await exchange.blobs.listTags(repository);
+  const tags = (await exchange.mirrors.listTags(repository))?.toSorted() ?? (await exchange.blobs.listTags(repository));
   if (!tags) throw new WherryError('NAME_UNKNOWN', `repository '${repository}' is not known`, { detail: { name: repository } });
   const { page, headers } = pageOf(exchange, tags, `/v2/${repository}/tags/list`);
   sendJson(exchange, { name: repository, tags: page }, headers);
@@ -23,7 +23,8 @@ export async function serveCatalog(exchange: Exchange): Promise<void> {
 /** Answers `/v2/NAME/referrers/DIGEST` (distribution-spec, "Listing Referrers"): an index, empty when nothing refers. */
 export async function serveReferrers(exchange: Exchange, repository: string, reference: string): Promise<void> {
   checkRead(exchange);
-  const referrers = await exchange.blobs.listReferrers(repository, parseDigest(reference));
+  const digest = parseDigest(reference);
+  const referrers = (await exchange.mirrors.listReferrers(repository, digest)) ?? (await exchange.blobs.listReferrers(repository, digest));
   const artifactType = exchange.query.get('artifactType');
   const manifests = artifactType === null ? referrers : referrers.filter((referrer) => referrer.artifactType === artifactType);
   const filtered: Record<string, string> = artifactType === null ? {} : { 'oci-filters-applied': 'artifactType' };

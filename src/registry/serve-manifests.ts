@@ -21,6 +21,7 @@ export async function serveManifest(exchange: Exchange, repository: string, refe
 }
 
 async function sendManifest(exchange: Exchange, repository: string, reference: string): Promise<void> {
+  await exchange.mirrors.bringManifest(repository, reference);
   const found = await exchange.blobs.getManifest(repository, reference);
   if (!found) throw unknownManifest(repository, reference);
   const { bytes, digest, mediaType } = found;

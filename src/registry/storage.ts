@@ -20,6 +20,8 @@ export interface Storage {
   readonly inTurn: Turns;
   /** Whether somebody pushed, mounted or asked for the digest, or is deploying it, within the last hour. */
   readonly isSpared: (digest: Digest) => boolean;
+  /** See {@link BlobsOptions.isCopied}. */
+  readonly isCopied: (repository: string) => boolean;
   readonly needs: () => Promise<readonly Need[]>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

@@ -15,6 +15,8 @@ export interface RegistryRules {
   readonly keepTags: number | undefined;
   /** How long a manifest stays after its last tag went. */
   readonly untaggedMs: number;
+  /** How long what was copied from a mirrored registry stays after it was asked for last. */
+  readonly copiedMs: number | undefined;
   /** How often a collection runs by itself; undefined for never. */
   readonly collectEveryMs: number | undefined;
 }
@@ -45,7 +47,7 @@ export interface UpkeepOptions {
 
 /** Upkeep by the owner's rules; the time to the first collection begins now. */
 export function createUpkeep({ blobs, rules, log, now }: UpkeepOptions): Upkeep {
-  const { isReadOnly, quotaBytes = null, keepTags, untaggedMs, collectEveryMs } = rules;
+  const { isReadOnly, quotaBytes = null, keepTags, untaggedMs, copiedMs, collectEveryMs } = rules;
   let collectedAt = now();
   const refuseReadOnly = (what: string) => {
     if (isReadOnly) throw readOnly(what);
@@ -54,12 +56,12 @@ export function createUpkeep({ blobs, rules, log, now }: UpkeepOptions): Upkeep 
     measure: async () => ({ ...(await blobs.measure()), quotaBytes, isReadOnly }),
     async collect({ isDryRun = false, signal } = {}) {
       if (!isDryRun) refuseReadOnly('the collection');
-      return blobs.collect({ untaggedMs, keepTags, isDryRun, signal });
+      return blobs.collect({ untaggedMs, keepTags, copiedMs, isDryRun, signal });
     },
     async collectWhenDue(signal) {
       if (isReadOnly || collectEveryMs === undefined || now() - collectedAt < collectEveryMs) return;
       collectedAt = now();
-      const collected = await blobs.collect({ untaggedMs, keepTags, signal }).catch((thrown: unknown) => {
+      const collected = await blobs.collect({ untaggedMs, keepTags, copiedMs, signal }).catch((thrown: unknown) => {
         if (!signal.aborted) throw thrown;
       });
       if (!collected) return;

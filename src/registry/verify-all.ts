@@ -95,7 +95,7 @@ async function walkNames(storage: Storage, damaged: ReadonlyMap<Digest, string>)
     found.set(digest, { fault: 'damaged', message: `its bytes hash to '${actual}'`, uses: new Set() });
   for await (const { isStill, use, ...root } of listRoots(storage)) {
     const faults = new Map<Digest, Finding>();
-    await walkManifest({ storage, damaged, faults, repository: root.repository }, root.digest);
+    await walkManifest({ storage, damaged, faults, repository: root.repository, mayLack: storage.isCopied(root.repository) }, root.digest);
     // What somebody removed while we walked is no fault.
     if (faults.size === 0 || !(await isStill())) continue;
     for (const [digest, finding] of faults) {
@@ -125,15 +125,18 @@ interface Walk {
   readonly storage: Storage;
   readonly damaged: ReadonlyMap<Digest, string>;
   readonly repository: string;
+  /** Copies need not be whole: what is missing comes when it is asked for. */
+  readonly mayLack: boolean;
   /** Filled by the walk. */
   readonly faults: Map<Digest, Finding>;
 }
 
 /** A manifest and everything below it. */
 async function walkManifest(walk: Walk, digest: Digest): Promise<void> {
-  const { storage, repository, faults } = walk;
+  const { storage, repository, faults, mayLack } = walk;
   if (!(await isSound(walk, { digest }))) return;
   if (!(await storage.repositories.hasManifest(repository, digest))) {
+    if (mayLack) return;
     faults.set(digest, { fault: 'missing', message: `repository '${repository}' has no such manifest` });
     return;
   }
@@ -148,9 +151,10 @@ async function walkManifest(walk: Walk, digest: Digest): Promise<void> {
 
 /** Whether the bytes are here, of the digest, and as many as the manifest says. */
 async function isSound(walk: Walk, { digest, size }: Pick<Descriptor, 'digest'> & Partial<Descriptor>): Promise<boolean> {
-  const { storage, damaged, faults } = walk;
+  const { storage, damaged, faults, mayLack } = walk;
   const found = await storage.files.has(digest);
   const add = (fault: FaultKind, message: string) => void faults.set(digest, { fault, message });
+  if (!found && mayLack) return false;
   if (!found) add('missing', 'its bytes are not on disk');
   else if (damaged.has(digest)) add('damaged', `its bytes hash to '${damaged.get(digest)}'`);
   else if (size !== undefined && found.size !== size) add('size', `a manifest gives it ${size} bytes, it has ${found.size}`);
