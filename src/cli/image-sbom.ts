@@ -1,5 +1,5 @@
 import { WherryError } from '../base/errors.js';
-import { readContents } from '../image/contents.js';
+import { type Memory, readKnownPackages } from '../image/known-packages.js';
 import { makeSbom, SBOM_TYPE } from '../image/sbom.js';
 import { type ImageSource, readBlob } from '../image/source.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
@@ -48,9 +48,13 @@ export async function attachSbom({ client, name }: OpenRepository, image: Descri
  * Makes the SBOM of an image out of its layers and attaches it, unless one is attached; undefined then. The image must be in the
  * repository. Throws LAYER_INVALID and what the client throws.
  */
-export async function ensureSbom(repository: OpenRepository, source: ImageSource, toolVersion: string): Promise<AttachedSbom | undefined> {
+export async function ensureSbom(
+  repository: OpenRepository,
+  source: ImageSource,
+  { toolVersion, memory }: { readonly toolVersion: string; readonly memory: Memory },
+): Promise<AttachedSbom | undefined> {
   if ((await findReferrer(repository, source.descriptor.digest)) !== undefined) return undefined;
-  return attachSbom(repository, source.descriptor, await makeSbom(source, await readContents(source), toolVersion));
+  return attachSbom(repository, source.descriptor, await makeSbom(source, await readKnownPackages(source, memory), toolVersion));
 }
 
 /** The SBOM that is attached to an image, as parsed JSON, or undefined. Throws MANIFEST_INVALID and what the client throws. */

@@ -2,17 +2,15 @@ import { createHash } from 'node:crypto';
 import { addAbortSignal, Readable } from 'node:stream';
 import { extract, type Header } from 'tar-stream';
 import { messageOf, WherryError } from '../base/errors.js';
-import { type Distribution, type Package, readPackages, sortPackages, tellsOfPackages } from './packages.js';
+import { readPackages, tellsOfPackages } from './packages.js';
 import type { ImageSource, SourceLayer } from './source.js';
-import { FileTree, type FileType, type ImageFile, type LayerEntry } from './tree.js';
+import { FileTree, type FileType, type ImageFile, type LayerEntry, type Software } from './tree.js';
 
 /** What the layers of an image hold. */
-export interface ImageContents {
+export interface ImageContents extends Software {
   readonly layers: readonly LayerContents[];
   /** As a container sees them, in order of path by folder. */
   readonly files: readonly ImageFile[];
-  readonly packages: readonly Package[];
-  readonly distribution: Distribution | undefined;
 }
 
 export interface LayerContents {
@@ -56,7 +54,8 @@ const LIMITS: ContentsLimits = {
   packages: 200_000,
 };
 
-interface Walk {
+/** The layers of an image while they are read one after another. */
+export interface Walk {
   readonly tree: FileTree;
   readonly limits: ContentsLimits;
   readonly isCompared: boolean;
@@ -71,23 +70,27 @@ interface Walk {
  * Throws LAYER_INVALID for layers that are damaged or beyond the limits, and what opening a layer throws.
  */
 export async function readContents(source: ImageSource, options: ContentsOptions = {}): Promise<ImageContents> {
-  const { onLayer, isCompared = false, signal, limits = LIMITS } = options;
-  const walk: Walk = { tree: new FileTree(), limits, isCompared, signal, paths: 0, packages: 0 };
+  const { onLayer } = options;
+  const walk = createWalk(options);
   const layers: Omit<LayerContents, 'wastedBytes'>[] = [];
   for (const [index, layer] of source.layers.entries()) {
     onLayer?.(layer, index);
     layers.push(await readLayer(walk, layer, index));
   }
-  const files = [...walk.tree.files()];
   return {
     layers: layers.map((layer, index) => ({ ...layer, wastedBytes: walk.tree.wastedBytes(index) })),
-    files,
-    packages: sortPackages(walk.tree.packages()),
-    distribution: files.find(({ found }) => found?.distribution)?.found?.distribution,
+    files: [...walk.tree.files()],
+    ...walk.tree.software(),
   };
 }
 
-async function readLayer(walk: Walk, layer: SourceLayer, index: number): Promise<{ entries: number; unpackedBytes: number }> {
+/** No layer is read yet. */
+export function createWalk({ isCompared = false, signal, limits = LIMITS }: ContentsOptions = {}): Walk {
+  return { tree: new FileTree(), limits, isCompared, signal, paths: 0, packages: 0 };
+}
+
+/** Puts the next layer over those before. */
+export async function readLayer(walk: Walk, layer: SourceLayer, index: number): Promise<{ entries: number; unpackedBytes: number }> {
   const extractor = extract();
   const input = Readable.from(layer.open());
   input.on('error', (error) => extractor.destroy(error));

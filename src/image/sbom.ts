@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Enums, Models } from '@cyclonedx/cyclonedx-library';
 import type { Digest } from '../oci/digest.js';
-import type { ImageContents } from './contents.js';
 import type { Distribution, Package } from './packages.js';
 import { formatPurl } from './purl.js';
 import { formatPlatform, type ImageSource } from './source.js';
+import type { Software } from './tree.js';
 
 /** Media type of the document; also the artifact type it is attached as. */
 export const SBOM_TYPE = 'application/vnd.cyclonedx+json';
@@ -17,7 +17,7 @@ type Library = typeof import('@cyclonedx/cyclonedx-library');
  */
 export async function makeSbom(
   { descriptor, config }: ImageSource,
-  { packages, distribution }: Pick<ImageContents, 'packages' | 'distribution'>,
+  { packages, distribution }: Software,
   toolVersion: string,
 ): Promise<string> {
   const library = await import('@cyclonedx/cyclonedx-library');

@@ -1,4 +1,4 @@
-import type { FoundPackages, Package } from './packages.js';
+import { type Distribution, type FoundPackages, type Package, sortPackages } from './packages.js';
 
 export type FileType = 'file' | 'directory' | 'symlink' | 'link' | 'special';
 
@@ -15,6 +15,12 @@ export interface LayerEntry {
   /** Equal for equal content; undefined when nobody asked. */
   readonly content: string | undefined;
   readonly found: FoundPackages | undefined;
+}
+
+/** What an image runs on and with. */
+export interface Software {
+  readonly packages: readonly Package[];
+  readonly distribution: Distribution | undefined;
 }
 
 /** A file of the image as a container sees it. */
@@ -70,8 +76,10 @@ export class FileTree {
   }
 
   /** What the files that are left tell of. */
-  *packages(): Iterable<Package> {
-    for (const { found } of this.files()) yield* found?.packages ?? [];
+  software(): Software {
+    const told = [...this.files()].flatMap(({ found }) => found ?? []);
+    const distribution = told.find((found) => found.distribution)?.distribution;
+    return { packages: sortPackages(told.flatMap(({ packages }) => packages)), distribution };
   }
 
   /** Bytes of a layer's files that later layers replaced or removed. */

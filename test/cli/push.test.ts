@@ -68,13 +68,15 @@ describe('wherry push', () => {
     await push(dir, '--to', 'versioned:nightly');
   });
 
-  it('attaches the list of software when asked to, once an image', async () => {
+  it('attaches the list of software, once an image, unless told not to', async () => {
     const { dir, git } = repository('listed');
     git('tag', 'v2.0.0');
-    const { digest } = await push(dir, '--sbom');
+    const { digest } = await push(dir, '--no-sbom');
+    const referrers = async () => ((await stage.call(`/v2/listed/referrers/${digest}`)).json as { manifests: object[] }).manifests;
+    expect(await referrers()).toEqual([]);
+    await push(dir);
     await push(dir, '--sbom');
-    const { manifests } = (await stage.call(`/v2/listed/referrers/${digest}`)).json as { manifests: { artifactType: string }[] };
-    expect(manifests).toEqual([expect.objectContaining({ artifactType: 'application/vnd.cyclonedx+json' })]);
+    expect(await referrers()).toEqual([expect.objectContaining({ artifactType: 'application/vnd.cyclonedx+json' })]);
     expect(JSON.parse(await stage.cli('image', 'sbom', 'listed:2.0.0'))).toMatchObject({ bomFormat: 'CycloneDX', specVersion: '1.6' });
   });
 

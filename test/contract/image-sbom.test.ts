@@ -14,6 +14,8 @@ import { createRegistryClient, type RegistryClient } from '../../src/registry/cl
 import { pushMade, tarOf } from '../made-image.js';
 import { listen, openRegistryServer } from './registry-server.js';
 
+const NO_MEMORY = { get: async () => undefined, put: async () => {} };
+
 type Registry = Awaited<ReturnType<typeof openRegistryServer>>;
 /** True when the request was answered and must not reach the registry. */
 type Gate = (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -85,12 +87,12 @@ it('makes an SBOM out of the layers of a build, once', async () => {
   for (const { digest } of [config, ...layers]) await layout.writeBlob(repository.client.getBlob('acme/a', digest), digest);
   await layout.putBytes(image.bytes);
   const source = await openLayoutImage(layout, image.digest);
-  expect(await ensureSbom(repository, source, '1.2.3')).toMatchObject({ isTagged: false });
+  expect(await ensureSbom(repository, source, { toolVersion: '1.2.3', memory: NO_MEMORY })).toMatchObject({ isTagged: false });
   expect(await findSbom(repository, image.digest)).toMatchObject({
     specVersion: '1.6',
     metadata: { component: { version: image.digest } },
   });
-  expect(await ensureSbom(repository, source, '1.2.3')).toBeUndefined();
+  expect(await ensureSbom(repository, source, { toolVersion: '1.2.3', memory: NO_MEMORY })).toBeUndefined();
 });
 
 it('writes the manifest as the image-spec has it', async () => {

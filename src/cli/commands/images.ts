@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { messageOf } from '../../base/errors.js';
 import { shortDigest } from '../../oci/digest.js';
 import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
 import type { Motion } from '../motion.js';
@@ -26,19 +28,33 @@ const BUILD_OPTIONS: readonly Option[] = [
   { flags: '--verify', text: 'read and pack everything again, whatever is remembered of earlier builds' },
 ];
 
-const SBOM_OPTION: Option = {
-  flags: '--sbom',
-  text: 'attach the list of the software in the image, unless it has one; reads all its layers',
-};
+const SBOM_OPTIONS: readonly Option[] = [
+  { flags: '--sbom', text: 'fail when the list of the software in the image cannot be attached to it (default: warn)' },
+  { flags: '--no-sbom', text: 'attach no such list' },
+];
 
-/** Makes the list from what the registry has, so that it tells of what was pushed. */
-async function attachSbom(context: Context, reference: string, { phases }: Motion): Promise<void> {
-  const [{ ensureSbom }, { openNamedImage }] = await Promise.all([import('../image-sbom.js'), import('../image-source.js')]);
+/** Makes the list from what the registry has, so that it tells of what was pushed. A registry that takes no such thing still has the image. */
+async function attachSbom(context: Context, reference: string, motion: Motion): Promise<void> {
+  const wish = context.options['sbom'];
+  if (wish === false) return;
+  await tryAttachSbom(context, reference, motion).catch((thrown: unknown) => {
+    if (wish === true || context.signal.aborted) throw thrown;
+    context.output.warn(`the list of the image's software could not be attached: ${messageOf(thrown)}`);
+  });
+}
+
+async function tryAttachSbom(context: Context, reference: string, { phases, place }: Motion): Promise<void> {
+  const [{ ensureSbom }, { openNamedImage }, { openKeptTexts }] = await Promise.all([
+    import('../image-sbom.js'),
+    import('../image-source.js'),
+    import('../kept-texts.js'),
+  ]);
   const { repository, source, close } = await openNamedImage(reference, undefined, context);
   try {
     if (!repository) return;
     const describe = (made: unknown) => (made === undefined ? 'the image has one' : 'attached');
-    await phases.run('sbom', () => ensureSbom(repository, source, context.version), describe);
+    const memory = openKeptTexts(join(place.dataDir, 'cache', 'packages'));
+    await phases.run('sbom', () => ensureSbom(repository, source, { toolVersion: context.version, memory }), describe);
   } finally {
     await close();
   }
@@ -99,7 +115,7 @@ export const push: Command = {
   args: '[dir]',
   options: [
     { flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' },
-    SBOM_OPTION,
+    ...SBOM_OPTIONS,
     { flags: '--force', text: 'move a tag that is a version, such as 1.2.3, to another image' },
     ...BUILD_OPTIONS,
   ],
@@ -109,7 +125,7 @@ export const push: Command = {
     const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
     const isForced = context.options['force'] === true;
     const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), isForced, motion });
-    if (context.options['sbom'] === true) await attachSbom(context, pushed.reference, motion);
+    await attachSbom(context, pushed.reference, motion);
     const { uploaded, skipped } = pushed.result;
     context.output.result(
       { digest: built.digest, reference: pushed.reference, tags: pushed.tags, uploaded, skipped, phases: motion.phases.done },
@@ -127,7 +143,7 @@ export const deploy: Command = {
     { flags: '--image <reference>', text: 'release this image instead of building a project' },
     { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
-    SBOM_OPTION,
+    ...SBOM_OPTIONS,
     ...BUILD_OPTIONS,
   ],
   example: 'wherry deploy examples/hello-node',
@@ -143,9 +159,10 @@ export const deploy: Command = {
       const built = await buildPhase(project, motion, buildOptions(context));
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
       sourceRevision = built.revision;
-      if (context.options['sbom'] === true) await attachSbom(context, reference, motion);
     }
     const result = await deployPhases(client, { endpointId, reference, project, sourceRevision }, motion);
+    // The release does not wait for it.
+    if (project) await attachSbom(context, reference, motion);
     const { apiUrl } = await context.settings();
     const url = `${apiUrl}/v2/${endpointId}`;
     context.output.talk(`  try        wherry run -e ${endpointId} -i name=Ada      undo  wherry rollback -e ${endpointId}`);
