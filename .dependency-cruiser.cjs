@@ -13,7 +13,20 @@ const MAY_IMPORT = {
   engine: ['base', 'oci', 'domain', 'store/store\\.ts', 'runtime/runtime\\.ts'],
   check: ['base', 'domain', 'project', 'api'],
   server: ['base', 'oci', 'domain', 'api', 'engine', 'registry'],
-  cli: ['base', 'oci', 'domain', 'project', 'api', 'build', 'check', 'registry', 'image', 'compose\\.ts'],
+  cli: [
+    'base',
+    'oci',
+    'domain',
+    'project',
+    'api',
+    'build',
+    'check',
+    'registry',
+    'image',
+    'compose\\.ts',
+    'compose-registry\\.ts',
+    'compose-settings\\.ts',
+  ],
 };
 
 /** Third-party packages and the only folders that may name them. */

@@ -13,7 +13,10 @@ export async function build() {
     format: 'esm',
     platform: 'node',
     target: 'node20',
-    packages: 'external',
+    // Bundled, packages load in a fraction of the time; what the command line seldom or never needs stays outside, and so does what finds its own files.
+    external: ['esbuild', 'fastify', '@fastify/*', 'pino', 'typebox', '@photostructure/sqlite', '@cyclonedx/*'],
+    banner: { js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);" },
+    legalComments: 'linked',
     outdir: join(ROOT, 'dist'),
     logLevel: 'warning',
   };

@@ -2,13 +2,12 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { toWherryError, WherryError } from './base/errors.js';
 import type { Log } from './base/log.js';
+import type { Environment } from './compose-settings.js';
 import { isRepository } from './oci/reference.js';
 import { parseDuration, parseSize } from './project/units.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
 import { type Credentials, readDockerCredentials } from './registry/credentials.js';
 import type { RegistryRules } from './registry/upkeep.js';
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface RemoteOptions {
   readonly log: Log;

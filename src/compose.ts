@@ -1,17 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import pino from 'pino';
 import { type Clock, openClock } from './base/clock.js';
-import { systemCodeOf, WherryError } from './base/errors.js';
+import { WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
-import { type Environment, openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
+import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
+import { type Environment, keyFileOf, packageRoot, readText, type ServerFile } from './compose-settings.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
@@ -33,70 +31,7 @@ import { createServer } from './server/server.js';
 import { openSqliteStore } from './store/sqlite/store.js';
 import type { RecordKind, RecordKinds, Store } from './store/store.js';
 
-export { type Environment, openRemoteRegistry } from './compose-registry.js';
-
 declare const __WHERRY_VERSION__: string;
-
-/** Flags that override the environment. */
-export interface Flags {
-  readonly data?: string | undefined;
-  readonly host?: string | undefined;
-  readonly port?: number | undefined;
-  readonly apiUrl?: string | undefined;
-}
-
-/** Where things are: flag over environment over file over default. */
-export interface Settings {
-  readonly dataDir: string;
-  /** The server to talk to; undefined when none was started on this data directory. */
-  readonly apiUrl: string | undefined;
-  readonly apiKey: string | undefined;
-}
-
-/** The address of a server that listens, as its data directory tells it. */
-export interface ServerFile {
-  readonly url: string;
-  readonly pid: number;
-}
-
-/** The data directory: `--data`, WHERRY_DATA, else below the XDG data directory. */
-export function readDataDir(environment: Environment, flags: Flags = {}): string {
-  const chosen = flags.data ?? environment['WHERRY_DATA'];
-  if (chosen) return resolve(chosen);
-  return join(environment['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'wherry');
-}
-
-/** Settings for a client of the API. */
-export async function readSettings(environment: Environment, flags: Flags = {}): Promise<Settings> {
-  const dataDir = readDataDir(environment, flags);
-  const file = await readServerFile(dataDir);
-  const key = environment['WHERRY_API_KEY'] ?? (await readText(keyFileOf(dataDir)))?.trim();
-  return { dataDir, apiUrl: flags.apiUrl ?? environment['WHERRY_API_URL'] ?? file?.url, apiKey: key || undefined };
-}
-
-/** The running (or last) server of a data directory, or undefined. */
-export async function readServerFile(dataDir: string): Promise<ServerFile | undefined> {
-  const text = await readText(join(dataDir, 'server.json'));
-  return text === undefined ? undefined : (JSON.parse(text) as ServerFile);
-}
-
-/** Where the first start writes the admin key, readable by the owner only. */
-export function keyFileOf(dataDir: string): string {
-  return join(dataDir, 'admin.key');
-}
-
-/** Where this package is installed: the bundle is cut into parts, so its own place says little. */
-export function packageRoot(): string {
-  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
-    if (existsSync(join(dir, 'package.json')) && existsSync(join(dir, 'sdk'))) return dir;
-    if (dir === dirname(dir)) throw new WherryError('INTERNAL', 'the package is incomplete: its sdk folder is missing');
-  }
-}
-
-/** The creation time that images get, in seconds; undefined when none was asked for. */
-export function readSourceDateEpoch(environment: Environment): string | undefined {
-  return environment['SOURCE_DATE_EPOCH'] || undefined;
-}
 
 export interface ServerOptions {
   readonly dataDir: string;
@@ -349,13 +284,4 @@ function openLog(environment: Environment): Log {
 async function writePrivate(file: string, text: string): Promise<void> {
   await writeFile(`${file}.new`, text, { mode: 0o600 });
   await rename(`${file}.new`, file);
-}
-
-async function readText(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  }
 }

@@ -9,9 +9,7 @@ import { type BaseImage, composeConfig, type ImageParts, writeImage } from './as
 import { readSourceState, type SourceState } from './git.js';
 import { type BuiltLayer, buildLayer, type ImageBlob, type LayerStore } from './layers.js';
 import { openBaseLock } from './lock.js';
-import { planNode } from './node-layers.js';
 import type { Plan, PlanRequest } from './plan.js';
-import { planPython } from './python-layers.js';
 
 export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base'>, ImageWork {}
 
@@ -64,7 +62,7 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
   // After the base: a lock file that was just written is a change of the project.
   const [source, planned] = await Promise.all([
     readSourceState(project.dir, request.sourceDateEpoch),
-    project.handler.kind === 'node' ? planNode({ ...request, platform, base }) : planPython({ ...request, platform, base }),
+    planLayers({ ...request, platform, base }),
   ]);
   const layers: BuiltLayer[] = [];
   for (const plan of planned.layers) layers.push(await buildLayer(plan, store));
@@ -179,4 +177,10 @@ export function platformOf({ platforms }: Project): Platform {
     throw new WherryError('BUILD_FAILED', `platform '${text}' cannot be built`, { hint: 'use linux/amd64 or linux/arm64' });
   }
   return { os, architecture, ...(variant !== undefined && { variant }) };
+}
+
+/** Each language's tools are loaded only for its projects. */
+async function planLayers(request: PlanRequest): Promise<Plan> {
+  if (request.project.handler.kind === 'node') return (await import('./node-layers.js')).planNode(request);
+  return (await import('./python-layers.js')).planPython(request);
 }

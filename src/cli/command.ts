@@ -1,5 +1,5 @@
 import type { ApiClient } from '../api/client.js';
-import type { Environment, Settings } from '../compose.js';
+import type { Environment, Settings } from '../compose-settings.js';
 import type { Output } from './output.js';
 
 export interface Option {

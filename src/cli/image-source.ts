@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { ApiClient } from '../api/client.js';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
-import { openRemoteRegistry } from '../compose.js';
+import { openRemoteRegistry } from '../compose-registry.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
 import { MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';

@@ -9,7 +9,7 @@ import type { Output } from './output.js';
 import { colours, formatBytes } from './output.js';
 import type { Phases } from './phases.js';
 import { type BuildOptions, buildProject, type ImagePlace, writeOutput } from './project-image.js';
-import { type Embedded, formatPushed, pushProject, targetOf } from './project-push.js';
+import type { Embedded } from './project-push.js';
 
 export interface Motion {
   readonly phases: Phases;
@@ -70,6 +70,8 @@ export interface PushPhase {
 
 /** Pushes with a phase line. */
 export async function pushPhase(built: BuiltImage, { to, embedded, isForced = false, motion }: PushPhase): Promise<Pushed> {
+  // What speaks to registries is not loaded for a build.
+  const { formatPushed, pushProject, targetOf } = await import('./project-push.js');
   const target = targetOf(built, to);
   const result = await motion.phases.run(
     'push',

@@ -1,5 +1,6 @@
 import { WherryError } from '../base/errors.js';
-import { type ComposedServer, composeServer, readServerFile, type ServerOptions } from '../compose.js';
+import { type ComposedServer, composeServer, type ServerOptions } from '../compose.js';
+import { readServerFile } from '../compose-settings.js';
 
 /** Composes the server that owns the data directory. Throws DATA_LOCKED, with the address of the one that owns it already. */
 export async function composeOwner(options: ServerOptions): Promise<ComposedServer> {

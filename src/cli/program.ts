@@ -1,6 +1,6 @@
 import { Command as Commander, CommanderError, Option as CommanderOption } from 'commander';
 import { WherryError } from '../base/errors.js';
-import type { Environment, Settings } from '../compose.js';
+import type { Environment, Settings } from '../compose-settings.js';
 import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionValues, textOf } from './command.js';
 import { createCompletion } from './commands/completion.js';
 import { credentials } from './commands/credentials.js';
@@ -107,8 +107,8 @@ async function runCommand(command: Command, { args, options, invocation }: Run):
   const output = createOutput({ isJson: options['json'] === true, isQuiet: options['quiet'] === true, isDebug: options['debug'] === true });
   const interruption = catchSignals();
   const readSettings = async (): Promise<Settings> => {
-    const compose = await import('../compose.js');
-    return compose.readSettings(invocation.environment, { data: textOf(options, 'data'), apiUrl: textOf(options, 'apiUrl') });
+    const { readSettings: read } = await import('../compose-settings.js');
+    return read(invocation.environment, { data: textOf(options, 'data'), apiUrl: textOf(options, 'apiUrl') });
   };
   const context: Context = {
     args,

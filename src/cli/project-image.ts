@@ -3,8 +3,7 @@ import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import { type BuiltImage, buildImage, type ImageWork } from '../build/build.js';
 import type { DockerfileRequest } from '../build/dockerfile-image.js';
-import type { Environment } from '../compose.js';
-import { openRemoteRegistry, packageRoot, readSourceDateEpoch } from '../compose.js';
+import { type Environment, packageRoot, readSourceDateEpoch } from '../compose-settings.js';
 import { openLayout } from '../oci/layout.js';
 import { type DockerfileProject, isDockerfileProject, type Project } from '../project/read.js';
 import { openBaseImages } from './base-image.js';
@@ -51,7 +50,10 @@ export async function buildProject(
     isFresh: options.isFresh === true,
     bases: openBaseImages({
       layout: await openLayout(layoutDir),
-      open: (registry) => openRemoteRegistry(registry, environment, { log: silentLog }),
+      open: async (registry) => {
+        const { openRemoteRegistry } = await import('../compose-registry.js');
+        return openRemoteRegistry(registry, environment, { log: silentLog });
+      },
     }),
   };
   if (isDockerfileProject(project)) return buildWithDockerfile(project, { ...work, environment, report }, options);

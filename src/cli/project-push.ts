@@ -1,7 +1,7 @@
 import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import type { BuiltImage } from '../build/build.js';
-import { openRemoteRegistry } from '../compose.js';
+import { openRemoteRegistry } from '../compose-registry.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import { openLayout } from '../oci/layout.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';

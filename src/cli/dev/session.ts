@@ -1,7 +1,7 @@
 import type { ApiClient } from '../../api/client.js';
 import type { DeployView, JobView } from '../../api/resources.js';
 import { WherryError } from '../../base/errors.js';
-import type { Environment } from '../../compose.js';
+import type { Environment } from '../../compose-settings.js';
 import { readProject } from '../../project/read.js';
 import { buildPhase, candidatePhase, type Motion, pushPhase, releasePhases } from '../motion.js';
 import type { Output } from '../output.js';

@@ -1,0 +1,79 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { systemCodeOf, WherryError } from './base/errors.js';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Flags that override the environment. */
+export interface Flags {
+  readonly data?: string | undefined;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly apiUrl?: string | undefined;
+}
+
+/** Where things are: flag over environment over file over default. */
+export interface Settings {
+  readonly dataDir: string;
+  /** The server to talk to; undefined when none was started on this data directory. */
+  readonly apiUrl: string | undefined;
+  readonly apiKey: string | undefined;
+}
+
+/** The address of a server that listens, as its data directory tells it. */
+export interface ServerFile {
+  readonly url: string;
+  readonly pid: number;
+}
+
+/** The data directory: `--data`, WHERRY_DATA, else below the XDG data directory. */
+export function readDataDir(environment: Environment, flags: Flags = {}): string {
+  const chosen = flags.data ?? environment['WHERRY_DATA'];
+  if (chosen) return resolve(chosen);
+  return join(environment['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'wherry');
+}
+
+/** Settings for a client of the API. */
+export async function readSettings(environment: Environment, flags: Flags = {}): Promise<Settings> {
+  const dataDir = readDataDir(environment, flags);
+  const file = await readServerFile(dataDir);
+  const key = environment['WHERRY_API_KEY'] ?? (await readText(keyFileOf(dataDir)))?.trim();
+  return { dataDir, apiUrl: flags.apiUrl ?? environment['WHERRY_API_URL'] ?? file?.url, apiKey: key || undefined };
+}
+
+/** The running (or last) server of a data directory, or undefined. */
+export async function readServerFile(dataDir: string): Promise<ServerFile | undefined> {
+  const text = await readText(join(dataDir, 'server.json'));
+  return text === undefined ? undefined : (JSON.parse(text) as ServerFile);
+}
+
+/** Where the first start writes the admin key, readable by the owner only. */
+export function keyFileOf(dataDir: string): string {
+  return join(dataDir, 'admin.key');
+}
+
+/** Where this package is installed: the bundle is cut into parts, so its own place says little. */
+export function packageRoot(): string {
+  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
+    if (existsSync(join(dir, 'package.json')) && existsSync(join(dir, 'sdk'))) return dir;
+    if (dir === dirname(dir)) throw new WherryError('INTERNAL', 'the package is incomplete: its sdk folder is missing');
+  }
+}
+
+/** The creation time that images get, in seconds; undefined when none was asked for. */
+export function readSourceDateEpoch(environment: Environment): string | undefined {
+  return environment['SOURCE_DATE_EPOCH'] || undefined;
+}
+
+/** The text of a file, or undefined when there is none. */
+export async function readText(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  }
+}
