@@ -1,11 +1,14 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { toWherryError, WherryError } from './base/errors.js';
+import { messageOf, toWherryError, WherryError } from './base/errors.js';
 import type { Log } from './base/log.js';
-import type { Environment } from './compose-settings.js';
+import { type Environment, readList } from './compose-settings.js';
 import { isRepository } from './oci/reference.js';
 import { parseDuration, parseSize } from './project/units.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
+import type { Network } from './registry/connections.js';
 import { type Credentials, readDockerCredentials } from './registry/credentials.js';
 import type { RegistryRules } from './registry/upkeep.js';
 
@@ -19,7 +22,52 @@ export interface RemoteOptions {
 export async function openRemoteRegistry(registry: string, environment: Environment, options: RemoteOptions): Promise<RegistryClient> {
   const configDir = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');
   const credentials = options.credentials ?? (await readDockerCredentials(registry, configDir));
-  return createRegistryClient({ registry, credentials, log: options.log });
+  return createRegistryClient({
+    registry,
+    credentials,
+    log: options.log,
+    network: await readNetwork(environment),
+    isPlainHttpAllowed: readList(environment['WHERRY_REGISTRY_PLAIN_HTTP']).includes(registry),
+  });
+}
+
+/**
+ * Proxies by the names that curl and Go read (lower case wins), and the file of WHERRY_REGISTRY_CA beside the public authorities and those
+ * that Node was given. Throws CONFIG_INVALID.
+ */
+export async function readNetwork(environment: Environment): Promise<Network> {
+  const file = environment['WHERRY_REGISTRY_CA'];
+  const extra = environment['NODE_EXTRA_CA_CERTS'];
+  return {
+    proxies: { http: readProxy(environment, 'http_proxy'), https: readProxy(environment, 'https_proxy') },
+    noProxy: environment['no_proxy'] ?? environment['NO_PROXY'] ?? '',
+    // Named authorities replace all that Node knows, so those it was given are named as well.
+    authorities: file ? [await readAuthorities(file), ...(extra ? [await readFile(extra, 'utf8').catch(() => '')] : [])] : [],
+  };
+}
+
+function readProxy(environment: Environment, name: string): string | undefined {
+  const text = environment[name] || environment[name.toUpperCase()];
+  if (!text) return undefined;
+  const address = text.includes('://') ? text : `http://${text}`;
+  if (URL.canParse(address) && /^https?:$/.test(new URL(address).protocol)) return address;
+  // The address may hold a password.
+  throw new WherryError('CONFIG_INVALID', `${name.toUpperCase()} is not the address of a proxy`, {
+    hint: 'write http://HOST:PORT, with USER:PASSWORD@ before the host if the proxy wants it',
+  });
+}
+
+async function readAuthorities(file: string): Promise<string> {
+  try {
+    const text = await readFile(file, 'utf8');
+    new X509Certificate(text);
+    return text;
+  } catch (cause) {
+    throw new WherryError('CONFIG_INVALID', `WHERRY_REGISTRY_CA: '${file}' holds no certificates: ${messageOf(cause)}`, {
+      hint: 'name a file of certificates in PEM',
+      cause,
+    });
+  }
 }
 
 /** Rules of the embedded registry. Throws CONFIG_INVALID. */
@@ -51,8 +99,7 @@ const COLLECT_EVERY_MS = 60 * 60 * 1000;
 
 /** WHERRY_REGISTRY_MIRRORS: hosts by the name under which they are served here, which is the host unless it is given. Throws CONFIG_INVALID. */
 export function readMirrors(environment: Environment): ReadonlyMap<string, string> {
-  const entries = (environment['WHERRY_REGISTRY_MIRRORS'] ?? '').split(',').map((entry) => entry.trim());
-  return new Map(entries.filter((entry) => entry !== '').map(parseMirror));
+  return new Map(readList(environment['WHERRY_REGISTRY_MIRRORS']).map(parseMirror));
 }
 
 function parseMirror(entry: string): readonly [string, string] {

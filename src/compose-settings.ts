@@ -77,3 +77,8 @@ export async function readText(file: string): Promise<string | undefined> {
     throw thrown;
   }
 }
+
+/** The entries of a setting that is a list with commas. */
+export function readList(text = ''): readonly string[] {
+  return text.split(',').flatMap((entry) => entry.trim() || []);
+}

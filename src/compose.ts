@@ -9,7 +9,7 @@ import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
-import { type Environment, keyFileOf, packageRoot, readText, type ServerFile } from './compose-settings.js';
+import { type Environment, keyFileOf, packageRoot, readList, readText, type ServerFile } from './compose-settings.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
@@ -242,10 +242,6 @@ async function followMovedClock(store: Store, clock: Clock, log: Log): Promise<C
   const move = await followClock(store, clock, bootId);
   if (move.byMs !== 0) log.warn({ byMs: move.byMs }, 'the wall clock was set while no server looked; stored moments were moved with it');
   return move;
-}
-
-function readList(text = ''): readonly string[] {
-  return text.split(',').flatMap((entry) => entry.trim() || []);
 }
 
 /** Secrets are sealed with the key of WHERRY_SECRET_KEY, else of a file that the first start makes, readable by its owner only. */

@@ -6,6 +6,7 @@ import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { isLoopback } from './auth.js';
 import { mismatch, unknownBlob } from './blob-files.js';
+import { DIRECT, type Network } from './connections.js';
 import type { Credentials } from './credentials.js';
 import { listReferrers, listTags } from './lists.js';
 import { MANIFEST_LIMIT_BYTES } from './repositories.js';
@@ -66,6 +67,8 @@ export interface RegistryClientOptions {
   readonly log: Log;
   /** Plain http is used for this machine's own addresses, and for others only when this is true. */
   readonly isPlainHttpAllowed?: boolean;
+  /** Reached directly by default. */
+  readonly network?: Network;
   /** First pause before trying again, in milliseconds. */
   readonly retryDelayMs?: number;
 }
@@ -75,8 +78,8 @@ const HUB: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.dock
 
 /** Opens a client; no request is made yet. Throws REFERENCE_INVALID for a bad host. */
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  const { registry, credentials, log, retryDelayMs = 250 } = options;
-  const transport = openTransport({ origin: originOf(options), credentials, log, retryDelayMs });
+  const { registry, credentials, log, network = DIRECT, retryDelayMs = 250 } = options;
+  const transport = openTransport({ origin: originOf(options), credentials, log, network, retryDelayMs });
   const context: Context = {
     registry,
     transport,

@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Agent, type Dispatcher, request } from 'undici';
-import { messageOf, WherryError } from '../base/errors.js';
+import { type Dispatcher, request } from 'undici';
+import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
+import { type Connections, type Network, openConnections } from './connections.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
 export interface Call {
@@ -31,6 +32,7 @@ export interface TransportOptions {
   readonly origin: URL;
   readonly credentials: AuthorizerOptions['credentials'];
   readonly log: Log;
+  readonly network: Network;
   /** First pause before trying again, in milliseconds; each further one is twice as long. */
   readonly retryDelayMs: number;
 }
@@ -44,9 +46,9 @@ const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 const TRANSIENT: readonly number[] = [429, 500, 502, 503, 504];
 
 /** HTTP towards one registry. */
-export function openTransport({ origin, credentials, log, retryDelayMs }: TransportOptions): Transport {
-  const agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 60_000, bodyTimeout: 60_000 });
-  const fetchToken = (call: TokenRequest) => requestToken(agent, call);
+export function openTransport({ origin, credentials, log, network, retryDelayMs }: TransportOptions): Transport {
+  const connections = openConnections(network);
+  const fetchToken = (call: TokenRequest) => requestToken(connections, call);
   const authorizer = createAuthorizer({ origin, credentials, fetchToken });
 
   /** One try: redirects are followed; the Authorization header stays with the registry's own origin. */
@@ -56,7 +58,12 @@ export function openTransport({ origin, credentials, log, retryDelayMs }: Transp
       const isHome = url.origin === origin.origin;
       const headers = { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) };
       const body = call.body && Readable.from(call.body(), { objectMode: false });
-      const answer = await request(url, { dispatcher: agent, method: call.method, headers, ...(body && { body }) });
+      const answer = await request(url, {
+        dispatcher: connections.dispatcherFor(url),
+        method: call.method,
+        headers,
+        ...(body && { body }),
+      });
       const location = answer.headers['location'];
       if (!REDIRECTS.includes(answer.statusCode) || typeof location !== 'string') return answer;
       await answer.body.dump();
@@ -88,14 +95,14 @@ export function openTransport({ origin, credentials, log, retryDelayMs }: Transp
         await answer.body.dump();
       } catch (thrown) {
         if (thrown instanceof WherryError) throw thrown;
-        if (tried === tries) throw unreachable(origin.host, thrown);
+        if (tried === tries || isDistrust(thrown)) throw unreachable(origin.host, thrown);
         log.debug({ registry: origin.host, tried, cause: thrown }, 'a registry did not answer; trying again');
       }
       await delay(pauseMs);
     }
   }
 
-  return { send, close: () => agent.close() };
+  return { send, close: () => connections.close() };
 }
 
 /** The pause after the `tried`-th try: doubling, with up to half of it left to chance so that clients spread. */
@@ -106,9 +113,16 @@ export function backOffMs(tried: number, firstMs: number): number {
 /** REGISTRY_UNAVAILABLE for a connection that failed. */
 export function unreachable(host: string, cause: unknown): WherryError {
   return new WherryError('REGISTRY_UNAVAILABLE', `registry '${host}' cannot be reached: ${messageOf(cause)}`, {
-    hint: "check the registry's name and that it is up",
+    hint: isDistrust(cause)
+      ? 'name the file of its certificate authority in WHERRY_REGISTRY_CA'
+      : "check the registry's name and that it is up; proxies are those of HTTPS_PROXY and NO_PROXY",
     cause,
   });
+}
+
+/** A certificate that is not trusted now will not be a second later. */
+function isDistrust(thrown: unknown): boolean {
+  return /CERT|VERIFY_LEAF/.test(systemCodeOf(thrown) ?? '');
 }
 
 function checkedRedirect(to: URL, from: URL): URL {
@@ -125,10 +139,15 @@ function retryAfterMs({ headers }: Answer): number | undefined {
   return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_PAUSE_MS) : undefined;
 }
 
-async function requestToken(agent: Agent, { method, url, headers, body }: TokenRequest): Promise<unknown> {
+async function requestToken(connections: Connections, { method, url, headers, body }: TokenRequest): Promise<unknown> {
   const place = `${url.origin}${url.pathname}`;
   try {
-    const answer = await request(url, { dispatcher: agent, method, headers, ...(body !== undefined && { body }) });
+    const answer = await request(url, {
+      dispatcher: connections.dispatcherFor(url),
+      method,
+      headers,
+      ...(body !== undefined && { body }),
+    });
     const text = await readText(answer);
     if (answer.statusCode === 200) return JSON.parse(text);
     const code = answer.statusCode >= 500 ? 'REGISTRY_UNAVAILABLE' : 'UNAUTHORIZED';
