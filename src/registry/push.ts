@@ -1,6 +1,7 @@
 import { WherryError } from '../base/errors.js';
 import type { Digest } from '../oci/digest.js';
-import type { BlobSize, PulledManifest, RegistryClient } from './client.js';
+import type { PulledManifest, RegistryClient } from './client.js';
+import type { BlobSize } from './client-context.js';
 import { forEachOf } from './parallel.js';
 
 /** A blob to push; `open` may be called more than once. */
@@ -50,7 +51,7 @@ export async function pushImage({ client, repository, tags, manifest, blobs, onP
   for (const reference of [manifest.digest, ...tags]) await client.putManifest(repository, reference, manifest.bytes, manifest.mediaType);
   await client.getManifest(repository, manifest.digest);
   await forEachOf(parts, PARALLEL, async ({ digest }) => {
-    if (!(await client.hasBlob(repository, digest))) throw lost(repository, digest);
+    if (!(await client.findBlob(repository, digest))) throw lost(repository, digest);
   });
   return { digest: manifest.digest, uploaded, skipped: parts.length - uploaded };
 }

@@ -8,7 +8,7 @@ import { type Connections, type Network, openConnections } from './connections.j
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
 export interface Call {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
   readonly path: string;
   readonly scopes: readonly string[];
   readonly headers?: Readonly<Record<string, string>>;
@@ -53,7 +53,7 @@ export function openTransport({ origin, credentials, log, network, retryDelayMs 
 
   /** One try: redirects are followed; the Authorization header stays with the registry's own origin. */
   async function sendOnce(call: Call, authorization: string | undefined): Promise<Answer> {
-    let url = new URL(call.path, origin);
+    let url = checkedRedirect(new URL(call.path, origin), origin);
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
       const isHome = url.origin === origin.origin;
       const headers = { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) };
@@ -125,10 +125,12 @@ function isDistrust(thrown: unknown): boolean {
   return /CERT|VERIFY_LEAF/.test(systemCodeOf(thrown) ?? '');
 }
 
+/** An address that a registry gave. One behind a proxy that ends TLS may think that it is reached in the clear: its own host stays on https. */
 function checkedRedirect(to: URL, from: URL): URL {
+  if (from.protocol === 'https:' && to.protocol === 'http:' && to.host === from.host) to.protocol = 'https:';
   const isDowngrade = from.protocol === 'https:' && to.protocol !== 'https:' && !isLoopback(to.hostname);
   if (!isDowngrade && (to.protocol === 'https:' || to.protocol === 'http:')) return to;
-  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' redirects to '${to.origin}', which is not safe`);
+  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' sends to '${to.origin}', which is not safe`);
 }
 
 /** Retry-After in seconds or as a date, which is measured against the answer's own date. */
@@ -172,8 +174,19 @@ async function refusal(answer: Answer, { method, path }: Call, host: string): Pr
       hint: `log in with \`docker login ${host}\`; for deploys, store credentials with \`wherry credentials add ${host}\``,
     });
   if (status === 403) return new WherryError('DENIED', what, { hint: 'use credentials that may read or write this repository' });
-  if (status === 429) return new WherryError('TOOMANYREQUESTS', what, { hint: 'log in for a higher limit, or try again later' });
-  return new WherryError('REGISTRY_UNAVAILABLE', what, { detail: { status } });
+  if (status === 413)
+    return new WherryError('INPUT_TOO_LARGE', what, {
+      hint: 'raise the limit of the registry, or that of the proxy in front of it, for the size of a request',
+    });
+  const detail = { status, retryAfterMs: retryAfterMs(answer) };
+  if (status === 429) return new WherryError('TOOMANYREQUESTS', what, { hint: 'log in for a higher limit, or try again later', detail });
+  return new WherryError('REGISTRY_UNAVAILABLE', what, { detail });
+}
+
+/** How long the registry that refused asked to wait, in milliseconds. */
+export function retryAfterOf({ detail }: WherryError): number | undefined {
+  const { retryAfterMs: asked } = (detail ?? {}) as { readonly retryAfterMs?: number };
+  return asked;
 }
 
 function ociMessage(text: string): string {

@@ -72,7 +72,7 @@ function imageOf(layers: readonly Buffer[]) {
 describe('the registry client', () => {
   it('gives back what it pushed, and sends nothing twice', async () => {
     const client = clientOf(registry.host);
-    expect(await client.hasBlob('a/b', BLOB.digest)).toBe(false);
+    expect(await client.findBlob('a/b', BLOB.digest)).toBeUndefined();
     expect(await client.putBlob('a/b', BLOB, () => stream(BYTES))).toBe(true);
     expect(await client.putBlob('a/b', BLOB, () => stream(BYTES))).toBe(false);
     expect((await collect(client.getBlob('a/b', BLOB.digest))).equals(BYTES)).toBe(true);
@@ -82,7 +82,7 @@ describe('the registry client', () => {
     const client = clientOf(registry.host);
     await client.putBlob('a', BLOB, () => stream(BYTES));
     expect(await client.putBlob('b', BLOB, () => stream(BYTES), { mountFrom: 'a' })).toBe(false);
-    expect(await client.hasBlob('b', BLOB.digest)).toBe(true);
+    expect(await client.findBlob('b', BLOB.digest)).toEqual(BLOB);
   });
 
   it('goes on where a download broke', async () => {
@@ -162,7 +162,7 @@ describe('the registry client', () => {
       response.writeHead(429, { 'retry-after': '1' }).end();
       return true;
     });
-    expect(await clientOf(host).hasBlob('a', BLOB.digest)).toBe(false);
+    expect(await clientOf(host).findBlob('a', BLOB.digest)).toBeUndefined();
     expect((answeredAt[1] ?? 0) - (answeredAt[0] ?? 0)).toBeGreaterThan(900);
   });
 
@@ -172,11 +172,11 @@ describe('the registry client', () => {
       message: expect.stringContaining(`${registry.host}/a:v1`),
     });
     const answering = (status: number) => behind((_request, response) => Boolean(response.writeHead(status).end()));
-    await expect(clientOf(await answering(401)).hasBlob('a', BLOB.digest)).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
-    await expect(clientOf(await answering(403)).hasBlob('a', BLOB.digest)).rejects.toMatchObject({ code: 'DENIED' });
+    await expect(clientOf(await answering(401)).findBlob('a', BLOB.digest)).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    await expect(clientOf(await answering(403)).findBlob('a', BLOB.digest)).rejects.toMatchObject({ code: 'DENIED' });
     const gone = await listen(() => {});
     await gone.close();
-    await expect(clientOf(gone.host).hasBlob('a', BLOB.digest)).rejects.toMatchObject({ code: 'REGISTRY_UNAVAILABLE' });
+    await expect(clientOf(gone.host).findBlob('a', BLOB.digest)).rejects.toMatchObject({ code: 'REGISTRY_UNAVAILABLE' });
   });
 
   it('follows a redirect to another host without its credentials', async () => {
@@ -224,14 +224,14 @@ describe('the token flow', () => {
   it('asks for a token with the scope, keeps it, and asks again when it is refused', async () => {
     const { asked, issued, host } = await setup();
     const client = clientOf(host, { credentials: { username: 'u', password: 'p' } });
-    await client.hasBlob('a/b', BLOB.digest);
-    await client.hasBlob('a/b', BLOB.digest);
+    await client.findBlob('a/b', BLOB.digest);
+    await client.findBlob('a/b', BLOB.digest);
     expect(asked).toHaveLength(1);
     const url = new URL(asked[0]?.url ?? '', 'http://service');
     expect([url.searchParams.get('service'), url.searchParams.get('scope')]).toEqual(['test, service', 'repository:a/b:pull']);
     expect(asked[0]?.authorization).toBe(`Basic ${Buffer.from('u:p').toString('base64')}`);
     issued.clear();
-    expect(await client.hasBlob('a/b', BLOB.digest)).toBe(false);
+    expect(await client.findBlob('a/b', BLOB.digest)).toBeUndefined();
     await client.putBlob('a/b', BLOB, () => stream(BYTES));
     expect(asked.map((ask) => new URL(ask.url, 'http://service').searchParams.get('scope'))).toEqual([
       'repository:a/b:pull',
@@ -242,9 +242,9 @@ describe('the token flow', () => {
 
   it('asks without credentials when it has none, and by POST with an identity token', async () => {
     const { asked, headers, host } = await setup();
-    await clientOf(host).hasBlob('a', BLOB.digest);
+    await clientOf(host).findBlob('a', BLOB.digest);
     expect(asked[0]?.authorization).toBeUndefined();
-    await clientOf(host, { credentials: { identityToken: 'secret' } }).hasBlob('a', BLOB.digest);
+    await clientOf(host, { credentials: { identityToken: 'secret' } }).findBlob('a', BLOB.digest);
     expect(asked[1]?.body).toContain('refresh_token=secret');
     expect(headers.join()).not.toContain('secret');
   });
@@ -254,7 +254,7 @@ describe('the token flow', () => {
       Boolean(response.writeHead(401, { 'www-authenticate': 'Bearer realm="http://example.com/token"' }).end()),
     );
     const client = clientOf(host, { credentials: { username: 'u', password: 'p' } });
-    await expect(client.hasBlob('a', BLOB.digest)).rejects.toMatchObject({
+    await expect(client.findBlob('a', BLOB.digest)).rejects.toMatchObject({
       code: 'UNAUTHORIZED',
       message: expect.stringContaining('example.com'),
     });

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer as createHttpServer, type IncomingMessage, request } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -31,7 +31,7 @@ beforeEach(async () => {
   const subject = ['-nodes', '-days', '2', '-subj', '/CN=test', '-addext', names];
   execFileSync('openssl', ['req', '-x509', ...curve, ...subject, '-keyout', key, '-out', cert], { stdio: 'ignore' });
   secure = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (asked, answer) => {
-    void registry.handle(asked, answer, { canPush: true });
+    void registry.handle(asked, behindTls(answer), { canPush: true });
   }).listen(0, '127.0.0.1');
   await once(secure, 'listening');
   closers = [() => rmSync(dir, { recursive: true, force: true }), registry.close, () => secure.close(), () => secure.closeAllConnections()];
@@ -39,6 +39,14 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const close of closers.reverse()) await close();
 });
+
+/** As a registry answers that does not know that a proxy in front of it speaks TLS. */
+function behindTls(answer: ServerResponse): ServerResponse {
+  const writeHead = answer.writeHead.bind(answer) as (status: number, headers?: Record<string, string>) => ServerResponse;
+  const rewritten = (status: number, headers: Record<string, string> = {}) =>
+    writeHead(status, { ...headers, ...(headers['location'] && { location: `http://${SECURE_HOST}${headers['location']}` }) });
+  return Object.assign(answer, { writeHead: rewritten });
+}
 
 /** A forward proxy that wants a password; it knows the hosts of these tests. Gives what it was asked for. */
 async function openProxy() {
@@ -86,7 +94,7 @@ describe('a registry behind a proxy', () => {
   it('is reached by https through HTTPS_PROXY, with the authority of WHERRY_REGISTRY_CA', async () => {
     const proxy = await openProxy();
     const client = await open(SECURE_HOST, { HTTPS_PROXY: proxy.address, ...ca() });
-    const bytes = Buffer.alloc(300_000, 'wherry');
+    const bytes = Buffer.alloc(2_000_000, 'wherry');
     const blob = { digest: digestOf(bytes), size: bytes.length };
     expect(
       await client.putBlob('a', blob, async function* open() {
