@@ -1,13 +1,16 @@
+import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import type { BuiltImage } from '../build/build.js';
 import { openRemoteRegistry } from '../compose-registry.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
+import { type Digest, digestOf } from '../oci/digest.js';
 import { openLayout } from '../oci/layout.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import { parseVersionTag } from '../oci/semver-tag.js';
 import { createRegistryClient, type RegistryClient } from '../registry/client.js';
 import { type PushResult, pushImage } from '../registry/push.js';
+import { openKeptTexts } from './kept-texts.js';
 import { type ImagePlace, layoutDirOf } from './project-image.js';
 
 /** Server and key of the embedded registry. */
@@ -36,19 +39,36 @@ export interface PushRequest {
 export async function pushProject({ built, to, place, embedded, isForced }: PushRequest): Promise<PushResult> {
   const { registry, repository } = to.reference;
   const layout = await openLayout(layoutDirOf(place.dataDir));
+  const places = openBlobPlaces(place.dataDir, registry ?? '');
+  const base = built.base === null ? undefined : parseReference(built.base);
   const client = registry ? await openRemoteRegistry(registry, place.environment, { log: silentLog }) : openEmbedded(embedded);
   try {
     if (!isForced) for (const tag of to.tags) await refuseToMove(client, { repository, tag, built });
-    return await pushImage({
+    const pushed = await pushImage({
       client,
       repository,
       tags: to.tags,
       manifest: { bytes: await layout.readBytes(built.digest), digest: built.digest, mediaType: MEDIA_TYPES.manifest },
       blobs: built.blobs,
+      mountFrom: async (digest) => (await places.find(digest)) ?? (base?.registry === registry ? base?.repository : undefined),
     });
+    for (const { digest } of built.blobs) await places.remember(digest, repository);
+    return pushed;
   } finally {
     await client.close();
   }
+}
+
+/** In which repository of a registry a blob was pushed last, so that another project's push of the same layer can mount it. */
+function openBlobPlaces(dataDir: string, registry: string) {
+  const texts = openKeptTexts(join(dataDir, 'cache', 'pushed'));
+  const keyOf = (digest: Digest) => digestOf(`${registry} ${digest}`).slice('sha256:'.length);
+  return {
+    find: (digest: Digest) => texts.get(keyOf(digest)),
+    async remember(digest: Digest, repository: string) {
+      if ((await texts.get(keyOf(digest))) === undefined) await texts.put(keyOf(digest), repository);
+    },
+  };
 }
 
 type Wanted = { readonly repository: string; readonly tag: string; readonly built: BuiltImage };

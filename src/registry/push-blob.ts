@@ -29,7 +29,7 @@ const WHOLE_BYTES = 1024 * 1024;
  * the transport throws, and INPUT_TOO_LARGE.
  */
 export async function pushBlob(context: ClientContext, push: PushedBlob): Promise<boolean> {
-  let session = await startSession(context, push);
+  let session = await startMounting(context, push);
   if (session === undefined) return false;
   for (let broken = 1; ; broken += 1) {
     try {
@@ -46,6 +46,17 @@ export async function pushBlob(context: ClientContext, push: PushedBlob): Promis
     if (!known && (await findBlob(context, push.repository, push.blob.digest))) return true;
     session = known ?? (await startSession(context, push));
     if (session === undefined) return true;
+  }
+}
+
+/** A mount is a favour: whoever may not read the other repository sends the bytes. */
+async function startMounting(context: ClientContext, push: PushedBlob): Promise<Session | undefined> {
+  try {
+    return await startSession(context, push);
+  } catch (thrown) {
+    const isRefused = thrown instanceof WherryError && ['DENIED', 'UNAUTHORIZED'].includes(thrown.code);
+    if (!isRefused || push.mountFrom === undefined) throw thrown;
+    return startSession(context, { ...push, mountFrom: undefined });
   }
 }
 

@@ -23,6 +23,8 @@ export interface PushOptions {
   readonly manifest: PulledManifest;
   /** Config and layers. */
   readonly blobs: readonly SourceBlob[];
+  /** A repository of the same registry that may have a blob already, so that it need not travel. */
+  readonly mountFrom?: ((digest: Digest) => Promise<string | undefined>) | undefined;
   readonly onProgress?: ((progress: PushProgress) => void) | undefined;
 }
 
@@ -39,12 +41,18 @@ const PARALLEL = 4;
  * Pushes an image: blobs, then the manifest by digest, then its tags; at the end everything is asked for again, so that
  * success means the registry has it. Idempotent. Throws what the client throws, and REGISTRY_UNAVAILABLE when a part is missing afterwards.
  */
-export async function pushImage({ client, repository, tags, manifest, blobs, onProgress }: PushOptions): Promise<PushResult> {
+export async function pushImage({ client, repository, tags, manifest, blobs, mountFrom, onProgress }: PushOptions): Promise<PushResult> {
   const parts = [...new Map(blobs.map((blob) => [blob.digest, blob])).values()];
   let uploaded = 0;
   await forEachOf(parts, PARALLEL, async (blob) => {
     const { digest, size } = blob;
-    const isSent = await client.putBlob(repository, blob, () => blob.open());
+    const from = await mountFrom?.(digest);
+    const isSent = await client.putBlob(
+      repository,
+      blob,
+      () => blob.open(),
+      from !== undefined && from !== repository ? { mountFrom: from } : {},
+    );
     if (isSent) uploaded += 1;
     onProgress?.({ digest, size, isSkipped: !isSent });
   });

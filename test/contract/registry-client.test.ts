@@ -284,6 +284,22 @@ describe('pushImage', () => {
     expect((await client.getManifest('p', 'v1')).digest).toBe(first.manifest.digest);
   });
 
+  it.each([
+    ['mounts what another repository has', false, 2],
+    ['sends what it may not mount', true, 3],
+  ])('%s', async (_name, isRefused, uploaded) => {
+    const host = await behind(
+      (request, response) => isRefused && Boolean(request.url?.includes('mount=')) && Boolean(response.writeHead(403).end()),
+    );
+    const client = clientOf(host);
+    const layer = Buffer.from('dependencies');
+    await client.putBlob('other', { digest: digestOf(layer), size: layer.length }, () => stream(layer));
+    const image = imageOf([layer, Buffer.from('code')]);
+    const mountFrom = async (digest: string) => (digest === digestOf(layer) ? 'other' : undefined);
+    const pushed = await pushImage({ client, repository: 'p', tags: [], ...image, mountFrom });
+    expect(pushed).toMatchObject({ uploaded, skipped: 3 - uploaded });
+  });
+
   it('fails when a source is damaged, and names nothing', async () => {
     const client = clientOf(registry.host);
     const image = imageOf([Buffer.from('good')]);

@@ -335,6 +335,28 @@ describe('the base of an image', () => {
     expect(JSON.parse(readFileSync(join(dir, 'wherry.lock'), 'utf8'))).not.toEqual(lock);
   });
 
+  it('is mounted where its repository is in the target, as is what another project has pushed', async () => {
+    const host = new URL(stage.url).host;
+    const auth = Buffer.from(`anyone:${stage.key}`).toString('base64');
+    const DOCKER_CONFIG = stage.project('login', { 'config.json': JSON.stringify({ auths: { [host]: { auth } } }) });
+    const on = (name: string) =>
+      stage.project(name, {
+        'wherry.yaml': `name: ${name}\nbase: ${host}/basis:1.0\n`,
+        'handler.py': `def handler(job):\n    return '${name}'\n`,
+      });
+    const push = async (name: string) => {
+      const pushed = await runCli(['push', on(name), '--to', `${host}/${name}`, '--json', '--data', stage.dataDir], {
+        env: { DOCKER_CONFIG },
+      });
+      return JSON.parse(pushed.stdout) as { uploaded: number; skipped: number };
+    };
+    const [first, second] = [await push('mount-one'), await push('mount-two')];
+    // The base's layers, though none was pushed to this name before; then all but code and config.
+    expect(first.skipped).toBeGreaterThan(0);
+    expect(second.uploaded).toBe(2);
+    expect(second.skipped).toBe(first.uploaded + first.skipped - 2);
+  });
+
   it('travels only as far as the target lacks it', async () => {
     const host = new URL(stage.url).host;
     const auth = Buffer.from(`anyone:${stage.key}`).toString('base64');
