@@ -14,7 +14,7 @@ export async function build() {
     platform: 'node',
     target: 'node20',
     // Bundled, packages load in a fraction of the time; what the command line seldom or never needs stays outside, and so does what finds its own files.
-    external: ['esbuild', 'fastify', '@fastify/*', 'pino', 'typebox', '@photostructure/sqlite', '@cyclonedx/*'],
+    external: ['esbuild', 'fastify', '@fastify/*', 'pino', 'typebox', '@photostructure/sqlite', 'xmlbuilder2'],
     banner: { js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);" },
     legalComments: 'linked',
     outdir: join(ROOT, 'dist'),

@@ -54,7 +54,7 @@ export async function ensureSbom(
   { toolVersion, memory }: { readonly toolVersion: string; readonly memory: Memory },
 ): Promise<AttachedSbom | undefined> {
   if ((await findReferrer(repository, source.descriptor.digest)) !== undefined) return undefined;
-  return attachSbom(repository, source.descriptor, await makeSbom(source, await readKnownPackages(source, memory), toolVersion));
+  return attachSbom(repository, source.descriptor, makeSbom(source, await readKnownPackages(source, memory), toolVersion));
 }
 
 /** The SBOM that is attached to an image, as parsed JSON, or undefined. Throws MANIFEST_INVALID and what the client throws. */

@@ -1,5 +1,9 @@
 import { createHash } from 'node:crypto';
-import type { Enums, Models } from '@cyclonedx/cyclonedx-library';
+// Parts by name: the whole library loads validators that nothing here uses, which takes longer than a push.
+import * as Enums from '@cyclonedx/cyclonedx-library/Enums';
+import * as Models from '@cyclonedx/cyclonedx-library/Models';
+import * as Serialize from '@cyclonedx/cyclonedx-library/Serialize';
+import * as Spec from '@cyclonedx/cyclonedx-library/Spec';
 import type { Digest } from '../oci/digest.js';
 import type { Distribution, Package } from './packages.js';
 import { formatPurl } from './purl.js';
@@ -9,29 +13,21 @@ import type { Software } from './tree.js';
 /** Media type of the document; also the artifact type it is attached as. */
 export const SBOM_TYPE = 'application/vnd.cyclonedx+json';
 
-type Library = typeof import('@cyclonedx/cyclonedx-library');
-
 /**
  * The software in an image as CycloneDX 1.6 JSON. It depends on nothing but the image and the version of this tool: the time is
  * the image's own, the serial number follows from the digest.
  */
-export async function makeSbom(
-  { descriptor, config }: ImageSource,
-  { packages, distribution }: Software,
-  toolVersion: string,
-): Promise<string> {
-  const library = await import('@cyclonedx/cyclonedx-library');
-  const { Models, Serialize, Spec } = library;
+export function makeSbom({ descriptor, config }: ImageSource, { packages, distribution }: Software, toolVersion: string): string {
   const name = config.config?.Labels?.['org.opencontainers.image.title'] ?? 'image';
-  const root = makeRoot(library, { name, digest: descriptor.digest, platform: formatPlatform(config) });
+  const root = makeRoot({ name, digest: descriptor.digest, platform: formatPlatform(config) });
   const bom = new Models.Bom({ version: 1, serialNumber: serialNumberOf(descriptor.digest) });
   bom.metadata.component = root;
-  bom.metadata.tools.components.add(componentOf(library, 'Application', 'wherry', { version: toolVersion, bomRef: 'wherry' }));
+  bom.metadata.tools.components.add(componentOf('Application', 'wherry', { version: toolVersion, bomRef: 'wherry' }));
   const createdAt = Date.parse(config.created ?? '');
   if (Number.isFinite(createdAt)) bom.metadata.timestamp = new Date(createdAt);
   // Two packages of one URL would be told apart by something random.
   const byPurl = new Map([...packages].reverse().map((found) => [formatPurl(found, distribution), found]));
-  for (const component of [...systemOf(library, distribution), ...[...byPurl].map(([purl, found]) => makePackage(library, purl, found))]) {
+  for (const component of [...systemOf(distribution), ...[...byPurl].map(([purl, found]) => makePackage(purl, found))]) {
     bom.components.add(component);
     root.dependencies.add(component.bomRef);
   }
@@ -45,39 +41,33 @@ interface Root {
   readonly platform: string;
 }
 
-function makeRoot(library: Library, { name, digest, platform }: Root): Models.Component {
-  const { HashAlgorithm } = library.Enums;
-  const root = componentOf(library, 'Container', name, { version: digest, bomRef: digest });
+function makeRoot({ name, digest, platform }: Root): Models.Component {
+  const root = componentOf('Container', name, { version: digest, bomRef: digest });
   root.purl = `pkg:oci/${encodeURIComponent(name.toLowerCase())}@${encodeURIComponent(digest)}`;
-  root.hashes.set(HashAlgorithm['SHA-256'], digest.slice('sha256:'.length));
-  root.properties.add(new library.Models.Property('dev.wherry:platform', platform));
+  root.hashes.set(Enums.HashAlgorithm['SHA-256'], digest.slice('sha256:'.length));
+  root.properties.add(new Models.Property('dev.wherry:platform', platform));
   return root;
 }
 
-function systemOf(library: Library, distribution: Distribution | undefined): readonly Models.Component[] {
+function systemOf(distribution: Distribution | undefined): readonly Models.Component[] {
   if (!distribution) return [];
   const { id, version } = distribution;
-  return [componentOf(library, 'OperatingSystem', id, { version, bomRef: `os:${id}` })];
+  return [componentOf('OperatingSystem', id, { version, bomRef: `os:${id}` })];
 }
 
-function makePackage(library: Library, purl: string, found: Package): Models.Component {
+function makePackage(purl: string, found: Package): Models.Component {
   const [group, name] = found.kind === 'npm' && found.name.startsWith('@') ? found.name.split('/') : [undefined, found.name];
-  const component = componentOf(library, 'Library', name ?? found.name, { version: found.version, bomRef: purl });
+  const component = componentOf('Library', name ?? found.name, { version: found.version, bomRef: purl });
   if (group !== undefined) component.group = group;
   component.purl = purl;
-  component.properties.add(new library.Models.Property('dev.wherry:path', found.path));
+  component.properties.add(new Models.Property('dev.wherry:path', found.path));
   return component;
 }
 
 type Naming = { readonly version: string | undefined; readonly bomRef: string };
 
-function componentOf(
-  library: Library,
-  type: keyof typeof Enums.ComponentType,
-  name: string,
-  { version, bomRef }: Naming,
-): Models.Component {
-  return new library.Models.Component(library.Enums.ComponentType[type], name, { bomRef, ...(version !== undefined && { version }) });
+function componentOf(type: keyof typeof Enums.ComponentType, name: string, { version, bomRef }: Naming): Models.Component {
+  return new Models.Component(Enums.ComponentType[type], name, { bomRef, ...(version !== undefined && { version }) });
 }
 
 /** A UUID of version 8 (RFC 9562 §5.8): bits of a hash, so that the same image has the same. */

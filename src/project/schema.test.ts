@@ -1,3 +1,4 @@
+import { Ajv } from 'ajv';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import committed from '../../schema/wherry.schema.json' with { type: 'json' };
@@ -8,6 +9,11 @@ import { WHERRY_SCHEMA } from './schema.js';
 
 test('the committed schema is the one of the table', () => {
   expect(committed).toEqual(JSON.parse(JSON.stringify(WHERRY_SCHEMA)));
+});
+
+test('it is a JSON schema', () => {
+  const ajv = new Ajv({ allowUnionTypes: true });
+  expect(ajv.validateSchema(WHERRY_SCHEMA), ajv.errorsText()).toBe(true);
 });
 
 test.each(FIELDS.filter(({ path }) => path !== 'dockerfile').map(({ path }) => path))('the example of %s is accepted', (path) => {

@@ -83,7 +83,7 @@ async function printSbom(context: Context, name: string): Promise<number> {
     const repository = context.options['generate'] === true ? undefined : named.repository;
     const attached = repository && (await findSbom(repository, source.descriptor.digest));
     if (repository && !attached) context.output.talk('  none is attached; this one is made from the layers');
-    const sbom = attached ?? JSON.parse(await makeSbom(source, await readTold(context, named), context.version));
+    const sbom = attached ?? JSON.parse(makeSbom(source, await readTold(context, named), context.version));
     context.output.result(sbom, JSON.stringify(sbom, null, 2));
     return 0;
   } finally {
