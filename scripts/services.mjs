@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 const SERVICES = [
   { name: 'skopeo', packages: ['skopeo'] },
   { name: 'docker-registry', packages: ['docker-registry'] },
+  { name: 'podman', packages: ['podman', 'runc'] },
   { name: 'dockerd', packages: ['docker.io', 'iptables'] },
   { name: 'pip3', packages: ['python3-pip', 'python3-wheel'] },
   { name: 'git', packages: ['git'] },
