@@ -15,6 +15,7 @@ import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
 import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
+import { createRuntimes, type Runtimes } from './engine/runtimes.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import type { RemotePlace } from './registry/client.js';
@@ -24,7 +25,6 @@ import { createImages, type PinnedImages, RETAINED } from './registry/retain.js'
 import type { Need } from './registry/storage.js';
 import { createUpkeep, type RegistryRules, readOnly, type Upkeep } from './registry/upkeep.js';
 import { createProcessRuntime } from './runtime/process.js';
-import type { Runtime } from './runtime/runtime.js';
 import { createStoredCredentials } from './server/credentials.js';
 import { createKeys } from './server/keys.js';
 import { createServer } from './server/server.js';
@@ -102,7 +102,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       return clientFor(place);
     },
   });
-  const runtime = createProcessRuntime({
+  const processes = createProcessRuntime({
     dataDir,
     instanceId,
     images,
@@ -111,9 +111,10 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     supervisorEntry: join(packageRoot(), 'dist', 'supervisor.js'),
     searchPath: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
   });
+  const runtimes = createRuntimes([processes]);
   const engine = createEngine({
     store,
-    runtime,
+    runtimes,
     images,
     clock,
     clockBehindMs,
@@ -123,7 +124,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     webhookTargets,
     logsDir: join(dataDir, 'logs'),
     workerUrl: () => url,
-    sweepFiles: createFileSweep({ store, blobs, images, runtime, upkeep, rules, signal: stopping.signal }),
+    sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, signal: stopping.signal }),
   });
   const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const isRepositoryAllowed = (name: string) =>
@@ -148,7 +149,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       if (stopWorkers) await engine.stopWorkers(5_000);
       await engine.stop();
       await server.close();
-      await runtime.stop();
+      for (const runtime of runtimes.all) await runtime.stop();
       await store.close();
       await rm(join(dataDir, 'server.json'), { force: true });
     },
@@ -197,7 +198,7 @@ type Swept = {
   readonly store: Store;
   readonly blobs: Pick<Blobs, 'removeOldUploads'>;
   readonly images: Pick<PinnedImages, 'removeRetained'>;
-  readonly runtime: Pick<Runtime, 'forgetImages'>;
+  readonly runtimes: Runtimes;
   readonly upkeep: Pick<Upkeep, 'collectWhenDue'>;
   readonly rules: Pick<RegistryRules, 'isReadOnly'>;
   /** Aborts when the server stops. */
@@ -205,10 +206,10 @@ type Swept = {
 };
 
 /** Frees uploads that ended without an end, copies of removed endpoints, unpacked images that no release in use has, and, when it is time, what nothing in the registry needs. */
-function createFileSweep({ store, blobs, images, runtime, upkeep, rules, signal }: Swept) {
+function createFileSweep({ store, blobs, images, runtimes, upkeep, rules, signal }: Swept) {
   return async (): Promise<void> => {
     const inUse = new Set((await listUsedReleases(store)).map(({ image }) => image.digest));
-    await runtime.forgetImages(inUse);
+    for (const runtime of runtimes.all) await runtime.forgetImages(inUse);
     if (rules.isReadOnly) return;
     await blobs.removeOldUploads();
     await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);

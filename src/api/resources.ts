@@ -56,6 +56,10 @@ export interface WorkerView {
   readonly readyAt: string | null;
   readonly lastSeenAt: string | null;
   readonly idleSince: string | null;
+  readonly frozenAt: string | null;
+  /** Held when it was frozen. */
+  readonly memoryBytes: number | null;
+  readonly runtime: string;
   readonly stoppedAt: string | null;
   readonly exitCode: number | null;
   readonly reason: string | null;

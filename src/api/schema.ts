@@ -1,7 +1,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { ERRORS } from '../base/errors.js';
 import { DELIVERY_STATES } from '../domain/delivery.js';
-import { SCALER_TYPES } from '../domain/endpoint.js';
+import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
 import { ROLLOUT_STATES } from '../domain/release.js';
@@ -24,6 +24,8 @@ const SCALE = {
   idleMs: ms('how long a worker without work stays'),
   type: oneOf(SCALER_TYPES),
   value: Type.Number({ exclusiveMinimum: 0, description: 'seconds for queueDelay, jobs a worker for requestCount' }),
+  extra: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, description: 'idle workers to hold ready beyond what the queue needs' })),
+  keep: Type.Optional(oneOf(KEEPS)),
 };
 const LIMITS = {
   executionMs: ms('longest run of a job; 0 is no limit'),
@@ -40,9 +42,15 @@ const LIMITS = {
   queueJobs: Type.Optional(Type.Integer({ minimum: 0, description: 'most waiting jobs; 0 is no limit' })),
 };
 
-export const Settings = Type.Object({ scale: Type.Object(SCALE, strict), limits: Type.Object(LIMITS, strict) }, strict);
+const RUNTIME = Type.Optional(oneOf(RUNTIME_CHOICES));
+
+export const Settings = Type.Object({ scale: Type.Object(SCALE, strict), limits: Type.Object(LIMITS, strict), runtime: RUNTIME }, strict);
 export const SettingsChange = Type.Object(
-  { scale: Type.Optional(Type.Partial(Type.Object(SCALE), strict)), limits: Type.Optional(Type.Partial(Type.Object(LIMITS), strict)) },
+  {
+    scale: Type.Optional(Type.Partial(Type.Object(SCALE), strict)),
+    limits: Type.Optional(Type.Partial(Type.Object(LIMITS), strict)),
+    runtime: RUNTIME,
+  },
   strict,
 );
 export const Endpoint = Type.Object({
@@ -81,6 +89,7 @@ const SPEC = {
     strict,
   ),
   volumes: Type.Array(Type.String()),
+  isHardened: Type.Optional(Type.Boolean({ description: 'no capabilities and a read-only root' })),
   initTimeoutMs: ms('longest time from start to ready'),
 };
 export const SpecChange = Type.Partial(Type.Object(SPEC), strict);
@@ -128,6 +137,9 @@ export const Worker = Type.Object({
   readyAt: nullable(moment),
   lastSeenAt: nullable(moment),
   idleSince: nullable(moment),
+  frozenAt: nullable(moment),
+  memoryBytes: nullable(Type.Integer({ description: 'held when it was frozen' })),
+  runtime: Type.String(),
   stoppedAt: nullable(moment),
   exitCode: nullable(Type.Integer()),
   reason: nullable(Type.String()),

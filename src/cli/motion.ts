@@ -150,7 +150,7 @@ export async function candidatePhase(
 
 async function ensureEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<string> {
   const known = (await client.listEndpoints()).find((endpoint) => endpoint.id === id);
-  const settings = project && { scale: project.scale, limits: project.limits };
+  const settings = project && { scale: project.scale, limits: project.limits, ...(project.runtime && { runtime: project.runtime }) };
   if (!known) {
     await client.createEndpoint({ id, ...(settings && { settings }) });
     return `${id} created`;

@@ -4,6 +4,12 @@ export const ENDPOINT_TYPES = ['queue', 'load-balancer'] as const;
 export type EndpointType = (typeof ENDPOINT_TYPES)[number];
 export const SCALER_TYPES = ['queueDelay', 'requestCount'] as const;
 export type ScalerType = (typeof SCALER_TYPES)[number];
+/** What becomes of a worker that is idle for long. */
+export const KEEPS = ['freeze', 'none'] as const;
+export type Keep = (typeof KEEPS)[number];
+/** Where workers run; `auto` is the first runtime of the server that can run the image. */
+export const RUNTIME_CHOICES = ['auto', 'process', 'docker'] as const;
+export type RuntimeChoice = (typeof RUNTIME_CHOICES)[number];
 
 /** Settings that change in place, without a release. Times in milliseconds. */
 export interface EndpointSettings {
@@ -14,7 +20,13 @@ export interface EndpointSettings {
     readonly type: ScalerType;
     /** Seconds for queueDelay, jobs per worker for requestCount. */
     readonly value: number;
+    /** Idle workers to hold ready beyond what the queue needs; absent: 0. */
+    readonly extra?: number;
+    /** Absent: none. */
+    readonly keep?: Keep;
   };
+  /** Absent: auto. */
+  readonly runtime?: RuntimeChoice;
   readonly limits: {
     readonly executionMs: number;
     readonly ttlMs: number;

@@ -11,6 +11,8 @@ export interface ReleaseSpec {
   readonly ports: readonly string[];
   readonly resources: { readonly cpu?: number; readonly memoryBytes?: number; readonly diskBytes?: number; readonly gpu?: number | string };
   readonly volumes: readonly string[];
+  /** No capabilities and a root that cannot be written to; absent: false. */
+  readonly isHardened?: boolean;
   /** Start to ready. */
   readonly initTimeoutMs: number;
 }

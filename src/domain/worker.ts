@@ -13,13 +13,20 @@ export const WORKER_EDGES: Readonly<Record<WorkerState, readonly WorkerState[]>>
   STOPPED: [],
 };
 
+/** How a worker came to run: a new process, a fork of a prepared one, a container, one whose image had to be fetched, one that was frozen. */
+export const START_PATHS = ['spawn', 'fork', 'create', 'pull', 'thaw'] as const;
+export type StartPath = (typeof START_PATHS)[number];
+
 /** How a worker was started, beside its own moments. Milliseconds since the epoch. */
 export interface WorkerStart {
+  readonly path: StartPath;
   /** The image was ready to run. */
   readonly preparedAt: number;
   /** Bytes that had to be brought here; 0 when they were here. */
   readonly bytes: number;
   readonly isCached: boolean;
+  /** Its place (directories, container) was made. */
+  readonly madeAt: number;
   /** The runtime said that it runs. */
   readonly startedAt: number;
 }
@@ -28,6 +35,7 @@ export interface WorkerStart {
 export interface Timeline {
   /** RFC 3339. */
   readonly acceptedAt: string;
+  readonly path: StartPath | null;
   readonly decide: number | null;
   readonly pull: { readonly at: number | null; readonly bytes: number; readonly cached: boolean } | null;
   readonly create: number | null;
@@ -58,6 +66,10 @@ export interface Worker {
   readonly lastSeenAt: number | null;
   /** Since when it has no job; null while it has one or starts. */
   readonly idleSince: number | null;
+  /** Since when it is frozen; null while it is not. */
+  readonly frozenAt: number | null;
+  /** Memory it held when it was frozen, in bytes. */
+  readonly memoryBytes: number | null;
   readonly stoppedAt: number | null;
   readonly exitCode: number | null;
   /** Why it stopped or is unhealthy. */

@@ -1,5 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
+import type { Runtime, RuntimeEvents } from '../runtime/runtime.js';
 import { createBackoff } from './backoff.js';
 import { createBatches, resumeBatches } from './batches.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
@@ -73,7 +74,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   return {
     async start() {
-      await options.runtime.start({
+      const events: RuntimeEvents = {
         output: async ({ workerId, lines, dropped }) => {
           // Not taken: the supervisor keeps it for the next server.
           if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', 'the server stops');
@@ -87,7 +88,9 @@ export function createEngine(options: EngineOptions): Engine {
             .finally(() => exits.delete(recorded));
           exits.add(recorded);
         },
-      });
+        note: ({ workerId, text }) => void recordNote(core, workerId, text),
+      };
+      for (const runtime of options.runtimes.all) await runtime.start(events);
       await adopt(core);
       await resumeBatches(core);
       await reconciler.start();
@@ -192,11 +195,12 @@ export function createEngine(options: EngineOptions): Engine {
 
 /** After a restart: what the runtime lists is the truth. Live leases get one full lease (decision 21). */
 async function adopt(core: Core): Promise<void> {
-  const running = new Set(await core.runtime.list());
+  const owners = new Map<string, Runtime>();
+  for (const runtime of core.runtimes.all) for (const id of await runtime.list()) owners.set(id, runtime);
   const now = core.clock.now();
   const known = await core.store.listWorkers(undefined);
   for (const worker of known) {
-    if (!running.has(worker.id))
+    if (!owners.has(worker.id))
       await core.fleet.recordExit(worker.id, {
         exitCode: null,
         signal: null,
@@ -204,7 +208,7 @@ async function adopt(core: Core): Promise<void> {
         isLost: true,
       });
     else await core.store.extend(worker.id, { confirmed: [], leaseUntil: now + LEASE_MS }, now);
-    if (!running.has(worker.id)) continue;
+    if (!owners.has(worker.id)) continue;
     for (const job of await core.store.listJobs({
       endpointId: worker.endpointId,
       workerId: worker.id,
@@ -218,9 +222,9 @@ async function adopt(core: Core): Promise<void> {
         .catch((cause: unknown) => core.log.error({ err: cause }, 'a worker could not be stopped'));
     }
   }
-  for (const id of running) {
+  for (const [id, runtime] of owners) {
     if (known.some((worker) => worker.id === id)) continue;
-    await core.runtime
+    await runtime
       .stopWorker(id, 0)
       .catch((cause: unknown) => core.log.error({ workerId: id, cause: messageOf(cause) }, 'an unknown worker runs'));
   }
@@ -238,6 +242,15 @@ async function recordOutput(core: Core, workerId: string, { lines, dropped }: Ou
       : [];
   const printed = lines.map(({ at, text }) => ({ at, source: 'container' as const, jobId: core.occupations.jobAt(workerId, at), text }));
   await core.logs.append({ endpointId: worker.endpointId, workerId }, [...mark, ...printed]);
+}
+
+/** Stores a step of the runtime; what happens to the worker does not depend on a line about it. */
+async function recordNote(core: Core, workerId: string, text: string): Promise<void> {
+  const worker = await core.store.getWorker(workerId);
+  if (!worker || core.life.isStopped) return;
+  await core.logs
+    .append({ endpointId: worker.endpointId, workerId }, [{ at: core.clock.now(), source: 'system', jobId: null, text }])
+    .catch(() => {});
 }
 
 /** The eleven numbers of job-api §6; `ready` is what can take work: idle and running. */

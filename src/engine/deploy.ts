@@ -57,7 +57,8 @@ type Planned = {
 
 async function store(core: Core, { image, warnings, release }: Planned): Promise<DeployResult> {
   await core.images.verify(image);
-  await core.runtime.prepare({ repository: image.repository, digest: image.digest });
+  const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image);
+  await runtime.prepare({ repository: image.repository, digest: image.digest });
   const now = core.clock.now();
   const added = await core.store.addRelease({ ...release, image, createdAt: now }, now);
   core.wake(release.endpointId);

@@ -10,9 +10,9 @@ import type { JobNotes } from '../domain/job-view.js';
 import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
 import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
-import type { Runtime } from '../runtime/runtime.js';
 import type { ChunkRequest, JobFilter, Store, WebhookSecret } from '../store/store.js';
 import type { Batches } from './batch.js';
+import type { Runtimes } from './runtimes.js';
 import type { WebhookTargets } from './webhook-target.js';
 
 /** How the engine reaches images: functions handed in by compose, so that the engine knows no registry. */
@@ -25,7 +25,7 @@ export interface Images {
 
 export interface EngineOptions {
   readonly store: Store;
-  readonly runtime: Runtime;
+  readonly runtimes: Runtimes;
   readonly images: Images;
   readonly clock: Clock;
   /** How far the wall clock was set back between servers: what is ordered by time and cannot be moved begins so much later. */

@@ -4,9 +4,10 @@ import { JOB_LIMITS } from '../domain/job.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import { shortDigest } from '../oci/digest.js';
-import type { WorkerSpec } from '../runtime/runtime.js';
+import type { Runtime, WorkerSpec } from '../runtime/runtime.js';
 import type { Backoff } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
+import { requireEndpoint } from './jobs.js';
 import { giveBack } from './lost.js';
 import { endRollout } from './rollout.js';
 import { forgetWorker } from './stops.js';
@@ -91,7 +92,8 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, true);
     // Asked now: a worker that drains gets no more jobs.
-    await core.runtime.stopWorker(workerId, graceMs ?? (await heldGrace(core, worker))).catch((thrown: unknown) => {
+    const stopped = core.runtimes.named(worker.runtime).stopWorker(workerId, graceMs ?? (await heldGrace(core, worker)));
+    await stopped.catch((thrown: unknown) => {
       if (!core.life.isStopped) throw thrown;
     });
     if (core.life.isStopped) return;
@@ -104,10 +106,11 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   return {
     async start(endpointId, number, { isCandidate }) {
       const release = await requireRelease(core, endpointId, number);
+      const runtime = await core.runtimes.choose(await requireEndpoint(core, endpointId), release.image);
       const token = `wk_${createSecret()}`;
-      const worker = newWorker({ core, release, token, isCandidate });
+      const worker = newWorker({ core, release, runtime, token, isCandidate });
       await core.store.addWorker(worker);
-      await startWorker(core, { worker, release, token }).then(
+      await startWorker(core, { worker, release, runtime, token }).then(
         async (isKept) => {
           const image = shortDigest(release.image.digest);
           if (isKept) await say(worker, `started ${formatRelease(number)}, image ${image}${isCandidate ? ', as candidate' : ''}`);
@@ -184,14 +187,20 @@ async function heldGrace({ store, clock }: Core, { id, endpointId }: Worker): Pr
   return Math.max(0, ...left) + IDLE_GRACE_MS;
 }
 
-function newWorker({ core, release, token, isCandidate }: { core: Core; release: Release; token: string; isCandidate: boolean }): Worker {
+interface Start {
+  readonly release: Release;
+  readonly runtime: Runtime;
+  readonly token: string;
+}
+
+function newWorker({ core, release, runtime, token, isCandidate }: Start & { core: Core; isCandidate: boolean }): Worker {
   return {
     id: createWorkerId(),
     endpointId: release.endpointId,
     release: release.number,
     state: 'INITIALIZING',
     tokenHash: hashSecret(token),
-    runtime: core.runtime.name,
+    runtime: runtime.name,
     handle: null,
     isCandidate,
     createdAt: core.clock.now(),
@@ -199,6 +208,8 @@ function newWorker({ core, release, token, isCandidate }: { core: Core; release:
     readyAt: null,
     lastSeenAt: null,
     idleSince: null,
+    frozenAt: null,
+    memoryBytes: null,
     stoppedAt: null,
     exitCode: null,
     reason: null,
@@ -206,7 +217,7 @@ function newWorker({ core, release, token, isCandidate }: { core: Core; release:
 }
 
 /** False when the worker was given up while it started: then nothing of it runs. */
-async function startWorker(core: Core, { worker, release, token }: { worker: Worker; release: Release; token: string }): Promise<boolean> {
+async function startWorker(core: Core, { worker, release, runtime, token }: Start & { worker: Worker }): Promise<boolean> {
   const { image, spec } = release;
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
@@ -215,16 +226,16 @@ async function startWorker(core: Core, { worker, release, token }: { worker: Wor
     image: { repository: image.repository, digest: image.digest },
     env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(core.workerUrl(), worker, token) },
     args: spec.args,
-    resources: {
-      ...(spec.resources.cpu !== undefined && { cpu: spec.resources.cpu }),
-      ...(spec.resources.memoryBytes !== undefined && { memoryBytes: spec.resources.memoryBytes }),
-    },
+    resources: spec.resources,
+    ports: spec.ports,
+    volumes: spec.volumes,
+    isHardened: spec.isHardened ?? false,
   };
-  const { handle, ...prepared } = await core.runtime.startWorker(workerSpec);
+  const { handle, ...prepared } = await runtime.startWorker(workerSpec);
   const start = { ...prepared, startedAt: core.clock.now() };
   const started = await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
   if (started && started.state !== 'STOPPED') return true;
-  await core.runtime.stopWorker(worker.id, 0);
+  await runtime.stopWorker(worker.id, 0);
   return false;
 }
 

@@ -23,9 +23,10 @@ function describeStart({ queuedAt, claimedAt, finishedAt }: Job, { createdAt, re
   const since = (at: number | null | undefined) => (at == null ? null : at - queuedAt);
   return {
     acceptedAt: new Date(queuedAt).toISOString(),
+    path: start?.path ?? null,
     decide: since(createdAt),
     pull: start === null ? null : { at: since(start.preparedAt), bytes: start.bytes, cached: start.isCached },
-    create: since(start?.preparedAt),
+    create: since(start?.madeAt),
     start: since(start?.startedAt),
     ready: since(readyAt),
     take: since(claimedAt),

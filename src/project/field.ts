@@ -2,6 +2,7 @@ export const FIELD_TYPES = [
   'string',
   'integer',
   'number',
+  'boolean',
   'duration',
   'size',
   'list of strings',

@@ -1,4 +1,4 @@
-import { DEFAULT_SETTINGS, SCALER_TYPES } from '../domain/endpoint.js';
+import { DEFAULT_SETTINGS, KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import type { Field } from './field.js';
 import { LIMIT_FIELDS } from './limit-fields.js';
 import { formatDuration } from './units.js';
@@ -153,6 +153,15 @@ const RELEASE_FIELDS: readonly Field[] = [
     isInEffect: false,
   },
   {
+    path: 'hardened',
+    type: 'boolean',
+    default: false,
+    goesTo: 'release',
+    description: 'No capabilities and a read-only root for the worker; only runtimes with containers can.',
+    example: true,
+    isInEffect: false,
+  },
+  {
     path: 'models',
     type: 'list of strings',
     default: [],
@@ -164,6 +173,15 @@ const RELEASE_FIELDS: readonly Field[] = [
 ];
 
 const SCALE_FIELDS: readonly Field[] = [
+  {
+    path: 'runtime',
+    type: 'string',
+    default: 'auto',
+    goesTo: 'endpoint',
+    description: 'Where workers run; auto takes the first runtime of the server that can run the image.',
+    example: 'docker',
+    rules: { enum: RUNTIME_CHOICES },
+  },
   {
     path: 'scale',
     type: 'section',
@@ -233,7 +251,7 @@ const SCALE_FIELDS: readonly Field[] = [
     goesTo: 'endpoint',
     description: 'What becomes of an idle worker: freeze keeps it suspended in memory, none stops it.',
     example: 'none',
-    rules: { enum: ['freeze', 'none'] },
+    rules: { enum: KEEPS },
     isInEffect: false,
   },
 ];

@@ -19,6 +19,7 @@ export interface ProjectFile {
     readonly gpu?: number | string | readonly string[];
   };
   readonly volumes?: readonly string[];
+  readonly hardened?: boolean;
   readonly models?: readonly string[];
   readonly scale?: {
     readonly min?: number;
@@ -43,6 +44,7 @@ export interface ProjectFile {
     readonly lowPriorityWait?: string;
     readonly init?: string;
   };
+  readonly runtime?: 'auto' | 'process' | 'docker';
   readonly tests?: string | readonly object[];
   readonly budget?: { readonly imageSize?: string; readonly coldStart?: string; readonly latency?: string };
 }

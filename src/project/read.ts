@@ -111,13 +111,14 @@ async function isFile(file: string): Promise<boolean> {
   return found?.isFile() === true;
 }
 
-function specOf({ env = {}, args, ports = [], volumes = [], resources = {}, limits = {} }: ProjectFile): ReleaseSpec {
+function specOf({ env = {}, args, ports = [], volumes = [], hardened, resources = {}, limits = {} }: ProjectFile): ReleaseSpec {
   const { cpu, memory, disk, gpu } = resources;
   return {
     env,
     args: args ?? null,
     ports,
     volumes,
+    ...(hardened !== undefined && { isHardened: hardened }),
     resources: {
       ...(cpu !== undefined && { cpu }),
       ...(memory !== undefined && { memoryBytes: parseSize(memory) }),
@@ -128,7 +129,7 @@ function specOf({ env = {}, args, ports = [], volumes = [], resources = {}, limi
   };
 }
 
-function settingsOf({ scale = {}, limits = {} }: ProjectFile): EndpointSettings {
+function settingsOf({ scale = {}, limits = {}, runtime }: ProjectFile): EndpointSettings {
   const preset = DEFAULT_SETTINGS;
   return {
     scale: {
@@ -137,7 +138,10 @@ function settingsOf({ scale = {}, limits = {} }: ProjectFile): EndpointSettings 
       idleMs: toMs(scale.idle, preset.scale.idleMs),
       type: scale.type ?? preset.scale.type,
       value: scale.value ?? preset.scale.value,
+      ...(scale.extra !== undefined && { extra: scale.extra }),
+      ...(scale.keep !== undefined && { keep: scale.keep }),
     },
+    ...(runtime !== undefined && { runtime }),
     limits: {
       executionMs: toMs(limits.execution, preset.limits.executionMs),
       ttlMs: toMs(limits.ttl, preset.limits.ttlMs),

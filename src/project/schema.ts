@@ -11,6 +11,7 @@ const SHAPES: Readonly<Record<Exclude<FieldType, 'section'>, JsonSchema>> = {
   string: TEXT,
   integer: { type: 'integer' },
   number: { type: 'number' },
+  boolean: { type: 'boolean' },
   duration: { type: 'string', pattern: DURATION_PATTERN },
   size: { type: 'string', pattern: SIZE_PATTERN },
   'list of strings': { type: 'array', items: TEXT },

@@ -11,9 +11,9 @@ import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
 import { endLeftovers } from './process/members.js';
 import { MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
-import { type PreparedImage, prepareImage, pycacheOf, removeDrafts, removeRoots } from './process/root.js';
+import { acceptImage, type PreparedImage, prepareImage, pycacheOf, removeDrafts, removeRoots } from './process/root.js';
 import { copyTree, findChange } from './process/seal.js';
-import type { ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
+import type { ImageName, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
 
 const CONNECT_MS = 10_000;
 const RETRY_MS = 1_000;
@@ -76,7 +76,11 @@ class ProcessRuntime implements Runtime {
     await this.#telling;
   }
 
-  async prepare(image: WorkerSpec['image']): Promise<void> {
+  async accept(image: ImageName): Promise<void> {
+    await acceptImage(image, this.#options, (label) => this.#interpreter(label));
+  }
+
+  async prepare(image: ImageName): Promise<void> {
     await this.#prepare(image);
   }
 
@@ -90,7 +94,7 @@ class ProcessRuntime implements Runtime {
     const before = await this.#prepared.get(spec.image.digest)?.catch(() => undefined);
     const image = await this.#prepare(spec.image);
     const isCached = image === before || image.unpackedBytes === 0;
-    const prepared = { preparedAt: this.#options.clock.now(), bytes: isCached ? 0 : image.unpackedBytes, isCached };
+    const preparedAt = this.#options.clock.now();
     const link = await this.#connected();
     if (this.#known.has(spec.workerId)) {
       throw new WherryError('RUNTIME_UNAVAILABLE', `start of worker '${spec.workerId}' refused: it exists already`, {
@@ -100,8 +104,10 @@ class ProcessRuntime implements Runtime {
     this.#known.add(spec.workerId);
     try {
       const order = this.#writeOrder(spec, image);
+      const madeAt = this.#options.clock.now();
       const { pid } = (await link.request({ verb: 'spawn', order })) as Started;
-      return { handle: { pid, startedAt: this.#options.clock.now() }, ...prepared };
+      const bytes = isCached ? 0 : image.unpackedBytes;
+      return { handle: { pid, startedAt: this.#options.clock.now() }, path: 'spawn', preparedAt, madeAt, bytes, isCached };
     } catch (cause) {
       this.#known.delete(spec.workerId);
       await this.#retract(spec.workerId);
@@ -113,6 +119,14 @@ class ProcessRuntime implements Runtime {
   async stopWorker(workerId: string, graceMs: number): Promise<void> {
     const link = await this.#connected();
     await link.request({ verb: 'stop', workerId, graceMs }, graceMs + 2 * CONNECT_MS);
+  }
+
+  async freezeWorker(workerId: string): Promise<{ readonly memoryBytes: number }> {
+    throw cannotFreeze(workerId);
+  }
+
+  async thawWorker(workerId: string): Promise<void> {
+    throw cannotFreeze(workerId);
   }
 
   async list(): Promise<readonly string[]> {
@@ -131,7 +145,7 @@ class ProcessRuntime implements Runtime {
   }
 
   /** Ready and unchanged: a worker starts from the bytes of the digest, whatever an earlier one did to the unpacked files. */
-  async #prepare(image: WorkerSpec['image']): Promise<PreparedImage> {
+  async #prepare(image: ImageName): Promise<PreparedImage> {
     const known = this.#prepared.get(image.digest);
     if (known === undefined) return this.#prepareOnce(image);
     const { root, seal } = await known;
@@ -141,7 +155,7 @@ class ProcessRuntime implements Runtime {
     return this.#prepareOnce(image);
   }
 
-  #prepareOnce(image: WorkerSpec['image']): Promise<PreparedImage> {
+  #prepareOnce(image: ImageName): Promise<PreparedImage> {
     const known = this.#prepared.get(image.digest);
     if (known !== undefined) return known;
     const preparing = prepareImage(image, this.#options, (label) => this.#interpreter(label));
@@ -291,7 +305,14 @@ function detectCapabilities(instanceId: string): RuntimeCapabilities {
   const probe = detectCgroups(`probe-${instanceId}`);
   removeGroups(probe?.bases.map(({ dir }) => dir) ?? []);
   const limitOf = (controller: 'memory' | 'cpu' | 'pids') => (hasController(probe, controller) ? 'cgroup' : 'absent');
-  return { freeze: false, gpu: false, limits: { memory: limitOf('memory'), cpu: limitOf('cpu'), processes: limitOf('pids') } };
+  const limits = { memory: limitOf('memory'), cpu: limitOf('cpu'), processes: limitOf('pids'), disk: 'absent' } as const;
+  return { freeze: false, gpu: false, limits };
+}
+
+function cannotFreeze(workerId: string): WherryError {
+  return new WherryError('RUNTIME_UNAVAILABLE', `worker '${workerId}' cannot be frozen by this runtime`, {
+    hint: 'set scale.keep to none',
+  });
 }
 
 function unavailable(why: string): WherryError {

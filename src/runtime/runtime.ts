@@ -1,17 +1,31 @@
+import type { ReleaseSpec } from '../domain/release.js';
+import type { StartPath } from '../domain/worker.js';
 import type { Digest } from '../oci/digest.js';
 import type { ImageConfig } from '../oci/manifest.js';
+
+/** An image of the embedded registry, by its digest. */
+export interface ImageName {
+  readonly repository: string;
+  readonly digest: Digest;
+}
 
 /** Everything a runtime needs to start one worker. */
 export interface WorkerSpec {
   readonly workerId: string;
   readonly endpointId: string;
   readonly release: number;
-  readonly image: { readonly repository: string; readonly digest: Digest };
+  readonly image: ImageName;
   /** Complete: protocol variables over release variables. The runtime adds the image's own below them. */
   readonly env: Readonly<Record<string, string>>;
   /** Replaces the image's Cmd when not null. */
   readonly args: readonly string[] | null;
-  readonly resources: { readonly cpu?: number; readonly memoryBytes?: number };
+  readonly resources: ReleaseSpec['resources'];
+  /** `8000/http`: ports that the worker listens on. */
+  readonly ports: readonly string[];
+  /** `name:path`: what outlives the worker, and where it finds it. */
+  readonly volumes: readonly string[];
+  /** No capabilities and a root that cannot be written to. */
+  readonly isHardened: boolean;
 }
 
 /** Plain JSON, so that it survives a restart of the server. */
@@ -27,6 +41,8 @@ export interface RuntimeEvents {
   }): void | Promise<void>;
   /** Code and signal both null: the worker was lost, nobody saw how it ended. */
   exit(event: { readonly workerId: string; readonly exitCode: number | null; readonly signal: string | null }): void;
+  /** A step of the runtime itself, such as a pull, as a line for the worker's log. */
+  note(event: { readonly workerId: string; readonly text: string }): void;
 }
 
 export interface RuntimeCapabilities {
@@ -37,14 +53,18 @@ export interface RuntimeCapabilities {
     readonly memory: 'cgroup' | 'engine' | 'absent';
     readonly cpu: 'cgroup' | 'engine' | 'absent';
     readonly processes: 'cgroup' | 'engine' | 'absent';
+    readonly disk: 'engine' | 'absent';
   };
 }
 
 /** A worker that runs, and what it took to bring its image here. */
 export interface StartedWorker {
   readonly handle: Handle;
+  readonly path: Exclude<StartPath, 'thaw'>;
   /** When the image was ready. */
   readonly preparedAt: number;
+  /** When the place of the worker (its directories, its container) was made. */
+  readonly madeAt: number;
   /** Bytes that were fetched or unpacked; 0 when all was here. */
   readonly bytes: number;
   readonly isCached: boolean;
@@ -58,14 +78,23 @@ export interface Runtime {
   start(events: RuntimeEvents): Promise<void>;
   /** Lets go without stopping workers; they are adopted by the next server. May be called twice or before start. */
   stop(): Promise<void>;
-  /** Makes the image ready to start quickly (verify, unpack). Throws RUNTIME_REFUSED with the runtime that could run it. */
-  prepare(image: { readonly repository: string; readonly digest: Digest }): Promise<void>;
+  /** Looks whether it can run the image, at the cost of reading its config. Throws RUNTIME_REFUSED with the runtime that could run it. */
+  accept(image: ImageName): Promise<void>;
+  /** Makes the image ready to start quickly (verify, pull, unpack). Throws as `accept` does, and RUNTIME_UNAVAILABLE. */
+  prepare(image: ImageName): Promise<void>;
   /** Frees what `prepare` keeps for other images; a worker of one of those only starts more slowly. */
   forgetImages(except: ReadonlySet<Digest>): Promise<void>;
   /** Throws RUNTIME_UNAVAILABLE; then nothing runs. */
   startWorker(spec: WorkerSpec): Promise<StartedWorker>;
   /** SIGTERM to its main process, grace, SIGKILL to all; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
   stopWorker(workerId: string, graceMs: number): Promise<void>;
+  /**
+   * Suspends every process of a worker, which keeps its memory; a stop ends a frozen worker too. Idempotent. Gives the memory it
+   * holds. Throws RUNTIME_UNAVAILABLE, also when it is gone; only where `capabilities.freeze`.
+   */
+  freezeWorker(workerId: string): Promise<{ readonly memoryBytes: number }>;
+  /** Lets a frozen worker go on. Idempotent. Throws RUNTIME_UNAVAILABLE, also when it is gone. */
+  thawWorker(workerId: string): Promise<void>;
   /** Ids of the workers that run now. */
   list(): Promise<readonly string[]>;
 }
@@ -73,10 +102,7 @@ export interface Runtime {
 /** How a runtime reads images: passed in by compose, so that no driver knows the registry. */
 export interface ImageSource {
   /** The manifest's config, verified. */
-  config(image: { readonly repository: string; readonly digest: Digest }): Promise<ImageConfig>;
+  config(image: ImageName): Promise<ImageConfig>;
   /** Verifies and opens each layer's uncompressed tar by its diffID, in order. */
-  layers(image: {
-    readonly repository: string;
-    readonly digest: Digest;
-  }): Promise<readonly { readonly diffId: string; open(): AsyncIterable<Uint8Array> }[]>;
+  layers(image: ImageName): Promise<readonly { readonly diffId: string; open(): AsyncIterable<Uint8Array> }[]>;
 }

@@ -144,6 +144,8 @@ export interface WorkerChange {
   readonly readyAt?: number;
   readonly lastSeenAt?: number;
   readonly idleSince?: number | null;
+  readonly frozenAt?: number | null;
+  readonly memoryBytes?: number | null;
   readonly stoppedAt?: number;
   readonly exitCode?: number | null;
   readonly reason?: string;

@@ -22,6 +22,8 @@ export interface Told {
   readonly order: readonly string[];
   lines(workerId: string): readonly string[];
   dropped(workerId: string): number;
+  /** Steps of the runtime itself. */
+  notes(workerId: string): readonly string[];
   exit(workerId: string): { readonly exitCode: number | null; readonly signal: string | null } | undefined;
 }
 
@@ -29,12 +31,14 @@ export function listen(): Told {
   const order: string[] = [];
   const lines = new Map<string, string[]>();
   const dropped = new Map<string, number>();
+  const notes = new Map<string, string[]>();
   const exits = new Map<string, { exitCode: number | null; signal: string | null }>();
   return {
     order,
     lines: (workerId) => lines.get(workerId) ?? [],
     dropped: (workerId) => dropped.get(workerId) ?? 0,
     exit: (workerId) => exits.get(workerId),
+    notes: (workerId) => notes.get(workerId) ?? [],
     events: {
       output(event) {
         order.push(`output ${event.workerId}`);
@@ -45,12 +49,14 @@ export function listen(): Told {
         order.push(`exit ${workerId}`);
         exits.set(workerId, { exitCode, signal });
       },
+      note: ({ workerId, text }) => notes.set(workerId, [...(notes.get(workerId) ?? []), text]),
     },
   };
 }
 
 export function specOf(workerId: string, image: WorkerSpec['image'], more: Partial<WorkerSpec> = {}): WorkerSpec {
-  return { workerId, endpointId: 'e1', release: 1, image, env: {}, args: null, resources: {}, ...more };
+  const nothing = { env: {}, args: null, resources: {}, ports: [], volumes: [], isHardened: false };
+  return { workerId, endpointId: 'e1', release: 1, image, ...nothing, ...more };
 }
 
 export const within = { timeout: 15_000, interval: 10 };

@@ -287,7 +287,17 @@ class Run {
 
   async #addWorker(place: number): Promise<void> {
     const id = `w${this.#reference.workers.size}`;
-    const never = { start: null, readyAt: null, lastSeenAt: null, idleSince: null, stoppedAt: null, exitCode: null, reason: null };
+    const never = {
+      start: null,
+      readyAt: null,
+      lastSeenAt: null,
+      idleSince: null,
+      frozenAt: null,
+      memoryBytes: null,
+      stoppedAt: null,
+      exitCode: null,
+      reason: null,
+    };
     const made = { id, endpointId: ENDPOINT, release: 1, tokenHash: 'x', runtime: 'process', handle: null, isCandidate: false };
     await this.store.addWorker({ ...made, ...never, state: 'INITIALIZING', createdAt: this.#now });
     this.#reference.workers.set(id, 'INITIALIZING');

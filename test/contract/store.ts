@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dueKeyOf } from '../../src/domain/delivery.js';
 import { DEFAULT_SETTINGS, type Endpoint } from '../../src/domain/endpoint.js';
 import { DEFAULT_SPEC } from '../../src/domain/release.js';
-import type { Worker } from '../../src/domain/worker.js';
+import type { Worker, WorkerStart } from '../../src/domain/worker.js';
 import { digestOf } from '../../src/oci/digest.js';
 import type { NewJob, RecordRange, Store } from '../../src/store/store.js';
 
@@ -36,6 +36,15 @@ function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {
   };
 }
 
+const startOf = (at: number): WorkerStart => ({
+  path: 'spawn',
+  preparedAt: at + 1,
+  madeAt: at + 1,
+  startedAt: at + 2,
+  bytes: 0,
+  isCached: true,
+});
+
 function workerOf(id: string, more: Partial<Worker> = {}): Worker {
   return {
     id,
@@ -51,6 +60,8 @@ function workerOf(id: string, more: Partial<Worker> = {}): Worker {
     readyAt: null,
     lastSeenAt: null,
     idleSince: null,
+    frozenAt: null,
+    memoryBytes: null,
     stoppedAt: null,
     exitCode: null,
     reason: null,
@@ -422,7 +433,7 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
     it('moves every moment with a wall clock that was set, in the step that keeps its mark (B5)', async () => {
       const HOUR_MS = 3_600_000;
       await store.addWorker(workerOf('w1'));
-      await store.changeWorker({ id: 'w1', start: { preparedAt: NOW + 1, startedAt: NOW + 2, bytes: 0, isCached: true } });
+      await store.changeWorker({ id: 'w1', start: startOf(NOW) });
       await store.changeWorker({ id: 'w1', state: 'IDLE', readyAt: NOW + 3, lastSeenAt: NOW + 3, idleSince: NOW + 3 });
       await store.enqueue(jobOf('running'), NOW);
       await store.claim(claimOf('w1'));
@@ -436,8 +447,8 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.getJob('running')).toMatchObject({ claimedAt: then, leaseUntil: then + 35_000, finishedAt: null });
       expect(await store.getJob('queued')).toMatchObject({ submittedAt: then, queuedAt: then, expiresAt: then + 60_000, claimedAt: null });
       expect(await store.getJob('ended')).toMatchObject({ finishedAt: then + 6, retainUntil: then + 9 });
-      const start = { preparedAt: then + 1, startedAt: then + 2, bytes: 0, isCached: true };
-      expect(await store.getWorker('w1')).toMatchObject({ createdAt: then, readyAt: then + 3, idleSince: null, stoppedAt: null, start });
+      const moved = { createdAt: then, readyAt: then + 3, idleSince: null, frozenAt: null, stoppedAt: null, start: startOf(then) };
+      expect(await store.getWorker('w1')).toMatchObject(moved);
       const [kept] = await store.listRecords('delivery');
       expect(kept?.value).toMatchObject({ createdAt: then + 6, dueAt: then + 6, seriesAt: then + 6 });
       expect((await store.listRecords('delivery-due')).map(({ id }) => id)).toEqual(kept && [dueKeyOf(kept.value)]);

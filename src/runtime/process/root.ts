@@ -7,7 +7,7 @@ import { type Digest, isDigest } from '../../oci/digest.js';
 import { syncDirectory } from '../../oci/durable-file.js';
 import { APP_ROOT, type ImageConfig, LABELS } from '../../oci/manifest.js';
 import { unpackTar } from '../../oci/tar.js';
-import type { ImageSource } from '../runtime.js';
+import type { ImageName, ImageSource } from '../runtime.js';
 import { resolveInterpreter } from './interpreter.js';
 import { findChange, readSeal, type Seal, sealTree } from './seal.js';
 
@@ -33,21 +33,24 @@ export interface RootOptions {
 
 const DRAFT = '.draft-';
 
-type ImageName = { readonly repository: string; readonly digest: Digest };
+/** What a start of an image's worker needs beside its files. Throws RUNTIME_REFUSED for an image that wherry did not build for a handler. */
+export async function acceptImage(image: ImageName, options: RootOptions, interpreterFor = resolveInterpreter) {
+  const { config } = await options.images.config(image);
+  const labels = readLabels(image, config?.Labels ?? {});
+  return { config: config ?? {}, labels, interpreter: await interpreterFor(labels.interpreter, options) };
+}
 
 /**
  * Finds the image's interpreter and unpacks its application layers, once: a root that is there is used when it is what its seal
- * says, and unpacked anew when something changed it. Throws RUNTIME_REFUSED for an image that wherry did not build for a handler.
+ * says, and unpacked anew when something changed it. Throws as {@link acceptImage} does.
  */
 export async function prepareImage(image: ImageName, options: RootOptions, interpreterFor = resolveInterpreter): Promise<PreparedImage> {
-  const { config } = await options.images.config(image);
-  const labels = readLabels(image, config?.Labels ?? {});
-  const interpreter = await interpreterFor(labels.interpreter, options);
+  const { config, labels, interpreter } = await acceptImage(image, options, interpreterFor);
   const root = rootOf(options.dataDir, image.digest);
   const sound = await findSound(root, options.log);
   const seal = sound ?? (await unpackRoot(image, root, labels.layers, options));
   return {
-    config: config ?? {},
+    config,
     root,
     interpreter,
     kind: labels.interpreter.startsWith('node') ? 'node' : 'python',

@@ -58,6 +58,10 @@ CREATE TABLE worker (
 CREATE INDEX worker_live ON worker (endpoint_id) WHERE state <> 'STOPPED';
 CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;`,
   },
+  {
+    name: '0002-frozen-workers',
+    sql: 'ALTER TABLE worker ADD COLUMN frozen_at INTEGER; ALTER TABLE worker ADD COLUMN memory_bytes INTEGER;',
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

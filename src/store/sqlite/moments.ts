@@ -5,9 +5,9 @@ import type { Database } from './driver.js';
 import { createRecordWriter } from './records.js';
 
 const JOB_MOMENTS = ['expires_at', 'submitted_at', 'queued_at', 'claimed_at', 'finished_at', 'lease_until', 'retain_until'];
-const WORKER_MOMENTS = ['created_at', 'ready_at', 'last_seen_at', 'idle_since', 'stopped_at'];
+const WORKER_MOMENTS = ['created_at', 'ready_at', 'last_seen_at', 'idle_since', 'frozen_at', 'stopped_at'];
 /** Inside the JSON text of `worker.start`. */
-const START_MOMENTS = ['preparedAt', 'startedAt'];
+const START_MOMENTS = ['preparedAt', 'madeAt', 'startedAt'];
 
 /** A moment that is not there stays so: NULL plus a number is NULL. */
 const moved = (columns: readonly string[]) => columns.map((column) => `${column} = ${column} + ?1`).join(', ');

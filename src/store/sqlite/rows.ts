@@ -67,6 +67,8 @@ export function readWorker(row: Row): Worker {
     readyAt: intOrNull(row, 'ready_at'),
     lastSeenAt: intOrNull(row, 'last_seen_at'),
     idleSince: intOrNull(row, 'idle_since'),
+    frozenAt: intOrNull(row, 'frozen_at'),
+    memoryBytes: intOrNull(row, 'memory_bytes'),
     stoppedAt: intOrNull(row, 'stopped_at'),
     exitCode: intOrNull(row, 'exit_code'),
     reason: textOrNull(row, 'reason'),

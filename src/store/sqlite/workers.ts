@@ -15,7 +15,8 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
   const listAll = db.prepare('SELECT * FROM worker WHERE (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id');
   const change = db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle),
     ready_at = coalesce(ready_at, ?4), last_seen_at = coalesce(?5, last_seen_at), idle_since = CASE WHEN ?6 THEN ?7 ELSE idle_since END,
-    stopped_at = coalesce(?8, stopped_at), exit_code = coalesce(?9, exit_code), reason = coalesce(?10, reason), start = coalesce(?12, start)
+    stopped_at = coalesce(?8, stopped_at), exit_code = coalesce(?9, exit_code), reason = coalesce(?10, reason), start = coalesce(?12, start),
+    frozen_at = CASE WHEN ?13 THEN ?14 ELSE frozen_at END, memory_bytes = CASE WHEN ?15 THEN ?16 ELSE memory_bytes END
     WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?11))) RETURNING *`);
 
   return {
@@ -51,6 +52,10 @@ function valuesOf(change: WorkerChange): SqlValue[] {
     change.reason ?? null,
     change.state === undefined ? '[]' : JSON.stringify(statesBefore(change.state)),
     change.start === undefined ? null : JSON.stringify(change.start),
+    Number(change.frozenAt !== undefined),
+    change.frozenAt ?? null,
+    Number(change.memoryBytes !== undefined),
+    change.memoryBytes ?? null,
   ];
 }
 

@@ -146,8 +146,9 @@ function viewDeployed({ release, rollout, warnings }: DeployResult) {
 }
 
 function merge(before: EndpointSettings, change: SettingsChange | object): EndpointSettings {
-  const { scale, limits } = change as SettingsChange;
+  const { scale, limits, runtime = before.runtime } = change as SettingsChange;
   return {
+    ...(runtime && { runtime }),
     scale: { ...before.scale, ...scale } as EndpointSettings['scale'],
     limits: { ...before.limits, ...limits } as EndpointSettings['limits'],
   };

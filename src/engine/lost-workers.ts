@@ -1,0 +1,29 @@
+import type { Worker } from '../domain/worker.js';
+import { type Core, LEASE_MS } from './core.js';
+import { drain } from './drain.js';
+
+/** Workers that did not become ready in time, or were not heard of for a lease; and those whose stop failed, which is tried again. */
+export async function stopLost(core: Core, workers: readonly Worker[], now: number): Promise<void> {
+  for (const worker of workers) {
+    const isHalfStopped = worker.state === 'DRAINING' || worker.state === 'UNHEALTHY';
+    if (isHalfStopped && !core.fleet.isStopping(worker.id)) {
+      drain(core, worker, { reason: worker.reason ?? 'it was stopping', ...(worker.state === 'UNHEALTHY' && { graceMs: 0 }) });
+    }
+    const reason = await judgeLost(core, worker, now);
+    if (reason === undefined) continue;
+    await core.store.changeWorker({ id: worker.id, state: 'UNHEALTHY', reason });
+    drain(core, worker, { reason, graceMs: 0 });
+  }
+}
+
+async function judgeLost(core: Core, worker: Worker, now: number): Promise<string | undefined> {
+  if (worker.state === 'INITIALIZING') {
+    const release = await core.store.getRelease(worker.endpointId, worker.release);
+    const limitMs = release?.spec.initTimeoutMs ?? 420_000;
+    return now - worker.createdAt > limitMs ? `not ready within ${limitMs / 1000} s (limits.init)` : undefined;
+  }
+  const isHeard = worker.state === 'IDLE' || worker.state === 'RUNNING';
+  const seenAt = Math.max(core.seen.get(worker.id) ?? 0, worker.lastSeenAt ?? worker.createdAt, core.startedAt);
+  if (!isHeard || core.polls.isWaiting(worker.id) || now - seenAt <= LEASE_MS) return undefined;
+  return `not heard of for ${Math.round((now - seenAt) / 1000)} s`;
+}

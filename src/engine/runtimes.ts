@@ -1,0 +1,54 @@
+import { messageOf, WherryError } from '../base/errors.js';
+import type { Endpoint } from '../domain/endpoint.js';
+import type { Digest } from '../oci/digest.js';
+import type { ImageName, Runtime } from '../runtime/runtime.js';
+
+/** The runtimes of this server: by name for workers that run, by image for those that shall. */
+export interface Runtimes {
+  /** In the order in which `auto` tries them. */
+  readonly all: readonly Runtime[];
+  /** The one that has a worker. Throws RUNTIME_UNAVAILABLE when this server has no such runtime. */
+  named(name: string): Runtime;
+  /** The endpoint's own choice, else the first that takes the image. Throws RUNTIME_REFUSED, RUNTIME_UNAVAILABLE. */
+  choose(endpoint: Pick<Endpoint, 'settings'>, image: ImageName): Promise<Runtime>;
+}
+
+export function createRuntimes(all: readonly Runtime[]): Runtimes {
+  /** What `auto` found before: an image does not change. */
+  const found = new Map<Digest, Runtime>();
+  const named = (name: string) => {
+    const runtime = all.find((each) => each.name === name);
+    if (runtime) return runtime;
+    throw new WherryError('RUNTIME_UNAVAILABLE', `this server has no runtime '${name}'`, {
+      hint: `it has ${all.map((each) => each.name).join(', ')}; \`wherry doctor\` says what the others need`,
+    });
+  };
+  const find = async (image: ImageName) => {
+    const refusals: WherryError[] = [];
+    for (const runtime of all) {
+      try {
+        await runtime.accept(image);
+        return runtime;
+      } catch (thrown) {
+        if (!(thrown instanceof WherryError && thrown.code === 'RUNTIME_REFUSED')) throw thrown;
+        refusals.push(thrown);
+      }
+    }
+    const [first] = refusals;
+    if (refusals.length === 1 && first) throw first;
+    throw new WherryError('RUNTIME_REFUSED', `no runtime of this server can run the image: ${refusals.map(messageOf).join('; ')}`, {
+      ...(first?.hint !== undefined && { hint: first.hint }),
+    });
+  };
+  return {
+    all,
+    named,
+    async choose({ settings }, image) {
+      const { runtime: choice = 'auto' } = settings;
+      if (choice !== 'auto') return named(choice);
+      const known = found.get(image.digest) ?? (await find(image));
+      found.set(image.digest, known);
+      return known;
+    },
+  };
+}
