@@ -6,8 +6,8 @@ import { endMembers } from '../../src/runtime/process/members.js';
 import { until } from '../stage.js';
 
 it.runIf(existsSync('/proc/self/stat'))('does not wait for a process that is dead and only not asked for by its parent', async () => {
-  // The shell becomes a sleep, which never asks for the child it had.
-  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  // The shell becomes a sleep, which never asks for the child it had; that one ends later, or the shell itself might ask.
+  const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
   try {
     const [printed] = (await once(parent.stdout, 'data')) as [Buffer];
     const pid = Number(printed.toString());
