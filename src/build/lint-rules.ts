@@ -1,4 +1,4 @@
-import { parseReference } from '../oci/reference.js';
+import { isFloating, parseReference } from '../oci/reference.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
 import { findEndOfLife } from './lint-bases.js';
 import type { LintContext } from './lint-context.js';
@@ -55,7 +55,7 @@ interface Base {
   readonly text: string;
   readonly repository: string;
   readonly tag: string | undefined;
-  readonly isPinned: boolean;
+  readonly isFloating: boolean;
 }
 
 /** Images of the stages; not scratch, not earlier stages, not what a build argument decides. */
@@ -64,8 +64,8 @@ function basesOf({ stages }: Dockerfile): readonly Base[] {
     const isStage = stages.slice(0, at).some(({ name }) => name?.toLowerCase() === base.text.toLowerCase());
     if (isStage || base.isOpen || base.text === 'scratch' || base.text === '') return [];
     try {
-      const { repository, tag, digest } = parseReference(base.text);
-      return [{ line, text: base.text, repository, tag, isPinned: digest !== undefined }];
+      const named = parseReference(base.text);
+      return [{ line, text: base.text, repository: named.repository, tag: named.tag, isFloating: isFloating(named) }];
     } catch {
       return [];
     }
@@ -74,7 +74,7 @@ function basesOf({ stages }: Dockerfile): readonly Base[] {
 
 function findUnpinned(dockerfile: Dockerfile): readonly Fault[] {
   return basesOf(dockerfile)
-    .filter(({ tag, isPinned }) => !isPinned && (tag === undefined || tag === 'latest'))
+    .filter((base) => base.isFloating)
     .map(({ line, text, tag }) => ({
       line,
       problem: tag === undefined ? `'${text}' has no tag, which means latest` : `'${text}' is whatever is newest`,

@@ -8,6 +8,7 @@ import {
   type ReleaseName,
   type ReleaseSpec,
 } from '../domain/release.js';
+import { isFloating, parseReference } from '../oci/reference.js';
 import type { Core } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
 import { requireEndpoint } from './jobs.js';
@@ -121,9 +122,9 @@ function isEqual(a: unknown, b: unknown): boolean {
 }
 
 /** A tag that moves is pinned like any other; the author should know that the name does not say what runs. */
-function tagWarnings({ tag, reference, digest }: ReleaseImage): string[] {
-  const isByDigest = reference.includes('@');
-  if (isByDigest || (tag !== null && tag !== 'latest')) return [];
-  const what = tag === null ? 'has no tag' : "has the tag 'latest'";
+function tagWarnings({ reference, digest }: ReleaseImage): string[] {
+  const named = parseReference(reference);
+  if (!isFloating(named)) return [];
+  const what = named.tag === undefined ? 'has no tag' : "has the tag 'latest'";
   return [`${reference} ${what}: pinned to ${digest}; name a version tag or the digest, so that the reference says what runs`];
 }

@@ -3,7 +3,7 @@ import { messageOf, WherryError } from '../../base/errors.js';
 import { parseReleaseName } from '../../domain/release.js';
 import { shortDigest } from '../../oci/digest.js';
 import { measureManifest } from '../../oci/manifest.js';
-import { parseReference } from '../../oci/reference.js';
+import { isFloating, parseReference } from '../../oci/reference.js';
 import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
 import type { Motion } from '../motion.js';
 import { formatBytes, formatSize, formatTable } from '../output.js';
@@ -195,11 +195,11 @@ export const deploy: Command = {
 /** A name that does not say what runs; without --strict the server warns. Throws REFERENCE_INVALID. */
 function refuseMovingTag(image: string): void {
   if (parseReleaseName(image) !== undefined) return;
-  const { tag, digest } = parseReference(image);
-  if (digest !== undefined || (tag !== undefined && tag !== 'latest')) return;
+  const named = parseReference(image);
+  if (!isFloating(named)) return;
   throw new WherryError(
     'REFERENCE_INVALID',
-    `'${image}' ${tag === undefined ? 'has no tag' : "has the tag 'latest'"}, and warnings are errors`,
+    `'${image}' ${named.tag === undefined ? 'has no tag' : "has the tag 'latest'"}, and warnings are errors`,
     {
       hint: 'name a version tag or the digest, so that the reference says what runs',
     },
