@@ -19,6 +19,7 @@ import type {
   LogLineView,
   LogQuery,
   RegistryView,
+  ReleaseOrigin,
   ReleaseView,
   RolloutView,
   StatusView,
@@ -44,8 +45,7 @@ export interface ApiClient {
   removeEndpoint(id: string): Promise<void>;
   deploy(
     id: string,
-    body: {
-      readonly reference: string;
+    body: ReleaseOrigin & {
       readonly spec?: Partial<ReleaseSpec>;
       readonly sourceRevision?: string | null;
       readonly supersede?: boolean;

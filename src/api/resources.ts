@@ -2,8 +2,9 @@ import type { DeliveryAttempt, DeliveryState } from '../domain/delivery.js';
 import type { EndpointSettings } from '../domain/endpoint.js';
 import type { JobState, TerminalState } from '../domain/job.js';
 import type { KeyScope } from '../domain/key.js';
-import type { ReleaseImage, ReleaseSpec, RolloutState } from '../domain/release.js';
+import type { ReleaseImage, ReleaseName, ReleaseSpec, RolloutState } from '../domain/release.js';
 import type { WorkerState } from '../domain/worker.js';
+import type { ImageSize } from '../oci/manifest.js';
 
 /** What /api/v1 sends and takes. Moments are RFC 3339; `schema.ts` describes the same for the OpenAPI document. */
 export interface EndpointView {
@@ -42,7 +43,11 @@ export interface DeployView {
   readonly release: ReleaseView;
   readonly rollout: RolloutView | null;
   readonly warnings: readonly string[];
+  readonly size: ImageSize;
 }
+
+/** What a release is made of: a reference to resolve, or the image of a release as it is. */
+export type ReleaseOrigin = { readonly reference: string } | { readonly from: ReleaseName };
 
 export interface WorkerView {
   readonly id: string;

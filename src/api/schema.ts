@@ -99,7 +99,7 @@ export const Release = Type.Unsafe<ReleaseView>(
     number: Type.Integer({ minimum: 1 }),
     createdAt: moment,
     author: Type.String({ description: "the key's name" }),
-    source: Type.String({ description: '`deploy` or `rollback:rN`' }),
+    source: Type.String({ description: '`deploy`, `rollback:rN` or `promote:ENDPOINT@rN`' }),
     sourceRevision: nullable(Type.String()),
     image: Type.Object({ reference: Type.String(), repository: Type.String(), tag: nullable(Type.String()), digest: Type.String() }),
     spec: Type.Object(SPEC),
@@ -107,7 +107,13 @@ export const Release = Type.Unsafe<ReleaseView>(
 );
 export const NewRelease = Type.Object(
   {
-    reference: Type.String({ description: 'name, name:tag, name@sha256:… or name:tag@sha256:…' }),
+    reference: Type.Optional(Type.String({ description: 'name, name:tag, name@sha256:… or name:tag@sha256:…' })),
+    from: Type.Optional(
+      Type.Object(
+        { endpointId: Type.String(), number: Type.Integer({ minimum: 1 }) },
+        { ...strict, description: 'in place of a reference: the release whose image this one has, by its digest, without resolving a tag' },
+      ),
+    ),
     spec: Type.Optional(SpecChange),
     sourceRevision: Type.Optional(nullable(Type.String())),
     supersede: Type.Optional(Type.Boolean({ description: 'a rollout that is still open gives way instead of refusing this one' })),
@@ -125,7 +131,12 @@ export const Rollout = Type.Object({
   endedAt: nullable(moment),
 });
 export const Rollback = Type.Object({ release: Type.Optional(Type.Integer({ minimum: 1 })) }, strict);
-export const Deployed = Type.Object({ release: Release, rollout: nullable(Rollout), warnings: Type.Array(Type.String()) });
+export const Deployed = Type.Object({
+  release: Release,
+  rollout: nullable(Rollout),
+  warnings: Type.Array(Type.String()),
+  size: Type.Object({ bytes: Type.Integer({ minimum: 0, description: 'config and layers, compressed' }), layers: count }),
+});
 export const Worker = Type.Object({
   id: Type.String(),
   endpointId: Type.String(),

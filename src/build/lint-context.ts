@@ -27,17 +27,26 @@ export async function readLintContext(
   const ignored = await readContextIgnore(dir, dockerfile.path);
   const isIgnored = ignored ?? (() => false);
   const found = await listContext(dir, isIgnored);
-  const named = new Set(dockerfile.text.match(/[\w.-]+\.py\b/g));
-  const sources = found.filter(({ path, size }) => named.has(posix.basename(path)) && size <= SOURCE_BYTES);
-  const texts = await Promise.all(sources.map(async ({ path }) => [path, await readFile(join(dir, path), 'utf8')] as const));
+  const readNamed = (texts: readonly string[]) => readSources(dir, found, texts);
+  const scripts = await readNamed([dockerfile.text]);
   return {
     files: found.map(({ path }) => path),
     isIgnored,
     bytes: found.reduce((sum, { size }) => sum + size, 0),
     hasIgnoreFile: ignored !== undefined,
-    sources: new Map(texts),
+    // A start script names the program that it ends in.
+    sources: await readNamed([dockerfile.text, ...scripts.values()]),
     now,
   };
+}
+
+const SOURCE_NAME = /[\w.-]+\.(?:py|sh|bash)\b/g;
+
+/** Programs and scripts that are named in one of the texts, whatever directory they lie in. */
+async function readSources(dir: string, found: readonly ContextFile[], texts: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  const named = new Set(texts.flatMap((text) => text.match(SOURCE_NAME) ?? []));
+  const sources = found.filter(({ path, size }) => named.has(posix.basename(path)) && size <= SOURCE_BYTES);
+  return new Map(await Promise.all(sources.map(async ({ path }) => [path, await readFile(join(dir, path), 'utf8')] as const)));
 }
 
 interface ContextFile {

@@ -1,7 +1,8 @@
-import { parseReference } from '../oci/reference.js';
+import { isFloating, parseReference } from '../oci/reference.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
 import { findEndOfLife } from './lint-bases.js';
 import type { LintContext } from './lint-context.js';
+import { findDownloads } from './lint-downloads.js';
 import type { Fault, Severity } from './lint-finding.js';
 import { findMissingSources } from './lint-sources.js';
 
@@ -54,7 +55,7 @@ interface Base {
   readonly text: string;
   readonly repository: string;
   readonly tag: string | undefined;
-  readonly isPinned: boolean;
+  readonly isFloating: boolean;
 }
 
 /** Images of the stages; not scratch, not earlier stages, not what a build argument decides. */
@@ -63,8 +64,8 @@ function basesOf({ stages }: Dockerfile): readonly Base[] {
     const isStage = stages.slice(0, at).some(({ name }) => name?.toLowerCase() === base.text.toLowerCase());
     if (isStage || base.isOpen || base.text === 'scratch' || base.text === '') return [];
     try {
-      const { repository, tag, digest } = parseReference(base.text);
-      return [{ line, text: base.text, repository, tag, isPinned: digest !== undefined }];
+      const named = parseReference(base.text);
+      return [{ line, text: base.text, repository: named.repository, tag: named.tag, isFloating: isFloating(named) }];
     } catch {
       return [];
     }
@@ -73,7 +74,7 @@ function basesOf({ stages }: Dockerfile): readonly Base[] {
 
 function findUnpinned(dockerfile: Dockerfile): readonly Fault[] {
   return basesOf(dockerfile)
-    .filter(({ tag, isPinned }) => !isPinned && (tag === undefined || tag === 'latest'))
+    .filter((base) => base.isFloating)
     .map(({ line, text, tag }) => ({
       line,
       problem: tag === undefined ? `'${text}' has no tag, which means latest` : `'${text}' is whatever is newest`,
@@ -133,24 +134,6 @@ function findSecrets({ head, stages }: Dockerfile): readonly Fault[] {
         fix: keyword === 'ARG' ? 'use RUN --mount=type=secret' : "set it on the endpoint: 'env' in wherry.yaml",
       })),
   );
-}
-
-const FETCH =
-  /\b(wget|curl)\b[^|&;]*\.(safetensors|bin|pt|pth|ckpt|gguf|onnx|h5)\b|\b(huggingface-cli|hf)\s+download\b|\bsnapshot_download\s*\(|\bhf_hub_download\s*\(/;
-const LOAD = /\.from_pretrained\s*\(\s*["']|\bsnapshot_download\s*\(|\bhf_hub_download\s*\(|\bload_dataset\s*\(/;
-
-function findDownloads(dockerfile: Dockerfile, { sources }: LintContext): readonly Fault[] {
-  const fix = 'download it in a RUN of the Dockerfile, or keep it in a layer (include: in wherry.yaml)';
-  const command = commandOf(lastOf(dockerfile));
-  const atStart =
-    command && FETCH.test(command.text) ? [{ line: command.line, problem: 'the worker downloads a model when it starts', fix }] : [];
-  if (stepsOf(dockerfile, 'RUN').some(({ text }) => FETCH.test(text) || LOAD.test(text))) return atStart;
-  const line = command?.line ?? lastOf(dockerfile)?.line ?? 1;
-  const inCode = [...sources].flatMap(([path, text]) => {
-    const at = text.split('\n').findIndex((one) => LOAD.test(one) && !/local_files_only\s*=\s*True|^\s*#/.test(one));
-    return at < 0 ? [] : [{ line, problem: `${path}:${at + 1} downloads a model, and no RUN does so before`, fix }];
-  });
-  return [...atStart, ...inCode];
 }
 
 interface Cache {

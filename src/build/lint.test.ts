@@ -120,7 +120,7 @@ it('says that a path is kept out by .dockerignore', () => {
   ]);
 });
 
-it('finds a model that the handler downloads, unless a RUN did so before', () => {
+it('finds a model that the handler downloads, unless a RUN did so before (row 5)', () => {
   const sources = new Map([['src/handler.py', 'import t\nmodel = t.AutoModel.from_pretrained("acme/big")\n']]);
   expect(lint(BASE + END, { sources })).toMatchObject([
     { rule: 'download-at-start', problem: expect.stringContaining('src/handler.py:2') },
@@ -128,6 +128,46 @@ it('finds a model that the handler downloads, unless a RUN did so before', () =>
   expect(found(`${BASE}RUN python -c 'AutoModel.from_pretrained("acme/big")'\n${END}`, { sources })).toEqual([]);
   const offline = new Map([['src/handler.py', 'AutoModel.from_pretrained("/models/a", local_files_only=True)\n']]);
   expect(found(BASE + END, { sources: offline })).toEqual([]);
+});
+
+describe('a download at start (row 5)', () => {
+  const START = 'CMD ["/start.sh"]\n';
+  const inHandler = (line: string) => new Map([['src/handler.py', `import os\n${line}\n`]]);
+
+  it.each([
+    'urllib.request.urlretrieve("https://a.test/m.bin", "/m.bin")',
+    'weights = requests.get("https://a.test/m.safetensors").content',
+    'model = torch.hub.load("acme/models", "big")',
+    'model = SentenceTransformer("acme/small")',
+    'path = hf_hub_download("acme/big", "m.gguf")',
+  ])('is found in a handler: %s', (line) => {
+    expect(lint(BASE + END, { sources: inHandler(line) })).toMatchObject([
+      { rule: 'download-at-start', problem: expect.stringContaining('src/handler.py:2') },
+    ]);
+  });
+
+  it('is found by the value of a constant, and not where that is a path', () => {
+    const named = (value: string) => inHandler(`MODEL = "${value}"\nmodel = AutoModel.from_pretrained(MODEL, device="cpu")`);
+    expect(found(BASE + END, { sources: named('acme/big') })).toEqual(['download-at-start@2']);
+    for (const path of ['/models/big', './big', '../big']) expect(found(BASE + END, { sources: named(path) }), path).toEqual([]);
+    expect(found(BASE + END, { sources: inHandler('AutoModel.from_pretrained("/models/big")') })).toEqual([]);
+    expect(found(BASE + END, { sources: inHandler('AutoModel.from_pretrained(os.environ["MODEL"])') })).toEqual([]);
+  });
+
+  it('is found in the script that a worker starts with', () => {
+    const script = new Map([
+      ['start.sh', '#!/bin/sh\n# wget of m.bin\nwget -O /m.gguf https://a.test/m.gguf\nexec python -u /handler.py\n'],
+    ]);
+    expect(lint(BASE + START, { sources: script })).toMatchObject([{ line: 2, problem: expect.stringContaining('start.sh:3') }]);
+  });
+
+  it('is none when a program of the build does it', () => {
+    const sources = new Map([
+      ['builder/fetch.py', 'snapshot_download("acme/big")\n'],
+      ['src/handler.py', 'model = AutoModel.from_pretrained("acme/big")\n'],
+    ]);
+    expect(found(`${BASE}RUN python /builder/fetch.py\n${END}`, { sources })).toEqual([]);
+  });
 });
 
 it('asks for a .dockerignore when the context is large', () => {

@@ -3,6 +3,7 @@ import type { ApiClient } from '../api/client.js';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import { openRemoteRegistry } from '../compose-registry.js';
+import { parseReleaseName, type ReleaseName } from '../domain/release.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
 import { MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
@@ -81,14 +82,14 @@ const openTar: ImageReader['openTar'] = (blob, layer) => decompressLayer(Readabl
 
 /** The image of a release is pinned by digest, so its tag may have moved meanwhile. */
 async function referenceOf(name: string, { client }: Needs): Promise<Reference> {
-  const [, endpointId, number] = /^([a-z0-9][a-z0-9-]*)@r(\d+)$/.exec(name) ?? [];
-  if (endpointId === undefined) return parseReference(name);
-  const { reference, digest } = await findRelease(await client(), endpointId, Number(number));
+  const release = parseReleaseName(name);
+  if (release === undefined) return parseReference(name);
+  const { reference, digest } = await findRelease(await client(), release);
   const { registry, repository } = parseReference(reference);
   return { repository, digest, ...(registry !== undefined && { registry }) };
 }
 
-async function findRelease(client: ApiClient, endpointId: string, wanted: number) {
+async function findRelease(client: ApiClient, { endpointId, number: wanted }: ReleaseName) {
   const releases = await client.listReleases(endpointId);
   const found = releases.find(({ number }) => number === wanted);
   if (found) return found.image;

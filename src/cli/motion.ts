@@ -1,12 +1,14 @@
 import type { ApiClient } from '../api/client.js';
-import type { DeployView, RolloutView } from '../api/resources.js';
+import type { DeployView, ReleaseOrigin, RolloutView } from '../api/resources.js';
 import { WherryError } from '../base/errors.js';
 import type { BuiltImage } from '../build/build.js';
+import { parseReleaseName } from '../domain/release.js';
 import { shortDigest } from '../oci/digest.js';
+import { measureManifest } from '../oci/manifest.js';
 import type { Project } from '../project/read.js';
 import type { PushResult } from '../registry/push.js';
 import type { Output } from './output.js';
-import { colours, formatBytes } from './output.js';
+import { colours, formatBytes, formatSize } from './output.js';
 import type { Phases } from './phases.js';
 import { type BuildOptions, buildProject, type ImagePlace, writeOutput } from './project-image.js';
 import type { Embedded } from './project-push.js';
@@ -76,7 +78,8 @@ export async function pushPhase(built: BuiltImage, { to, embedded, isForced = fa
   const result = await motion.phases.run(
     'push',
     () => pushProject({ built, to: target, place: motion.place, embedded, isForced }),
-    ({ uploaded, skipped }) => `${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
+    ({ uploaded, skipped }) =>
+      `${formatSize(measureManifest(built.manifest))} · ${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
   );
   return { reference: formatPushed(target, built), tags: target.tags, result };
 }
@@ -86,6 +89,7 @@ const ROLLOUT_WAIT_MS = 450_000;
 
 export interface Deployment {
   readonly endpointId: string;
+  /** Of an image, or the name of a release whose image it shall be. */
   readonly reference: string;
   readonly project: Project | undefined;
   readonly sourceRevision: string | null;
@@ -120,11 +124,16 @@ export async function releasePhases(
   };
   const result = await phases.run(
     'release',
-    () => client.deploy(endpointId, { reference, sourceRevision, ...(spec && { spec }), ...(supersede && { supersede }) }),
+    () => client.deploy(endpointId, { ...originOf(reference), sourceRevision, ...(spec && { spec }), ...(supersede && { supersede }) }),
     ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest as never)}${rollout ? '' : ' (nothing changed)'}`,
   );
   for (const warning of result.warnings) output.warn(warning);
   return result;
+}
+
+function originOf(text: string): ReleaseOrigin {
+  const from = parseReleaseName(text);
+  return from === undefined ? { reference: text } : { from };
 }
 
 /** Waits until one worker of the release is ready; null when nothing changed. Throws WORKER_START_TIMEOUT when it was taken back. */

@@ -1,5 +1,6 @@
 import picocolors from 'picocolors';
 import { toWherryError, type WherryError } from '../base/errors.js';
+import type { ImageSize } from '../oci/manifest.js';
 
 /** Colours for people: none when the stream is piped, also in CI, and none when NO_COLOR asks. */
 export const colours = picocolors.createColors(picocolors.isColorSupported && process.stdout.isTTY === true);
@@ -76,6 +77,11 @@ export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
   if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KiB`;
   return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+}
+
+/** `1.4 MiB compressed, 3 layers`. */
+export function formatSize({ bytes, layers }: ImageSize): string {
+  return `${formatBytes(bytes)} compressed, ${layers} ${layers === 1 ? 'layer' : 'layers'}`;
 }
 
 /** Any thrown value for the last line of a command. */

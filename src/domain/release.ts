@@ -37,7 +37,7 @@ export interface Release {
   readonly createdAt: number;
   /** The key's name. */
   readonly author: string;
-  /** `deploy` or `rollback:rN`. */
+  /** `deploy`, `rollback:rN`, or `promote:ENDPOINT@rN`. */
   readonly source: string;
   readonly sourceRevision: string | null;
   readonly image: ReleaseImage;
@@ -58,7 +58,24 @@ export interface Rollout {
   readonly endedAt: number | null;
 }
 
+/** Which release of which endpoint; written `staging@r17`. */
+export interface ReleaseName {
+  readonly endpointId: string;
+  readonly number: number;
+}
+
 /** `r17` for 17. */
 export function formatRelease(number: number): string {
   return `r${number}`;
+}
+
+/** `staging@r17`. */
+export function formatReleaseName({ endpointId, number }: ReleaseName): string {
+  return `${endpointId}@${formatRelease(number)}`;
+}
+
+/** Inverse of {@link formatReleaseName}; undefined for any other text, image references among them. */
+export function parseReleaseName(text: string): ReleaseName | undefined {
+  const [, endpointId, number] = /^([a-z0-9][a-z0-9-]*)@r([1-9]\d*)$/.exec(text) ?? [];
+  return endpointId === undefined ? undefined : { endpointId, number: Number(number) };
 }

@@ -1,28 +1,55 @@
 import { WherryError } from '../base/errors.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import { formatRelease, type Release, type ReleaseImage, type ReleaseSpec } from '../domain/release.js';
+import {
+  formatRelease,
+  formatReleaseName,
+  type Release,
+  type ReleaseImage,
+  type ReleaseName,
+  type ReleaseSpec,
+} from '../domain/release.js';
+import { isFloating, parseReference } from '../oci/reference.js';
 import type { Core } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
 import { requireEndpoint } from './jobs.js';
 import { endRollout, findOpenRollout } from './rollout.js';
 
 /**
- * Makes a release: the reference is resolved once, every blob is kept and verified, the runtime gets the image ready; then
- * the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is ready. Throws
- * IMAGE_UNKNOWN, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN.
+ * Makes a release: the reference is resolved once, or the image of another release is taken as it is; every blob is kept and verified,
+ * the runtime gets the image ready; then the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is
+ * ready. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN, RELEASE_UNKNOWN.
  */
 export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
   if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
   else await closeUnproven(core, endpoint);
-  const image = await core.images.resolve(request.reference, { endpointId });
+  const { image, warnings, ...origin } = await chooseImage(core, endpointId, request);
   const active = await activeRelease(core, endpoint);
-  const warnings = tagWarnings(image);
-  if (active && isSameRelease(active, image, request.spec)) return { release: active, rollout: null, warnings };
-  return store(core, {
-    image,
-    warnings,
-    release: { endpointId, author: request.author, source: 'deploy', sourceRevision: request.sourceRevision, spec: request.spec },
+  if (active && isSameRelease(active, image, request.spec)) {
+    return { release: active, rollout: null, warnings, size: await core.images.measure(active.image) };
+  }
+  return store(core, { image, warnings, release: { ...origin, endpointId, author: request.author, spec: request.spec } });
+}
+
+type Chosen = Pick<Release, 'image' | 'source' | 'sourceRevision'> & Pick<DeployResult, 'warnings'>;
+
+async function chooseImage(core: Core, endpointId: string, { from, sourceRevision }: DeployRequest): Promise<Chosen> {
+  if ('reference' in from) {
+    const image = await core.images.resolve(from.reference, { endpointId });
+    return { image, warnings: tagWarnings(image), source: 'deploy', sourceRevision };
+  }
+  const origin = await requireRelease(core, from.release);
+  const image = await core.images.retainFor(origin.image, { endpointId });
+  return { image, warnings: [], source: `promote:${formatReleaseName(from.release)}`, sourceRevision: origin.sourceRevision };
+}
+
+/** Throws ENDPOINT_UNKNOWN, RELEASE_UNKNOWN. */
+async function requireRelease(core: Core, { endpointId, number }: ReleaseName): Promise<Release> {
+  await requireEndpoint(core, endpointId);
+  const release = await core.store.getRelease(endpointId, number);
+  if (release) return release;
+  throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release ${formatRelease(number)}`, {
+    hint: '`wherry releases` lists them',
   });
 }
 
@@ -34,13 +61,11 @@ export async function rollback(
 ): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
   await closeUnproven(core, endpoint);
-  const target = await core.store.getRelease(endpointId, release ?? (await formerRelease(core, endpoint)));
-  if (!target) {
-    throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release ${formatRelease(release ?? 0)}`, {
-      hint: '`wherry releases` lists them',
-    });
+  const target = await requireRelease(core, { endpointId, number: release ?? (await formerRelease(core, endpoint)) });
+  if (target.number === endpoint.activeRelease) {
+    const size = await core.images.measure(target.image);
+    return { release: target, rollout: null, warnings: ['this release serves already'], size };
   }
-  if (target.number === endpoint.activeRelease) return { release: target, rollout: null, warnings: ['this release serves already'] };
   const { image, spec, sourceRevision } = target;
   return store(core, {
     image,
@@ -57,12 +82,13 @@ type Planned = {
 
 async function store(core: Core, { image, warnings, release }: Planned): Promise<DeployResult> {
   await core.images.verify(image);
+  const size = await core.images.measure(image);
   const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image);
   await runtime.prepare({ repository: image.repository, digest: image.digest });
   const now = core.clock.now();
   const added = await core.store.addRelease({ ...release, image, createdAt: now }, now);
   core.wake(release.endpointId);
-  return { ...added, warnings };
+  return { ...added, warnings, size };
 }
 
 /** A release that could not be tried (max 0) gives way to the next. */
@@ -97,9 +123,9 @@ function isEqual(a: unknown, b: unknown): boolean {
 }
 
 /** A tag that moves is pinned like any other; the author should know that the name does not say what runs. */
-function tagWarnings({ tag, reference, digest }: ReleaseImage): string[] {
-  const isByDigest = reference.includes('@');
-  if (isByDigest || (tag !== null && tag !== 'latest')) return [];
-  const what = tag === null ? 'has no tag' : "has the tag 'latest'";
+function tagWarnings({ reference, digest }: ReleaseImage): string[] {
+  const named = parseReference(reference);
+  if (!isFloating(named)) return [];
+  const what = named.tag === undefined ? 'has no tag' : "has the tag 'latest'";
   return [`${reference} ${what}: pinned to ${digest}; name a version tag or the digest, so that the reference says what runs`];
 }

@@ -7,9 +7,10 @@ import type { Delivery, DeliveryState } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
-import type { Release, ReleaseImage, ReleaseSpec, Rollout } from '../domain/release.js';
+import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout } from '../domain/release.js';
 import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
+import type { ImageSize } from '../oci/manifest.js';
 import type { ChunkRequest, JobFilter, Store, WebhookSecret } from '../store/store.js';
 import type { Batches } from './batch.js';
 import type { Runtimes } from './runtimes.js';
@@ -19,8 +20,12 @@ import type { WebhookTargets } from './webhook-target.js';
 export interface Images {
   /** Resolves a reference to the digest of the platform's manifest and retains every blob in the embedded registry. Throws IMAGE_UNKNOWN, REGISTRY_UNAVAILABLE. */
   resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<ReleaseImage>;
+  /** Retains an image of one endpoint for another, without a look at any tag or other registry. Throws IMAGE_UNKNOWN, BLOB_UNKNOWN. */
+  retainFor(image: ReleaseImage, retainAs: { readonly endpointId: string }): Promise<ReleaseImage>;
   /** Re-hashes every blob of the image from disk (skipping unchanged files). Throws DIGEST_MISMATCH. */
   verify(image: ReleaseImage): Promise<void>;
+  /** Throws IMAGE_UNKNOWN. */
+  measure(image: ReleaseImage): Promise<ImageSize>;
 }
 
 export interface EngineOptions {
@@ -64,10 +69,14 @@ export interface Health {
   readonly workers: Readonly<Record<'idle' | 'initializing' | 'ready' | 'running' | 'throttled' | 'unhealthy', number>>;
 }
 
+/** A reference, which is resolved once, or a release, whose image is taken as it was resolved then. */
+export type DeployOrigin = { readonly reference: string } | { readonly release: ReleaseName };
+
 export interface DeployRequest {
-  readonly reference: string;
+  readonly from: DeployOrigin;
   readonly spec: ReleaseSpec;
   readonly author: string;
+  /** Of a reference; a release has its own. */
   readonly sourceRevision: string | null;
   /** A rollout that is still open gives way instead of refusing this one with ROLLOUT_OPEN. */
   readonly isSuperseding?: boolean;
@@ -78,6 +87,7 @@ export interface DeployResult {
   readonly release: Release;
   readonly rollout: Rollout | null;
   readonly warnings: readonly string[];
+  readonly size: ImageSize;
 }
 
 /** The body of job-done (worker-protocol §6.2), parsed as JSON whatever its content type; undefined when it was not JSON. */

@@ -79,6 +79,18 @@ export function isIndex(manifest: Manifest | Index): manifest is Index {
   return 'manifests' in manifest;
 }
 
+/** How large an image is on its way. */
+export interface ImageSize {
+  /** Config and layers, compressed as they are. */
+  readonly bytes: number;
+  readonly layers: number;
+}
+
+/** The size of an image out of its manifest alone. */
+export function measureManifest({ config, layers }: Manifest): ImageSize {
+  return { bytes: layers.reduce((sum, { size }) => sum + size, config.size), layers: layers.length };
+}
+
 /** The entry of an index for a platform (image-spec, image-index.md), whatever its variant; undefined when there is none. */
 export function findPlatform({ manifests }: Index, { os, architecture }: Pick<Platform, 'os' | 'architecture'>): Descriptor | undefined {
   return manifests.find(({ platform }) => platform?.os === os && platform.architecture === architecture);

@@ -43,6 +43,11 @@ export function parseReference(text: string): Reference {
   return { ...(isHost && { registry: first }), repository, ...(tag !== undefined && { tag }), ...(digest && { digest }) };
 }
 
+/** Whether a name means something else with the next push: it has no digest, and no tag or `latest`. */
+export function isFloating({ tag, digest }: Reference): boolean {
+  return digest === undefined && (tag === undefined || tag === 'latest');
+}
+
 /** The text of a reference; inverse of {@link parseReference}. */
 export function formatReference(reference: Reference): string {
   const { registry, repository, tag, digest } = reference;

@@ -2,7 +2,17 @@ import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { findPlatform, type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import {
+  findPlatform,
+  type ImageConfig,
+  type ImageSize,
+  type Index,
+  isIndex,
+  type Manifest,
+  measureManifest,
+  parseImageConfig,
+  parseManifest,
+} from '../oci/manifest.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Blobs } from './blobs.js';
 import type { PulledManifest, RegistryClient, RemotePlace } from './client.js';
@@ -32,8 +42,12 @@ export interface PinnedLayer {
 export interface PinnedImages {
   /** Pins a reference and protects its blobs for an hour; a remote image is copied. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
   resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
+  /** The image of one endpoint for another: a copy is named there too, and nobody else is asked. Throws IMAGE_UNKNOWN, BLOB_UNKNOWN. */
+  retainFor(image: PinnedImage, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
   /** Hashes manifest, config and layers again where their files changed, and protects them for an hour. Throws BLOB_UNKNOWN, IMAGE_UNKNOWN, DIGEST_MISMATCH. */
   verify(image: PinnedImage): Promise<void>;
+  /** Throws IMAGE_UNKNOWN, MANIFEST_INVALID. */
+  measure(image: PinnedImage): Promise<ImageSize>;
   /** Throws IMAGE_UNKNOWN, BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
   config(image: PinnedImage): Promise<ImageConfig>;
   /** From the bottom up. Throws as `config` does. */
@@ -87,6 +101,11 @@ export function createImages({
         await client.close();
       }
     },
+    async retainFor(image, { endpointId }) {
+      const repository = `${RETAINED}${endpointId}`;
+      if (!image.repository.startsWith(RETAINED) || image.repository === repository) return image;
+      return inTurn(repository, () => nameIn(context, image, repository));
+    },
     async verify(image) {
       // An earlier release may be none that is kept: held, it becomes one.
       await blobs.hold([image.digest]);
@@ -95,6 +114,7 @@ export function createImages({
       await blobs.hold(parts);
       for (const digest of parts) await blobs.verify(digest);
     },
+    measure: async (image) => measureManifest(await readManifest(context, image)),
     config: async (image) => readConfig(await readManifest(context, image)),
     async layers(image) {
       const manifest = await readManifest(context, image);
@@ -167,6 +187,17 @@ async function retain(context: Context, { client, text, reference, repository }:
   return { reference: text, repository, tag: tag ?? null, digest: pulled.digest };
 }
 
+/** Names an image that is here in another repository, so that it stays when the first one goes. */
+async function nameIn(context: Context, image: PinnedImage, repository: string): Promise<PinnedImage> {
+  const { blobs } = context;
+  const { bytes, mediaType } = await findManifest(context, image);
+  const parts = blobsOf(imageManifest(bytes, image));
+  await blobs.hold([image.digest, ...parts]);
+  for (const digest of parts) await blobs.linkBlob(repository, digest);
+  await blobs.putManifest(repository, image.digest, bytes, { mediaType });
+  return { ...image, repository };
+}
+
 /** Whether the blob is here with the right bytes; a damaged one is pulled again. */
 async function isSound(blobs: Blobs, digest: Digest): Promise<boolean> {
   if (!(await blobs.has(digest))) return false;
@@ -198,11 +229,19 @@ function choosePlatform(index: Index, text: string, architecture: string): Descr
   });
 }
 
-async function readManifest({ blobs }: Context, image: PinnedImage): Promise<Manifest> {
+async function findManifest({ blobs }: Context, image: PinnedImage) {
   const found = await blobs.getManifest(image.repository, image.digest);
-  if (!found) throw unknownImage(`${image.repository}@${image.digest}`, 'push or deploy it again');
-  const manifest = parseManifest(found.bytes);
-  if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `'${image.digest}' is an index, not an image`);
+  if (found) return found;
+  throw unknownImage(`${image.repository}@${image.digest}`, 'push or deploy it again');
+}
+
+async function readManifest(context: Context, image: PinnedImage): Promise<Manifest> {
+  return imageManifest((await findManifest(context, image)).bytes, image);
+}
+
+function imageManifest(bytes: Uint8Array, { digest }: PinnedImage): Manifest {
+  const manifest = parseManifest(bytes);
+  if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `'${digest}' is an index, not an image`);
   return manifest;
 }
 

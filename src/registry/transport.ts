@@ -167,13 +167,17 @@ async function requestToken(connections: Connections, { method, url, headers, bo
 /** A status that the caller did not expect, with the registry's own words. */
 async function refusal(answer: Answer, { method, path }: Call, host: string): Promise<WherryError> {
   const { statusCode: status } = answer;
-  const words = ociMessage(await readText(answer).catch(() => ''));
+  const words = wordsOf(await readText(answer).catch(() => ''));
   const what = `registry '${host}' refused ${method} ${path.split('?')[0]} with ${status}${words ? `: ${words}` : ''}`;
   if (status === 401)
     return new WherryError('UNAUTHORIZED', what, {
       hint: `log in with \`docker login ${host}\`; for deploys, store credentials with \`wherry credentials add ${host}\``,
     });
   if (status === 403) return new WherryError('DENIED', what, { hint: 'use credentials that may read or write this repository' });
+  // Some registries keep their quotas and rules for tags behind it; no second try changes them.
+  if (status === 412)
+    return new WherryError('DENIED', what, { hint: 'it is a rule of the registry: free some of its quota, or change the rule' });
+  if (status === 507) return new WherryError('INPUT_TOO_LARGE', what, { hint: 'free storage of the registry, or give it more' });
   if (status === 413)
     return new WherryError('INPUT_TOO_LARGE', what, {
       hint: 'raise the limit of the registry, or that of the proxy in front of it, for the size of a request',
@@ -189,12 +193,22 @@ export function retryAfterOf({ detail }: WherryError): number | undefined {
   return asked;
 }
 
-function ociMessage(text: string): string {
+const WORDS_LENGTH = 300;
+
+/** What the registry, or a proxy in front of it, said: the error list of the distribution-spec, the title of a page, or its text, in one line. */
+function wordsOf(text: string): string {
+  const [, title] = /<title>([^<]*)/i.exec(text) ?? [];
+  const words = (ociMessage(text) ?? title ?? text.replace(/<[^>]*>/g, ' ')).replace(/[\s\p{Cc}]+/gu, ' ').trim();
+  return words.length > WORDS_LENGTH ? `${words.slice(0, WORDS_LENGTH)}…` : words;
+}
+
+/** Undefined when the text is no such list. */
+function ociMessage(text: string): string | undefined {
   try {
     const { errors } = JSON.parse(text) as { errors?: readonly { readonly code?: string; readonly message?: string }[] };
-    return (errors ?? []).map(({ code, message }) => `${code ?? ''} ${message ?? ''}`.trim()).join('; ');
+    return errors?.map(({ code, message }) => `${code ?? ''} ${message ?? ''}`.trim()).join('; ');
   } catch {
-    return '';
+    return undefined;
   }
 }
 

@@ -26,9 +26,12 @@ function watchBody(request: IncomingMessage, response: ServerResponse, { idleMs,
   socket.setTimeout(idleMs);
   let before = socket.bytesRead;
   const window = setInterval(() => {
+    // A request that was answered before its body came is not told when its connection closes.
+    if (socket.destroyed) return clearInterval(window);
     if (socket.bytesRead - before < leastBytes) socket.destroy();
     before = socket.bytesRead;
   }, idleMs);
+  window.unref();
   request.once('close', () => clearInterval(window));
   request.once('end', () => {
     clearInterval(window);

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/program.js';
 import { nodeProject } from '../journey/projects.js';
@@ -59,23 +59,24 @@ describe('wherry', () => {
     expect(built.chosen.join()).toContain('src/handler.py');
   });
 
-  it('writes a project that deploys, and overwrites nothing (rows 2)', async () => {
+  it("writes exactly the guide's layout beside settings, tests and ignore files; it deploys, and nothing is overwritten (row 2)", async () => {
     for (const template of ['python', 'node']) {
       const dir = join(stage.dir, `new-${template}`);
       const made = await stage.tryCli('init', dir, '--template', template, '--base', 'scratch', '--json');
       expect(made.code, made.stderr).toBe(0);
       const { files } = JSON.parse(made.stdout) as { files: string[] };
-      if (template === 'python')
-        expect(files).toEqual(
-          expect.arrayContaining([
-            'Dockerfile',
-            'src/handler.py',
-            'builder/requirements.txt',
-            'wherry.yaml',
-            '.github/tests.json',
-            'test_input.json',
-          ]),
-        );
+      const written = readdirSync(dir, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => relative(dir, join(entry.parentPath, entry.name)));
+      expect(files.toSorted()).toEqual(written.toSorted());
+      if (template === 'python') {
+        const beside = ['.dockerignore', '.github/tests.json', '.gitignore', 'test_input.json', 'wherry.yaml'];
+        expect(written.filter((path) => !beside.includes(path)).toSorted()).toEqual([
+          'Dockerfile',
+          'builder/requirements.txt',
+          'src/handler.py',
+        ]);
+      }
       await stage.cli('deploy', dir);
       expect(await stage.cli('run', '-e', `new-${template}`, '-i', 'name=Ada', '--json')).toContain('COMPLETED');
       expect((await stage.tryCli('init', dir)).code).toBe(5);

@@ -56,6 +56,36 @@ it('knows what .dockerignore keeps out, and the one that belongs to another Dock
   expect((await lint()).code).toBe(0);
 });
 
+it('warns of each fault of the base, the command and the sources, with its line (row 8)', async () => {
+  write({ Dockerfile: 'FROM python:latest\nWORKDIR /\nADD absent.py \\\n  src /\nCMD ["python", "/handler.py"]\n', 'src/handler.py': '' });
+  const { code, stdout } = await runCli(['lint', dir]);
+  expect(code).toBe(1);
+  for (const line of [
+    "Dockerfile:1: warning: 'python:latest' is whatever is newest [unpinned-base]",
+    "Dockerfile:3: error: 'absent.py' does not exist in the build context [missing-source]",
+    "Dockerfile:5: warning: python runs without '-u', so its output waits in a buffer [buffered-output]",
+  ])
+    expect(stdout).toContain(line);
+  write({ Dockerfile: `${BASE}COPY src /\n` });
+  expect((await runCli(['lint', dir])).stdout).toContain(
+    'Dockerfile:1: warning: the last stage has neither CMD nor ENTRYPOINT [missing-command]',
+  );
+});
+
+it('reads the start script and the handler that it ends in for downloads (row 5)', async () => {
+  write({
+    Dockerfile: `${BASE}COPY start.sh src /\nCMD ["/start.sh"]\n`,
+    'start.sh': '#!/bin/sh\nexec python -u /handler.py\n',
+    'src/handler.py': 'import t\nt.AutoModel.from_pretrained("acme/big")\n',
+  });
+  expect(await runCli(['lint', dir])).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(
+      'Dockerfile:3: warning: src/handler.py:2 downloads a model, and no RUN does so before [download-at-start]',
+    ),
+  });
+});
+
 it('lists its rules', async () => {
   expect((await runCli(['lint', '--rules'])).stdout).toMatch(/missing-source +error +the build ends/);
   const { rules } = JSON.parse((await runCli(['lint', '--rules', '--json'])).stdout) as { rules: { name: string }[] };

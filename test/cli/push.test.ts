@@ -92,4 +92,28 @@ describe('wherry push', () => {
     });
     expect(await stage.tryCli('build', dir, '--strict')).toMatchObject({ code: 2, stderr: expect.stringContaining('BUDGET_EXCEEDED') });
   });
+
+  it('and deploy tell the compressed size and the layers; an image above its budget is deployed, with a warning (row 6)', async () => {
+    const dir = stage.project('sized', {
+      'wherry.yaml': 'name: sized\nbase: scratch\nbudget:\n  imageSize: 1KB\n',
+      'handler.py': 'def handler(job):\n    return 1\n',
+    });
+    const { digest, size } = JSON.parse(await stage.cli('push', dir, '--json')) as {
+      digest: string;
+      size: { bytes: number; layers: number };
+    };
+    const manifest = (await stage.call(`/v2/sized/manifests/${digest}`)).json as { config: { size: number }; layers: { size: number }[] };
+    expect(size).toEqual({
+      bytes: manifest.layers.reduce((sum, layer) => sum + layer.size, manifest.config.size),
+      layers: manifest.layers.length,
+    });
+    const told = `${(size.bytes / 1024).toFixed(1)} KiB`;
+    const deployed = await stage.tryCli('deploy', dir);
+    expect(deployed.code).toBe(0);
+    expect(deployed.stdout.split('\n')[1]).toBe(`${told} compressed, ${size.layers} layers`);
+    expect(deployed.stderr).toContain(`the image has ${told}, its budget is 1000 B`);
+    expect(await stage.runsync('sized', {})).toMatchObject({ output: 1 });
+    const again = JSON.parse(await stage.cli('deploy', '--image', `sized@${digest}`, '-e', 'sized-too', '--json')) as { size: object };
+    expect(again.size).toEqual(size);
+  });
 });

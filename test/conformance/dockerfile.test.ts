@@ -82,6 +82,7 @@ describe.skipIf(!needs('dockerd') || python === undefined)('Dockerfile projects'
     expect(result.code).toBe(2);
     expect(result.stderr).toContain('BUILD_FAILED');
     expect(result.stderr).toContain('no-such-package-anywhere');
+    expect(result.stderr).not.toContain('\u001b');
   });
 
   it('give the same config and files without an engine as with it', async () => {

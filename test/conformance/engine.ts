@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,6 +30,8 @@ export async function openEngine(): Promise<Engine> {
   const close = async () => {
     child.kill('SIGTERM');
     await ended;
+    // A container in the network of the host leaves this behind; without one there is nothing to take off.
+    spawnSync('umount', [join(dir, 'exec/netns/default')], { stdio: 'ignore' });
     rmSync(dir, { recursive: true, force: true });
   };
   try {

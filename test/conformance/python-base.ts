@@ -16,6 +16,9 @@ export function findPython(): string | undefined {
   return found;
 }
 
+/** What the RUN lines of the tests need. */
+const SHELL = ['sh', 'rm'];
+
 interface Installation {
   readonly executable: string;
   readonly library: string;
@@ -33,6 +36,34 @@ print(json.dumps({"executable": os.path.realpath(sys.executable), "library": lib
 /** Not needed by pip and handlers; the marker file refuses pip, which images of Python do not do. */
 const LEFT_OUT = ['test', 'idlelib', 'tkinter', 'ensurepip', 'lib2to3', 'config-*', 'site-packages', 'EXTERNALLY-MANAGED'];
 
+/** RunPod's package is not on this machine: under its name comes one that hands out our SDK, as the entry of our own images does. */
+const STAND_IN = {
+  'pyproject.toml': `[build-system]
+requires = ["setuptools>=61"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "runpod"
+version = "1.7.0"
+dependencies = ["wherry-worker"]
+[tool.setuptools]
+packages = ["runpod"]
+`,
+  'runpod/__init__.py': 'import sys\n\nimport wherry\n\nsys.modules[__name__] = wherry\n',
+};
+
+/** What a Dockerfile installs to have a Python is in the image already; whatever else it asks for is not to be had. */
+const APT_GET = `#!/bin/sh
+[ "$1" = update ] && exit 0
+[ "$1" = install ] || exit 100
+shift
+for word; do
+  case "$word" in
+    -* | python3 | python3-pip) ;;
+    *) echo "E: Unable to locate package $word" >&2; exit 100 ;;
+  esac
+done
+`;
+
 /**
  * Makes an image out of this machine's Python, its libraries and a shell, with our worker SDK as a wheel, and names it `reference`.
  * pip in it takes packages from that folder only: no network, no registry.
@@ -42,9 +73,15 @@ export async function loadPythonBase({ dir, docker }: Engine, { python, referenc
   const root = join(dir, 'root');
   placePrograms(root, found.executable);
   cpSync(found.pip, join(root, 'pip/pip'), { recursive: true, dereference: true });
-  buildWheel(python, join(dir, 'sdk'), join(root, 'wheels'));
+  cpSync(join(ROOT, 'sdk/python'), join(dir, 'sdk'), { recursive: true });
+  for (const [path, text] of Object.entries(STAND_IN)) writeInto(join(dir, 'runpod'), path, text);
+  for (const sources of ['sdk', 'runpod']) buildWheel(python, join(dir, sources), join(root, 'wheels'));
   const modules = readdirSync(found.modules).filter((name) => name.endsWith('.so'));
-  const libraries = librariesOf([found.executable, join(root, 'bin/sh'), ...modules.map((name) => join(found.modules, name))]);
+  const libraries = librariesOf([
+    found.executable,
+    ...SHELL.map((name) => join(root, 'bin', name)),
+    ...modules.map((name) => join(found.modules, name)),
+  ]);
   const members = [found.executable, found.library, ...libraries].map((path) => path.slice(1));
   const excludes = LEFT_OUT.map((name) => `--exclude=${found.library.slice(1)}/${name}`);
   const tar = join(dir, 'base.tar');
@@ -57,7 +94,7 @@ export async function loadPythonBase({ dir, docker }: Engine, { python, referenc
 function placePrograms(root: string, executable: string): void {
   for (const name of ['bin', 'tmp', 'usr/local/bin']) mkdirSync(join(root, name), { recursive: true });
   chmodSync(join(root, 'tmp'), 0o1777);
-  copyFileSync(realpathSync('/bin/sh'), join(root, 'bin/sh'));
+  for (const name of SHELL) copyFileSync(realpathSync(`/bin/${name}`), join(root, 'bin', name));
   const programs = {
     python: `exec ${executable} "$@"`,
     python3: `exec ${executable} "$@"`,
@@ -65,14 +102,18 @@ function placePrograms(root: string, executable: string): void {
   };
   for (const [name, line] of Object.entries(programs))
     writeFileSync(join(root, 'usr/local/bin', name), `#!/bin/sh\n${line}\n`, { mode: 0o755 });
+  writeFileSync(join(root, 'usr/local/bin/apt-get'), APT_GET, { mode: 0o755 });
 }
 
-/** setuptools writes beside its sources, so it gets a copy. */
-function buildWheel(python: string, copy: string, target: string): void {
-  cpSync(join(ROOT, 'sdk/python'), copy, { recursive: true });
-  execFileSync(python, ['-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--no-index', '--wheel-dir', target, copy], {
-    stdio: 'pipe',
-  });
+function writeInto(dir: string, path: string, text: string): void {
+  mkdirSync(dirname(join(dir, path)), { recursive: true });
+  writeFileSync(join(dir, path), text);
+}
+
+/** setuptools writes beside the sources, so they are a copy. */
+function buildWheel(python: string, sources: string, target: string): void {
+  const options = ['--quiet', '--no-deps', '--no-build-isolation', '--no-index', '--wheel-dir', target];
+  execFileSync(python, ['-m', 'pip', 'wheel', ...options, sources], { stdio: 'pipe' });
 }
 
 function librariesOf(programs: readonly string[]): string[] {

@@ -135,6 +135,32 @@ describe('resolve', () => {
   });
 });
 
+describe('retainFor', () => {
+  it('names a copy for another endpoint, where it stays when the first endpoint goes (row 16)', async () => {
+    let at = 0;
+    const blobs = await openBlobs(own.dir, { now: () => at });
+    await addImage(remote.blobs, 'far', { tag: 'v1', text: 'x' });
+    const clientFor = async ({ registry }: { registry: string }) => createRegistryClient({ registry, log: silentLog, retryDelayMs: 1 });
+    const images = createImages({ blobs, log: silentLog, ownHosts: () => [], clientFor });
+    const image = await images.resolve(`${remote.host}/far:v1`, { endpointId: 'staging' });
+    await remote.close();
+    const promoted = await images.retainFor(image, { endpointId: 'production' });
+    expect(promoted).toEqual({ ...image, repository: 'retained/production' });
+    at = 3_600_001;
+    await images.removeRetained(async (id) => id === 'production');
+    expect(await blobs.listRepositories()).toEqual(['retained/production']);
+    await images.verify(promoted);
+    await expect(images.retainFor(image, { endpointId: 'other' })).rejects.toMatchObject({ code: 'IMAGE_UNKNOWN' });
+  });
+
+  it('leaves an image of an own repository where every endpoint finds it', async () => {
+    await addImage(own.blobs, 'a', { tag: 'v1', text: 'x' });
+    const images = imagesOf();
+    const image = await images.resolve('a:v1', endpoint);
+    expect(await images.retainFor(image, { endpointId: 'e2' })).toEqual(image);
+  });
+});
+
 describe('a pinned image', () => {
   it('names all its blobs and gives its config', async () => {
     const { digest, layers } = await addImage(own.blobs, 'a', { tag: 'v1', text: 'x' });
@@ -144,6 +170,15 @@ describe('a pinned image', () => {
     expect(used).toHaveLength(4);
     expect(used).toEqual(expect.arrayContaining([digest, ...layers.map((layer) => layer.digest)]));
     expect((await images.config(image)).architecture).toBe('amd64');
+  });
+
+  it('tells its size as it travels, and its layers (row 6)', async () => {
+    const { layers } = await addImage(own.blobs, 'a', { tag: 'v1', text: 'x' });
+    const images = imagesOf();
+    const image = await images.resolve('a:v1', endpoint);
+    const { bytes, layers: count } = await images.measure(image);
+    const config = Buffer.from(JSON.stringify(await images.config(image))).length;
+    expect([bytes, count]).toEqual([layers.reduce((sum, { size }) => sum + size, config), 2]);
   });
 
   it('notices damage that keeps size and modification time', async () => {

@@ -113,13 +113,31 @@ describe('an upload that breaks', () => {
     expect(await isThere()).toBe(false);
   });
 
-  it('is not tried again when it is too large for the registry', async () => {
-    const { client, asked } = await behind((request, response) => {
-      if (request.method !== 'PATCH') return false;
-      request.resume().once('end', () => response.writeHead(413).end());
-      return true;
-    });
-    await expect(put(client)).rejects.toMatchObject({ code: 'INPUT_TOO_LARGE', hint: expect.stringContaining('proxy') });
-    expect(patches(asked)).toHaveLength(1);
-  });
+  const PAGE = '<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body><hr><center>a proxy</center></body></html>\r\n';
+  const LIST = '{"errors":[{"code":"DENIED","message":"the layer is larger than 5 GiB","detail":null}]}';
+  it.each([
+    [413, PAGE, '413: 413 Request Entity Too Large', 'INPUT_TOO_LARGE'],
+    [413, LIST, '413: DENIED the layer is larger than 5 GiB', 'INPUT_TOO_LARGE'],
+    [413, '', '413', 'INPUT_TOO_LARGE'],
+    [507, 'the disk\u001b[2J\nis full', '507: the disk [2J is full', 'INPUT_TOO_LARGE'],
+    [412, LIST, '412: DENIED the layer is larger than 5 GiB', 'DENIED'],
+    [403, LIST, '403: DENIED the layer is larger than 5 GiB', 'DENIED'],
+  ])(
+    'is not tried again when the registry refuses its size, and says who refused and why (row 7): %i %j',
+    async (status, page, words, code) => {
+      const { client, asked } = await behind((request, response) => {
+        if (request.method !== 'PATCH') return false;
+        // As proxies do: answered at the head, without a look at the bytes.
+        response.writeHead(status, { connection: 'close' }).end(page);
+        return true;
+      });
+      const refused = (await put(client).catch((thrown: unknown) => thrown)) as { message: string };
+      expect(refused).toMatchObject({
+        code,
+        message: expect.stringMatching(/^registry '127\.0\.0\.1:\d+' refused PATCH \/v2\/a\/blobs\/uploads\//),
+      });
+      expect(refused.message.split(' with ')[1]).toBe(words);
+      expect(patches(asked)).toHaveLength(1);
+    },
+  );
 });

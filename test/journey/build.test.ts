@@ -62,7 +62,7 @@ const PYTHON = {
 };
 
 describe('a built image', () => {
-  it('has the same digest whatever umask, time zone, locale, times, order and place of its files', async () => {
+  it('has the same digest whatever umask, time zone, locale, times, order and place of its files (B6)', async () => {
     const first = await build(stage.project('same', PYTHON));
     const other = mkdtempSync(join(tmpdir(), 'wherry-copy-'));
     try {
@@ -125,7 +125,7 @@ describe('a built image', () => {
     expect(built.warnings.join()).toContain('.env');
   });
 
-  it('bundles TypeScript, keeps packages in their own layer, and re-pushes only the code layer for a code change', async () => {
+  it('bundles TypeScript, keeps packages in their own layer, and re-pushes only the code layer for a code change (B6)', async () => {
     const pkg = (name: string, version: string, main: string, more = {}) => ({
       [`node_modules/${name}/package.json`]: JSON.stringify({ name, version, main: 'index.js', ...more }),
       [`node_modules/${name}/index.js`]: main,

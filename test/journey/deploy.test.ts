@@ -65,22 +65,38 @@ describe('the whole way', () => {
     const bad = await stage.tryCli('deploy', '--image', `forms@${digest.slice(0, -1)}`, '-e', 'forms');
     expect(bad.code).toBe(2);
     expect(bad.stderr).toContain('has 63 hex digits, needs 64');
+    const refused = await stage.call('/api/v1/endpoints/forms/releases', {
+      method: 'POST',
+      body: { reference: `forms:latest@${digest.slice(0, -1)}` },
+    });
+    expect(refused).toMatchObject({ status: 400, json: { error: { code: 'DIGEST_INVALID' } } });
   });
 
-  it('warns about latest and a missing tag, and pins anyway (row 12)', async () => {
+  it('warns about latest and a missing tag, and pins anyway; strict, it refuses (row 12)', async () => {
     const dir = stage.project('latest', nodeProject('latest', answering('x')));
     const { digest } = JSON.parse(await stage.cli('push', dir, '--to', 'latest-image:latest', '--json')) as { digest: string };
     for (const reference of ['latest-image', 'latest-image:latest']) {
       const { stderr, code } = await stage.tryCli('deploy', '--image', reference, '-e', 'latest');
       expect(code).toBe(0);
       expect(stderr).toContain(`pinned to ${digest}`);
+      expect(await stage.tryCli('deploy', '--image', reference, '-e', 'latest', '--strict')).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining(`REFERENCE_INVALID  '${reference}' has `),
+      });
     }
+    expect((await stage.tryCli('deploy', '--image', `latest-image:latest@${digest}`, '-e', 'latest', '--strict')).code).toBe(0);
   });
 
   it('refuses an image that does not exist, naming it (row 17)', async () => {
     const result = await stage.tryCli('deploy', '--image', 'absent:1.2', '-e', 'absent');
     expect(result.code).toBe(4);
     expect(result.stderr).toContain('absent:1.2');
+    await stage.call('/api/v1/endpoints', { method: 'POST', body: { id: 'nothing' } });
+    const refused = await stage.call('/api/v1/endpoints/nothing/releases', { method: 'POST', body: { reference: 'absent:1.2' } });
+    expect(refused).toMatchObject({
+      status: 404,
+      json: { error: { code: 'IMAGE_UNKNOWN', message: expect.stringContaining('absent:1.2') } },
+    });
   });
 
   it('lists what was deployed, by whom and what changed in the environment (rows 13, 14)', async () => {
@@ -96,6 +112,10 @@ describe('the whole way', () => {
       image: { tag: expect.any(String), digest: expect.any(String) },
     });
     expect(second).toMatchObject({ number: 2, state: 'SERVES', envChanges: ['~A', '-B', '+C'] });
+    await stage.cli('push', dir, '--to', 'listed:1.4.2');
+    await stage.cli('deploy', '--image', 'listed:1.4.2', '-e', 'listed');
+    const [third] = await releases('listed');
+    expect(await stage.cli('releases', '-e', 'listed')).toMatch(new RegExp(`^r3 .* 1\\.4\\.2 +${third?.image.digest.slice(7, 19)}`, 'm'));
   });
 
   it('makes no release when nothing changed, and none for a scaling change (row 20)', async () => {

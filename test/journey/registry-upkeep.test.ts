@@ -177,7 +177,7 @@ describe('the embedded registry', () => {
     expect(await stage.tryCli('registry', 'verify')).toMatchObject({ code: 0, stdout: expect.stringContaining('all sound') });
   });
 
-  it('refuses a rollback whose bytes are gone before anything moves (D3, B2)', async () => {
+  it('refuses a release whose bytes are damaged before anything moves, and a rollback to one (D3, B2)', async () => {
     stage = await openStage();
     const dir = stage.project('kept', answering('one'));
     const first = JSON.parse(await stage.cli('deploy', dir, '--json')) as { digest: string };
@@ -188,6 +188,9 @@ describe('the embedded registry', () => {
     const refused = await stage.tryCli('rollback', '-e', 'kept', '1');
     expect(refused.code).not.toBe(0);
     expect(refused.stderr).toMatch(/DIGEST_MISMATCH|BLOB_UNKNOWN/);
+    const damaged = await stage.tryCli('deploy', '--image', `kept@${first.digest}`, '-e', 'kept');
+    expect(damaged.code).not.toBe(0);
+    expect(damaged.stderr).toMatch(/DIGEST_MISMATCH|BLOB_UNKNOWN/);
     expect(await stage.runsync('kept', {})).toMatchObject({ status: 'COMPLETED', output: 'two' });
     expect(JSON.parse(await stage.cli('releases', '-e', 'kept', '--json'))).toMatchObject({
       items: expect.arrayContaining([expect.objectContaining({ number: 2 })]),

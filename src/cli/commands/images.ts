@@ -1,9 +1,12 @@
 import { join } from 'node:path';
-import { messageOf } from '../../base/errors.js';
+import { messageOf, WherryError } from '../../base/errors.js';
+import { parseReleaseName } from '../../domain/release.js';
 import { shortDigest } from '../../oci/digest.js';
+import { measureManifest } from '../../oci/manifest.js';
+import { isFloating, parseReference } from '../../oci/reference.js';
 import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
 import type { Motion } from '../motion.js';
-import { formatBytes, formatTable } from '../output.js';
+import { formatBytes, formatSize, formatTable } from '../output.js';
 import type { BuildOptions } from '../project-image.js';
 
 async function openMotion({ output, environment, settings }: Context) {
@@ -18,7 +21,10 @@ async function openMotion({ output, environment, settings }: Context) {
 
 const BUILD_OPTIONS: readonly Option[] = [
   { flags: '--update-base', text: 'ask the registry again what the name of the base means, and write it to wherry.lock' },
-  { flags: '--strict', text: 'an image above budget.imageSize, and what the linter warns of, are errors' },
+  {
+    flags: '--strict',
+    text: 'an image above budget.imageSize, and what the linter warns of, are errors; for --image, a tag that is missing or latest',
+  },
   {
     flags: '--engine <name>',
     text: 'docker, podman or buildah; builds the Dockerfile (default: the first that answers, when one is needed)',
@@ -128,7 +134,15 @@ export const push: Command = {
     await attachSbom(context, pushed.reference, motion);
     const { uploaded, skipped } = pushed.result;
     context.output.result(
-      { digest: built.digest, reference: pushed.reference, tags: pushed.tags, uploaded, skipped, phases: motion.phases.done },
+      {
+        digest: built.digest,
+        reference: pushed.reference,
+        tags: pushed.tags,
+        size: measureManifest(built.manifest),
+        uploaded,
+        skipped,
+        phases: motion.phases.done,
+      },
       pushed.reference,
     );
     return 0;
@@ -137,10 +151,13 @@ export const push: Command = {
 
 export const deploy: Command = {
   name: 'deploy',
-  summary: 'build, push and release a project; or release an image',
+  summary: 'build, push and release a project; or release an image, also that of another release',
   args: '[dir]',
   options: [
-    { flags: '--image <reference>', text: 'release this image instead of building a project' },
+    {
+      flags: '--image <reference>',
+      text: 'release this image instead of building a project; ENDPOINT@rN is the image of that release, by its digest, whatever its tag means now',
+    },
     { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
     ...SBOM_OPTIONS,
@@ -152,6 +169,7 @@ export const deploy: Command = {
     const image = textOf(context.options, 'image');
     const client = await context.client();
     const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
+    if (image !== undefined && context.options['strict'] === true) refuseMovingTag(image);
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
     let reference = image ?? '';
     let sourceRevision: string | null = null;
@@ -168,14 +186,31 @@ export const deploy: Command = {
     context.output.talk(`  try        wherry run -e ${endpointId} -i name=Ada      undo  wherry rollback -e ${endpointId}`);
     context.output.result(
       { digest: result.release.image.digest, ...result, url, phases: motion.phases.done },
-      `${endpointId} r${result.release.number}  ${result.release.image.digest}\n${url}`,
+      `${endpointId} r${result.release.number}  ${result.release.image.digest}\n${formatSize(result.size)}\n${url}`,
     );
     return 0;
   },
 };
 
-/** The last part of an image's repository is a fair endpoint id. */
+/** A name that does not say what runs; without --strict the server warns. Throws REFERENCE_INVALID. */
+function refuseMovingTag(image: string): void {
+  if (parseReleaseName(image) !== undefined) return;
+  const named = parseReference(image);
+  if (!isFloating(named)) return;
+  throw new WherryError(
+    'REFERENCE_INVALID',
+    `'${image}' ${named.tag === undefined ? 'has no tag' : "has the tag 'latest'"}, and warnings are errors`,
+    {
+      hint: 'name a version tag or the digest, so that the reference says what runs',
+    },
+  );
+}
+
+/** The last part of an image's repository is a fair endpoint id; a release is promoted to another endpoint than its own. Throws USAGE. */
 function nameOf(reference: string): string {
+  if (parseReleaseName(reference) !== undefined) {
+    throw new WherryError('USAGE', `no endpoint was named for the image of '${reference}'`, { hint: 'add -e ENDPOINT' });
+  }
   return (reference.split('@')[0] ?? '').split('/').at(-1)?.split(':')[0] ?? '';
 }
 

@@ -1,8 +1,9 @@
 import type { SettingsChange } from '../../../api/client.js';
 import * as schema from '../../../api/schema.js';
+import { WherryError } from '../../../base/errors.js';
 import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoint.js';
 import { DEFAULT_SPEC, type ReleaseSpec } from '../../../domain/release.js';
-import type { DeployResult } from '../../../engine/engine.js';
+import type { DeployOrigin, DeployResult } from '../../../engine/engine.js';
 import { viewEndpoint, viewJob, viewJobFacts, viewRelease, viewReleaseMasked, viewRollout, viewWorker } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
 
@@ -102,13 +103,14 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
     '/endpoints/:id/releases',
     { schema: { summary: 'Deploy an image by digest', params, body: schema.NewRelease, response: { 201: schema.Deployed } } },
     async (request, reply) => {
-      const { reference, spec, sourceRevision = null, supersede = false } = request.body;
+      const { spec, sourceRevision = null, supersede = false } = request.body;
+      const from = originOf(request.body);
       const { activeRelease } = await engine.getEndpoint(request.params.id);
       const before = (await engine.listReleases(request.params.id)).find(({ number }) => number === activeRelease)?.spec ?? DEFAULT_SPEC;
       const whole = { ...before, ...spec } as ReleaseSpec;
       const author = authorOf(request);
       const result = await engine.deploy(request.params.id, {
-        reference,
+        from,
         spec: whole,
         sourceRevision,
         author,
@@ -141,8 +143,17 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
   );
 }
 
-function viewDeployed({ release, rollout, warnings }: DeployResult) {
-  return { release: viewRelease(release), rollout: rollout && viewRollout(rollout), warnings: [...warnings] };
+/** Throws REQUEST_INVALID. */
+function originOf({ reference, from }: schema.NewReleaseBody): DeployOrigin {
+  if (reference !== undefined && from === undefined) return { reference };
+  if (reference === undefined && from !== undefined) return { release: from };
+  throw new WherryError('REQUEST_INVALID', "a release is made of either a 'reference' or 'from' another release", {
+    hint: 'send exactly one of the two',
+  });
+}
+
+function viewDeployed({ release, rollout, warnings, size }: DeployResult) {
+  return { release: viewRelease(release), rollout: rollout && viewRollout(rollout), warnings: [...warnings], size };
 }
 
 function merge(before: EndpointSettings, change: SettingsChange | object): EndpointSettings {
