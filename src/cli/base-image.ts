@@ -1,10 +1,11 @@
 import { WherryError } from '../base/errors.js';
 import type { BaseImage } from '../build/assemble.js';
-import type { BaseImages } from '../build/build.js';
+import type { BaseImages } from '../build/bases.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Layout } from '../oci/layout.js';
-import { findPlatform, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { isIndex, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
 
@@ -57,20 +58,32 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
       const { digest } = parseReference(text);
       if (!digest) throw new WherryError('REFERENCE_INVALID', `base '${text}' has no digest`);
       const found = parseManifest(await readManifest(text, digest));
-      const manifest = isIndex(found) ? parseManifest(await readManifest(text, choosePlatform(found, text, platform))) : found;
+      const chosen = isIndex(found) ? findPlatform(found, platform) : undefined;
+      if (isIndex(found) && !chosen)
+        throw lacks(
+          text,
+          platform,
+          listPlatforms(found).map((entry) => entry.platform),
+        );
+      const manifest = chosen ? parseManifest(await readManifest(text, chosen.digest)) : found;
       if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
       const config = parseImageConfig(await readConfig(text, manifest.config.digest));
+      if (!chosen && !isPlatform(config, platform)) throw lacks(text, platform, [config]);
       return { reference: text, manifest, config, openBlob: (blob) => openBlob(text, blob) };
     },
   };
 }
 
-function choosePlatform(index: Exclude<ReturnType<typeof parseManifest>, Manifest>, text: string, platform: Platform): Digest {
-  const match = findPlatform(index, platform);
-  if (match) return match.digest;
-  throw new WherryError('IMAGE_UNKNOWN', `base image '${text}' has no image for ${platform.os}/${platform.architecture}`, {
-    hint: 'choose another base, or another platform in wherry.yaml',
-  });
+function lacks(text: string, platform: Platform, offered: readonly Platform[]): WherryError {
+  const names = offered.map(formatPlatform);
+  return new WherryError(
+    'IMAGE_UNKNOWN',
+    `base image '${text}' has nothing for ${formatPlatform(platform)}: it offers ${names.join(', ') || 'no platform'}`,
+    {
+      hint: 'choose another base, or other platforms in wherry.yaml',
+      detail: { platforms: names },
+    },
+  );
 }
 
 async function collect(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
