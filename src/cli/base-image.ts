@@ -4,7 +4,7 @@ import type { BaseImages } from '../build/bases.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Layout } from '../oci/layout.js';
-import { isIndex, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { type Index, isIndex, parseImageConfig, parseManifest } from '../oci/manifest.js';
 import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
@@ -58,32 +58,29 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
       const { digest } = parseReference(text);
       if (!digest) throw new WherryError('REFERENCE_INVALID', `base '${text}' has no digest`);
       const found = parseManifest(await readManifest(text, digest));
-      const chosen = isIndex(found) ? findPlatform(found, platform) : undefined;
-      if (isIndex(found) && !chosen)
-        throw lacks(
-          text,
-          platform,
-          listPlatforms(found).map((entry) => entry.platform),
-        );
-      const manifest = chosen ? parseManifest(await readManifest(text, chosen.digest)) : found;
+      const manifest = isIndex(found) ? parseManifest(await readManifest(text, choosePlatform(found, text, platform))) : found;
       if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
       const config = parseImageConfig(await readConfig(text, manifest.config.digest));
-      if (!chosen && !isPlatform(config, platform)) throw lacks(text, platform, [config]);
+      if (manifest === found && !isPlatform(config, platform)) throw lacksPlatform(text, platform, [config]);
       return { reference: text, manifest, config, openBlob: (blob) => openBlob(text, blob) };
     },
   };
 }
 
-function lacks(text: string, platform: Platform, offered: readonly Platform[]): WherryError {
+function choosePlatform(index: Index, text: string, platform: Platform): Digest {
+  const found = findPlatform(index, platform);
+  if (found) return found.digest;
+  const offered = listPlatforms(index).map((entry) => entry.platform);
+  throw lacksPlatform(text, platform, offered);
+}
+
+function lacksPlatform(text: string, platform: Platform, offered: readonly Platform[]): WherryError {
   const names = offered.map(formatPlatform);
-  return new WherryError(
-    'IMAGE_UNKNOWN',
-    `base image '${text}' has nothing for ${formatPlatform(platform)}: it offers ${names.join(', ') || 'no platform'}`,
-    {
-      hint: 'choose another base, or other platforms in wherry.yaml',
-      detail: { platforms: names },
-    },
-  );
+  const what = names.length === 0 ? 'its index names no platform' : `it offers ${names.join(', ')}`;
+  return new WherryError('IMAGE_UNKNOWN', `base image '${text}' has nothing for ${formatPlatform(platform)}: ${what}`, {
+    hint: 'choose another base, or other platforms in wherry.yaml',
+    detail: { platforms: names },
+  });
 }
 
 async function collect(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {

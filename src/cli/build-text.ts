@@ -21,15 +21,12 @@ function describeLayer({ role, digest, diffId, size, isCached }: BuiltLayer) {
 
 /** What was built, for people: the layers, the digest of each platform's image when there are several, and the digest of it all. */
 export function formatBuilt({ name, digest, images, index }: BuiltImage): string {
-  const head = ['layer', 'digest', 'size', ''];
-  const rows = images.flatMap(({ platform, layers }) => layers.map((layer) => [formatPlatform(platform), ...formatLayer(layer)]));
-  const table = index
-    ? formatTable(['platform', ...head], rows)
-    : formatTable(
-        head,
-        rows.map((row) => row.slice(1)),
-      );
-  const digests = index ? images.map(({ platform, descriptor }) => `${formatPlatform(platform)}  ${descriptor.digest}`) : [];
+  const ofSeveral = (text: string) => (index ? [text] : []);
+  const rows = images.flatMap(({ platform, layers }) =>
+    layers.map((layer) => [...ofSeveral(formatPlatform(platform)), ...formatLayer(layer)]),
+  );
+  const table = formatTable([...ofSeveral('platform'), 'layer', 'digest', 'size', ''], rows);
+  const digests = images.flatMap(({ platform, descriptor }) => ofSeveral(`${formatPlatform(platform)}  ${descriptor.digest}`));
   return [table, ...digests, `${name}@${digest}`].join('\n');
 }
 
