@@ -17,6 +17,7 @@ import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createRuntimes, type Runtimes } from './engine/runtimes.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
+import { architectureOf } from './oci/platform.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import type { RemotePlace } from './registry/client.js';
 import { createRegistryHandler } from './registry/handler.js';
@@ -97,6 +98,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
     mirrors,
+    architecture: architectureOf(process.arch),
     clientFor: async (place) => {
       if (rules.isReadOnly) throw readOnly(`the copy of an image of '${place.registry}'`);
       return clientFor(place);

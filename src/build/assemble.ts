@@ -1,7 +1,7 @@
 import { type Descriptor, MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { encoderName } from '../oci/layer.js';
-import { type ImageConfig, LABELS, type Manifest } from '../oci/manifest.js';
+import { type ImageConfig, type Index, LABELS, type Manifest } from '../oci/manifest.js';
 import type { BuiltLayer, LayerStore } from './layers.js';
 
 /** An image that ours is built on. */
@@ -53,6 +53,16 @@ export async function writeImage({ config, base, layers, platform }: ImageParts,
   return { descriptor, manifest };
 }
 
+/** Writes the index of several platforms' manifests (OCI image-spec, image-index.md); one manifest stands for itself. Gives the descriptor of what stands for all. */
+export async function writeIndex(manifests: readonly Descriptor[], { layout }: LayerStore) {
+  const [only, second] = manifests;
+  if (only !== undefined && second === undefined) return { descriptor: only, index: undefined };
+  const index: Index = { schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests };
+  const { digest, size } = await layout.putBytes(JSON.stringify(index));
+  const descriptor: Descriptor = { mediaType: MEDIA_TYPES.index, digest, size };
+  return { descriptor, index };
+}
+
 /** Docker's layer type says the same as OCI's; an OCI manifest must name its own. */
 function asOciLayer(layer: Descriptor): Descriptor {
   const isDockerLayer = layer.mediaType === 'application/vnd.docker.image.rootfs.diff.tar.gzip';
@@ -66,6 +76,7 @@ export function composeConfig(layers: readonly BuiltLayer[], facts: ImageFacts):
     created: facts.created,
     architecture: facts.platform.architecture,
     os: facts.platform.os,
+    ...(facts.platform.variant !== undefined && { variant: facts.platform.variant }),
     config: {
       ...(base?.config?.User !== undefined && { User: base.config.User }),
       Env: joinEnv(base?.config?.Env ?? [], facts.env),

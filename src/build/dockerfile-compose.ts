@@ -3,22 +3,14 @@ import type { Platform } from '../oci/descriptor.js';
 import type { ImageConfig } from '../oci/manifest.js';
 import type { DockerfileProject } from '../project/read.js';
 import { type BaseImage, joinEnv } from './assemble.js';
-import {
-  type BuiltImage,
-  baseLabels,
-  finishImage,
-  formatTime,
-  type ImageWork,
-  openStore,
-  pinBase,
-  platformOf,
-  sourceLabels,
-} from './build.js';
+import { type PlatformBase, pinBases } from './bases.js';
+import { baseLabels, formatTime, type ImageWork, openStore, sourceLabels } from './build.js';
+import { type BuiltImage, finishImage, type PlatformParts } from './built-image.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
 import { planCopy } from './dockerfile-copy.js';
-import { findContextFiles } from './files.js';
+import { type FoundFiles, findContextFiles } from './files.js';
 import { readSourceState, type SourceState } from './git.js';
-import { type BuiltLayer, buildLayer } from './layers.js';
+import { type BuiltLayer, createLayerMaker } from './layers.js';
 import { DEFAULT_PATH, secretWarnings } from './plan.js';
 
 /** The part of a config that instructions write (OCI image-spec, config.md). */
@@ -36,25 +28,41 @@ export async function composeDockerfile(
   const { project } = request;
   const [stage] = stages as readonly [Stage];
   const store = await openStore(request);
-  const platform = platformOf(project);
-  const base = await pinBase(stage.base.text, { ...request, dir: project.dir, platform });
+  const bases = await pinBases(stage.base.text, request);
   const [source, context] = await Promise.all([
     readSourceState(project.dir, request.sourceDateEpoch),
     findContextFiles(project.dir, project.dockerfile),
   ]);
+  const makeLayer = createLayerMaker(store);
+  const images: PlatformParts[] = [];
+  for (const each of bases) images.push(await composePlatform(each, { name: project.name, stage, source, context, makeLayer }));
+  return finishImage({ project, source, images, warnings: secretWarnings(context.secrets) }, store);
+}
+
+interface Composing {
+  readonly name: string;
+  readonly stage: Stage;
+  readonly source: SourceState;
+  readonly context: FoundFiles;
+  readonly makeLayer: ReturnType<typeof createLayerMaker>;
+}
+
+async function composePlatform(
+  { platform, base }: PlatformBase,
+  { name, stage, source, context, makeLayer }: Composing,
+): Promise<PlatformParts> {
   const layers: BuiltLayer[] = [];
-  const labels = { ...sourceLabels(project.name, source), ...(base && baseLabels(stage.base.text, base)) };
+  const labels = { ...sourceLabels(name, source), ...(base && baseLabels(stage.base.text, base)) };
   const inherited = base?.config.config;
   let now: Settings = { ...inherited, Env: withPath(inherited?.Env ?? []), Labels: { ...inherited?.Labels, ...labels } };
   for (const step of stage.steps) {
     if (step.keyword === 'COPY' || step.keyword === 'ADD') {
-      layers.push(await buildLayer(planCopy(step, context.files, now.WorkingDir ?? '/'), store));
+      layers.push(await makeLayer(planCopy(step, context.files, now.WorkingDir ?? '/')));
     }
     now = applyStep(step, now);
   }
-  const facts = { stage, base, source, layers, settings: withoutStaleCommand(stage, now), platform };
-  const warnings = secretWarnings(context.secrets);
-  return finishImage({ project, source, parts: { config: composeConfig(facts), base, layers, platform }, warnings }, store);
+  const config = composeConfig({ stage, base, source, layers, settings: withoutStaleCommand(stage, now), platform });
+  return { config, base, layers, platform };
 }
 
 /** Engines add it where the base has none. */
@@ -127,7 +135,7 @@ interface Composed {
   readonly platform: Platform;
 }
 
-function composeConfig({ stage, base, source, layers, settings, platform: { os, architecture } }: Composed): ImageConfig {
+function composeConfig({ stage, base, source, layers, settings, platform: { os, architecture, variant } }: Composed): ImageConfig {
   const created = formatTime(source.createdAt);
   const history = stage.steps.map(({ keyword, text }) => ({
     created,
@@ -138,6 +146,7 @@ function composeConfig({ stage, base, source, layers, settings, platform: { os, 
     created,
     architecture,
     os,
+    ...(variant !== undefined && { variant }),
     config: settings,
     rootfs: { type: 'layers', diff_ids: [...(base?.config.rootfs.diff_ids ?? []), ...layers.map(({ diffId }) => diffId)] },
     history: [...(base?.config.history ?? []), ...history],

@@ -1,10 +1,14 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
+import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { readArchive, readLayers } from '../oci/docker-archive.js';
+import { formatPlatform, isPlatform } from '../oci/platform.js';
 import type { DockerfileProject } from '../project/read.js';
-import { type BuiltImage, finishImage, type ImageWork, openStore, platformOf, sourceLabels } from './build.js';
+import { platformsOf } from './bases.js';
+import { type ImageWork, openStore, sourceLabels } from './build.js';
+import { type BuiltImage, finishImage, type PlatformParts } from './built-image.js';
 import { parseDockerfile } from './dockerfile.js';
 import { composeDockerfile } from './dockerfile-compose.js';
 import { findEngineNeed } from './dockerfile-needs.js';
@@ -45,7 +49,7 @@ export async function buildDockerfile(request: DockerfileRequest): Promise<Built
   if (need === undefined) return withFindings(await composeDockerfile(dockerfile, request), findings);
   const engine = await findEngine(request.engine, request);
   if (!engine) throw withoutEngine(request, need);
-  report(`building ${project.dockerfile} with ${engine.name}: ${need}`);
+  report(`building ${project.dockerfile} with ${engine.name} for ${project.platforms.join(', ')}: ${need}`);
   return withFindings(await buildWithEngine(engine, request), findings);
 }
 
@@ -79,21 +83,42 @@ const withFindings = (built: BuiltImage, findings: readonly string[]): BuiltImag
 });
 
 async function buildWithEngine(engine: Engine, request: DockerfileRequest): Promise<BuiltImage> {
-  const { project, buildArgs, secrets } = request;
+  const { project } = request;
   const store = await openStore(request);
-  const platform = platformOf(project);
   const source = await readSourceState(project.dir, request.sourceDateEpoch);
-  const id = await engine.build({
+  const images: PlatformParts[] = [];
+  for (const platform of platformsOf(project)) images.push(await buildPlatform(platform, { ...request, engine, source, store }));
+  return finishImage({ project, source, images, warnings: [] }, store);
+}
+
+type EngineWork = Pick<DockerfileRequest, 'project' | 'buildArgs' | 'secrets'> & {
+  readonly engine: Engine;
+  readonly source: SourceState;
+  readonly store: LayerStore;
+};
+
+async function buildPlatform(platform: Platform, work: EngineWork): Promise<PlatformParts> {
+  const { engine, project, source, store, buildArgs, secrets } = work;
+  const wanted = formatPlatform(platform);
+  const request = {
     dir: project.dir,
     dockerfile: project.dockerfile,
-    tag: `wherry-build/${project.name}`,
-    platform: [platform.os, platform.architecture, platform.variant].filter((part) => part !== undefined).join('/'),
+    tag: `wherry-build/${project.name}:${wanted.replaceAll('/', '-')}`,
+    platform: wanted,
     labels: labelsOf(project.name, source),
     buildArgs,
     secrets,
+  };
+  let offered = '';
+  // Docker without BuildKit, and older podmans, take bases and layers that they have of another platform for this one's.
+  for (const isFresh of [false, true]) {
+    const image = await takeImage(engine, await engine.build({ ...request, isFresh }), store);
+    if (isPlatform(image.config, platform)) return { ...image, base: undefined, platform };
+    offered = formatPlatform(image.config);
+  }
+  throw new WherryError('BUILD_FAILED', `${engine.name} built ${project.dockerfile} for ${offered}, not for ${wanted}`, {
+    hint: 'use a base that has an image for it, and no --platform in its FROM',
   });
-  const { configBytes, config, layers } = await takeImage(engine, id, store);
-  return finishImage({ project, source, parts: { config, base: undefined, layers, platform }, configBytes, warnings: [] }, store);
 }
 
 /** A tree with changes has no time of its own, and a label that never changes tells nobody anything. */

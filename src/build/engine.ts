@@ -29,6 +29,8 @@ export interface EngineBuild {
   readonly buildArgs: readonly string[];
   /** As the engines take them: `id=token,src=file` or `id=token,env=NAME`. */
   readonly secrets: readonly string[];
+  /** Nothing that the engine keeps of earlier builds is used. */
+  readonly isFresh: boolean;
 }
 
 /** An engine of this machine, through its command line. */
@@ -71,9 +73,11 @@ async function openEngine(name: EngineName, tools: EngineTools): Promise<Engine>
       const scratch = await mkdtemp(join(tmpdir(), 'wherry-engine-build-'));
       try {
         const idFile = join(scratch, 'id');
-        const load = isBuildKit ? ['--load'] : [];
-        const { exitCode, output } = await run(['build', ...load, ...buildArguments(request, idFile)], request.dir);
-        if (exitCode !== 0) throw refused(`${name} could not build ${request.dockerfile}`, output);
+        // Podman looks for a base of the platform by itself, and one that only it has could not be pulled.
+        const fresh = request.isFresh ? ['--no-cache', ...(name === 'docker' ? ['--pull'] : [])] : [];
+        const flags = [...(isBuildKit ? ['--load'] : []), ...fresh];
+        const { exitCode, output } = await run(['build', ...flags, ...buildArguments(request, idFile)], request.dir);
+        if (exitCode !== 0) throw explainFailure(name, request, output);
         return (await readFile(idFile, 'utf8')).trim();
       } finally {
         await rm(scratch, { recursive: true, force: true });
@@ -103,6 +107,15 @@ function buildArguments({ dir, dockerfile, tag, platform, labels, buildArgs, sec
 }
 
 const saveFormat = (name: EngineName) => (name === 'podman' ? ['--format', 'docker-archive'] : []);
+
+function explainFailure(name: EngineName, { dockerfile, platform }: EngineBuild, output: readonly string[]): WherryError {
+  const what = `${name} could not build ${dockerfile} for ${platform}`;
+  if (!output.some((line) => /exec format error/i.test(line))) return refused(what, output);
+  return new WherryError('BUILD_FAILED', `${what}: a program in it is for another processor than the engine has (exec format error)`, {
+    hint: `give the engine's machine an emulator (qemu-user-static with binfmt_misc), or build on a machine for ${platform}`,
+    detail: output.slice(-50),
+  });
+}
 
 function refused(what: string, output: readonly string[]): WherryError {
   // The last line tells only which step it was.

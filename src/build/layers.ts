@@ -66,8 +66,19 @@ export function planEntries(role: LayerRole, key: string, entries: readonly TarE
   return { role, key, gather: async () => ({ entries }) };
 }
 
+/** Makes the layers of one build: what several platforms share is made once. Throws BUILD_FAILED. */
+export function createLayerMaker(store: LayerStore): (plan: LayerPlan) => Promise<BuiltLayer> {
+  const made = new Map<string, BuiltLayer>();
+  return async (plan) => {
+    const name = `${plan.role}\0${plan.key}`;
+    const layer = made.get(name) ?? (await buildLayer(plan, store));
+    made.set(name, layer);
+    return layer;
+  };
+}
+
 /** Makes a layer, or finds the one its key gave before. Throws BUILD_FAILED. */
-export async function buildLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
+async function buildLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
   return plan.role === 'assets' ? streamLayer(plan, store) : packLayer(plan, store);
 }
 

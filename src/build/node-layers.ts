@@ -34,6 +34,7 @@ export async function planNode({ project, sdk: { node: sdkDir }, ...request }: P
       ...bundled.warnings,
       ...assets.warnings,
       ...scriptWarnings(locked?.scripted ?? [], packages),
+      ...(locked === undefined && project.platforms.length > 1 ? compiledWarnings(packages) : []),
       ...secretWarnings([...found.secrets, ...packages.flatMap(({ target, secrets }) => secrets.map((path) => `${target}/${path}`))]),
     ],
   };
@@ -45,6 +46,14 @@ function scriptWarnings(scripted: readonly string[], packages: readonly PlacedPa
   const found = scripted.filter((path) => placed.has(path)).map((path) => path.slice('node_modules/'.length));
   if (found.length === 0) return [];
   return [`packages with an install script, which was not run: ${found.join(', ')}; one that compiles needs a Dockerfile`];
+}
+
+/** Without a lock each platform gets what is installed here. */
+function compiledWarnings(packages: readonly PlacedPackage[]): readonly string[] {
+  const found = packages.filter(({ files }) => files.some(({ path }) => path.endsWith('.node') && !path.includes('prebuilds/')));
+  if (found.length === 0) return [];
+  const names = found.map(({ name }) => name).join(', ');
+  return [`packages with compiled parts, which are the same for each platform: ${names}; with a package-lock.json each gets its own`];
 }
 
 function planPackages(packages: readonly PlacedPackage[]) {

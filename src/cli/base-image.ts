@@ -1,10 +1,11 @@
 import { WherryError } from '../base/errors.js';
 import type { BaseImage } from '../build/assemble.js';
-import type { BaseImages } from '../build/build.js';
+import type { BaseImages } from '../build/bases.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Layout } from '../oci/layout.js';
-import { findPlatform, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { type Index, isIndex, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
 
@@ -60,16 +61,25 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
       const manifest = isIndex(found) ? parseManifest(await readManifest(text, choosePlatform(found, text, platform))) : found;
       if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
       const config = parseImageConfig(await readConfig(text, manifest.config.digest));
+      if (manifest === found && !isPlatform(config, platform)) throw lacksPlatform(text, platform, [config]);
       return { reference: text, manifest, config, openBlob: (blob) => openBlob(text, blob) };
     },
   };
 }
 
-function choosePlatform(index: Exclude<ReturnType<typeof parseManifest>, Manifest>, text: string, platform: Platform): Digest {
-  const match = findPlatform(index, platform);
-  if (match) return match.digest;
-  throw new WherryError('IMAGE_UNKNOWN', `base image '${text}' has no image for ${platform.os}/${platform.architecture}`, {
-    hint: 'choose another base, or another platform in wherry.yaml',
+function choosePlatform(index: Index, text: string, platform: Platform): Digest {
+  const found = findPlatform(index, platform);
+  if (found) return found.digest;
+  const offered = listPlatforms(index).map((entry) => entry.platform);
+  throw lacksPlatform(text, platform, offered);
+}
+
+function lacksPlatform(text: string, platform: Platform, offered: readonly Platform[]): WherryError {
+  const names = offered.map(formatPlatform);
+  const what = names.length === 0 ? 'its index names no platform' : `it offers ${names.join(', ')}`;
+  return new WherryError('IMAGE_UNKNOWN', `base image '${text}' has nothing for ${formatPlatform(platform)}: ${what}`, {
+    hint: 'choose another base, or other platforms in wherry.yaml',
+    detail: { platforms: names },
   });
 }
 

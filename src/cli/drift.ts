@@ -1,11 +1,18 @@
 import type { ReleaseView } from '../api/resources.js';
+import { isIndex, parseManifest } from '../oci/manifest.js';
 import { formatReference, parseReference } from '../oci/reference.js';
 import { forEachOf } from '../registry/parallel.js';
 import type { Context } from './command.js';
-import { openNamedImage } from './image-source.js';
+import { openRepository } from './image-source.js';
 
-/** What the tag that a release came from means now: a digest, or why that cannot be said. */
-export type TagNow = { readonly digest: string } | { readonly problem: string };
+/** What the tag that a release came from means now, or why that cannot be said. */
+export type TagNow =
+  | {
+      readonly digest: string;
+      /** The manifests of an index; empty for a plain one. A release has one of them. */
+      readonly manifests: readonly string[];
+    }
+  | { readonly problem: string };
 
 export interface DriftOptions {
   /** Ask other registries too; without, only the server's own. */
@@ -43,9 +50,15 @@ export function tagOf({ reference, tag }: ReleaseView['image']): string | undefi
 
 async function readTag(name: string, context: Context): Promise<TagNow> {
   try {
-    const { source, close } = await openNamedImage(name, undefined, context);
-    await close();
-    return { digest: source.descriptor.digest };
+    const reference = parseReference(name);
+    const { client, name: repository } = await openRepository(reference, context);
+    try {
+      const { bytes, digest } = await client.getManifest(repository, reference.tag ?? 'latest');
+      const manifest = parseManifest(bytes);
+      return { digest, manifests: isIndex(manifest) ? manifest.manifests.map((listed) => listed.digest) : [] };
+    } finally {
+      await client.close();
+    }
   } catch (thrown) {
     return { problem: thrown instanceof Error ? thrown.message : String(thrown) };
   }

@@ -1,6 +1,7 @@
 import { type ImageContents, readContents } from '../image/contents.js';
-import { type ImageSource, parsePlatform } from '../image/source.js';
+import type { ImageSource } from '../image/source.js';
 import { shortDigest } from '../oci/digest.js';
+import { parsePlatform } from '../oci/platform.js';
 import { type Context, textOf } from './command.js';
 import { type NamedImage, openNamedImage } from './image-source.js';
 import { formatBytes } from './output.js';

@@ -33,22 +33,39 @@ export interface OpenRepository {
 
 type Needs = Pick<Context, 'environment' | 'settings' | 'client'>;
 
+/** What a person names, before its manifest is read. */
+export interface NamedReader extends Omit<NamedImage, 'source'> {
+  readonly reader: ImageReader;
+  /** Tag or digest for the reader. */
+  readonly reference: string;
+}
+
 /**
- * Opens what a person names: `REFERENCE`, `ENDPOINT@rN` for the image of a release, a project's directory (`.` or `./path`) for its last
- * build, or the digest of a build. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, RELEASE_UNKNOWN, SERVER_UNAVAILABLE and what the registry throws.
+ * Finds what a person names: `REFERENCE`, `ENDPOINT@rN` for the image of a release, a project's directory (`.` or `./path`) for its last
+ * build, or the digest of a build. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, RELEASE_UNKNOWN, SERVER_UNAVAILABLE.
  */
-export async function openNamedImage(name: string, platform: Platform | undefined, needs: Needs): Promise<NamedImage> {
-  if (/^[./]/.test(name) || isDigest(name)) return openBuilt(name, platform, needs);
+export async function openNamedReader(name: string, needs: Needs): Promise<NamedReader> {
+  if (/^[./]/.test(name) || isDigest(name)) return openBuilt(name, needs);
   const reference = await referenceOf(name, needs);
   const repository = await openRepository(reference, needs);
+  const reader = readerOf(repository);
+  const getManifest = (asked: string) => reader.getManifest(asked).catch((thrown: unknown) => Promise.reject(withTags(thrown, reference)));
+  return {
+    name,
+    reader: { ...reader, getManifest },
+    reference: reference.digest ?? reference.tag ?? 'latest',
+    repository,
+    close: () => repository.client.close(),
+  };
+}
+
+/** Opens the image of one platform. Throws as {@link openNamedReader}, and what the registry throws. */
+export async function openNamedImage(name: string, platform: Platform | undefined, needs: Needs): Promise<NamedImage> {
+  const { reader, reference, ...named } = await openNamedReader(name, needs);
   try {
-    const wanted = { reference: reference.digest ?? reference.tag ?? 'latest', name, platform };
-    const reader = readerOf(repository);
-    const getManifest = (asked: string) =>
-      reader.getManifest(asked).catch((thrown: unknown) => Promise.reject(withTags(thrown, reference)));
-    return { name, source: await openImage({ ...reader, getManifest }, wanted), repository, close: () => repository.client.close() };
+    return { ...named, source: await openImage(reader, { reference, name, platform }) };
   } catch (thrown) {
-    await repository.client.close();
+    await named.close();
     throw thrown;
   }
 }
@@ -98,19 +115,15 @@ async function findRelease(client: ApiClient, { endpointId, number: wanted }: Re
   });
 }
 
-async function openBuilt(name: string, platform: Platform | undefined, { settings }: Needs): Promise<NamedImage> {
+async function openBuilt(name: string, { settings }: Needs): Promise<NamedReader> {
   const layout = await openLayout(layoutDirOf((await settings()).dataDir));
-  const digest = isDigest(name) ? name : await findBuild(layout, name);
-  return { name, source: await openLayoutImage(layout, digest, { name, platform }), repository: undefined, close: async () => {} };
+  const reference = isDigest(name) ? name : await findBuild(layout, name);
+  return { name, reader: layoutReader(layout), reference, repository: undefined, close: async () => {} };
 }
 
 /** An image of the layout that `wherry build` writes. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
-export function openLayoutImage(
-  layout: Layout,
-  digest: Digest,
-  { name = digest, platform }: { readonly name?: string; readonly platform?: Platform | undefined } = {},
-): Promise<ImageSource> {
-  return openImage(layoutReader(layout), { reference: digest, name, platform });
+export function openLayoutImage(layout: Layout, digest: Digest): Promise<ImageSource> {
+  return openImage(layoutReader(layout), { reference: digest, name: digest, platform: undefined });
 }
 
 async function findBuild(layout: Layout, dir: string): Promise<Digest> {

@@ -21,11 +21,11 @@ export function formatSummary(name: string, told: ImageSummary): string {
 }
 
 function formatFacts(name: string, summary: ImageSummary): string {
-  const { platform, digest, created, base, entrypoint, cmd, user, workingDir, labels, env } = summary;
+  const { platform, platforms, digest, created, base, entrypoint, cmd, user, workingDir, labels, env } = summary;
   const sizes = `${formatBytes(summary.sizeBytes)} in ${summary.layers.length} layers, unpacked ${formatBytes(summary.unpackedBytes)}`;
   const facts: readonly (readonly [string, string])[] = [
     ['image', `${name}  ${digest}`],
-    ['platform', platform],
+    ['platform', platforms.length > 1 ? `${platform}, chosen from ${platforms.join(', ')}` : platform],
     ['created', created ?? ''],
     ['base', base ?? ''],
     ['size', `${sizes}, wasted ${formatBytes(summary.wastedBytes)}, ${summary.files} files`],

@@ -1,10 +1,11 @@
 import type { ApiClient } from '../api/client.js';
 import type { DeployView, ReleaseOrigin, RolloutView } from '../api/resources.js';
 import { WherryError } from '../base/errors.js';
-import type { BuiltImage } from '../build/build.js';
+import { type BuiltImage, blobsOf, layersOf, measureBuilt } from '../build/built-image.js';
+import type { ImageBlob } from '../build/layers.js';
 import { parseReleaseName } from '../domain/release.js';
 import { shortDigest } from '../oci/digest.js';
-import { measureManifest } from '../oci/manifest.js';
+import { formatPlatform } from '../oci/platform.js';
 import type { Project } from '../project/read.js';
 import type { PushResult } from '../registry/push.js';
 import type { Output } from './output.js';
@@ -29,30 +30,33 @@ export async function buildPhase(project: Project, { phases, output, place }: Mo
   return built;
 }
 
-/** Says when an image is larger than its project allows. Throws BUDGET_EXCEEDED when warnings count as errors. */
+/** Says when the image of a platform, the largest, is larger than its project allows. Throws BUDGET_EXCEEDED when warnings count as errors. */
 function checkBudget(
   { budget }: Project,
-  { blobs }: BuiltImage,
+  { images }: BuiltImage,
   { output, isStrict }: { readonly output: Output; readonly isStrict: boolean },
 ) {
-  const size = blobs.reduce((sum, blob) => sum + blob.size, 0);
-  if (budget.imageBytes === null || size <= budget.imageBytes) return;
-  const message = `the image has ${formatBytes(size)}, its budget is ${formatBytes(budget.imageBytes)}`;
+  const [largest] = images.map((image) => ({ ...image, size: sizeOf(image.blobs) })).sort((a, b) => b.size - a.size);
+  if (budget.imageBytes === null || largest === undefined || largest.size <= budget.imageBytes) return;
+  const which = images.length > 1 ? `the image for ${formatPlatform(largest.platform)}` : 'the image';
+  const message = `${which} has ${formatBytes(largest.size)}, its budget is ${formatBytes(budget.imageBytes)}`;
   if (!isStrict) return output.warn(`${message}; \`wherry image inspect\` says what is large`);
   throw new WherryError('BUDGET_EXCEEDED', message, { hint: '`wherry image inspect` says what is large; budget.imageSize sets the limit' });
 }
 
-function describeLayers({ layers }: BuiltImage): string {
-  return layers.map(({ role, size, isCached }) => `${role} ${isCached ? 'cached' : formatBytes(size)}`).join(' · ');
+const sizeOf = (blobs: readonly ImageBlob[]) => blobs.reduce((sum, blob) => sum + blob.size, 0);
+
+function describeLayers(built: BuiltImage): string {
+  const layers = layersOf(built).map(({ role, size, isCached }) => `${role} ${isCached ? 'cached' : formatBytes(size)}`);
+  return [...(built.index ? [`${built.images.length} platforms`] : []), ...layers].join(' · ');
 }
 
 /** Writes the whole image as an OCI image layout (image-spec, image-layout.md) with a phase line. */
 export async function outputPhase(built: BuiltImage, dir: string, { phases }: Motion): Promise<void> {
-  const size = built.blobs.reduce((sum, blob) => sum + blob.size, 0);
   await phases.run(
     'output',
     () => writeOutput(built, dir),
-    () => `${dir}: ${formatBytes(size)}`,
+    () => `${dir}: ${formatBytes(sizeOf(blobsOf(built)))}`,
   );
 }
 
@@ -79,7 +83,7 @@ export async function pushPhase(built: BuiltImage, { to, embedded, isForced = fa
     'push',
     () => pushProject({ built, to: target, place: motion.place, embedded, isForced }),
     ({ uploaded, skipped }) =>
-      `${formatSize(measureManifest(built.manifest))} · ${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
+      `${formatSize(measureBuilt(built))} · ${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
   );
   return { reference: formatPushed(target, built), tags: target.tags, result };
 }

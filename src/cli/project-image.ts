@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
-import { type BuiltImage, buildImage, type ImageWork } from '../build/build.js';
+import { buildImage, type ImageWork } from '../build/build.js';
+import { type BuiltImage, blobsOf } from '../build/built-image.js';
 import type { DockerfileRequest } from '../build/dockerfile-image.js';
 import { type Environment, packageRoot, readSourceDateEpoch } from '../compose-settings.js';
 import { openLayout } from '../oci/layout.js';
@@ -87,10 +88,11 @@ function refuseEngine({ engine, buildArgs = [], secrets = [] }: BuildOptions): v
   });
 }
 
-/** Writes every blob of a built image into a layout of its own, under the name of the project. */
-export async function writeOutput({ blobs, manifest, descriptor, name }: BuiltImage, dir: string): Promise<void> {
+/** Writes every blob of a built image, those of all platforms, into a layout of its own, under the name of the project. */
+export async function writeOutput(built: BuiltImage, dir: string): Promise<void> {
   const layout = await openLayout(dir);
-  for (const blob of blobs) if (!(await layout.has(blob))) await layout.writeBlob(blob.open(), blob.digest);
-  await layout.putBytes(JSON.stringify(manifest));
-  await layout.putRef(name, descriptor);
+  for (const blob of blobsOf(built)) if (!(await layout.has(blob))) await layout.writeBlob(blob.open(), blob.digest);
+  for (const { manifest } of built.images) await layout.putBytes(JSON.stringify(manifest));
+  if (built.index) await layout.putBytes(JSON.stringify(built.index));
+  await layout.putRef(built.name, built.descriptor);
 }

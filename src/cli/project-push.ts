@@ -1,14 +1,14 @@
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
-import type { BuiltImage } from '../build/build.js';
+import { type BuiltImage, blobsOf } from '../build/built-image.js';
 import { openRemoteRegistry } from '../compose-registry.js';
-import { MEDIA_TYPES } from '../oci/descriptor.js';
+import type { Descriptor } from '../oci/descriptor.js';
 import { type Digest, digestOf } from '../oci/digest.js';
-import { openLayout } from '../oci/layout.js';
+import { type Layout, openLayout } from '../oci/layout.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import { parseVersionTag } from '../oci/semver-tag.js';
-import { createRegistryClient, type RegistryClient } from '../registry/client.js';
+import { createRegistryClient, type PulledManifest, type RegistryClient } from '../registry/client.js';
 import { type PushResult, pushImage } from '../registry/push.js';
 import { openKeptTexts } from './kept-texts.js';
 import { type ImagePlace, layoutDirOf } from './project-image.js';
@@ -44,19 +44,25 @@ export async function pushProject({ built, to, place, embedded, isForced }: Push
   const client = registry ? await openRemoteRegistry(registry, place.environment, { log: silentLog }) : openEmbedded(embedded);
   try {
     if (!isForced) for (const tag of to.tags) await refuseToMove(client, { repository, tag, built });
+    const blobs = blobsOf(built);
     const pushed = await pushImage({
       client,
       repository,
       tags: to.tags,
-      manifest: { bytes: await layout.readBytes(built.digest), digest: built.digest, mediaType: MEDIA_TYPES.manifest },
-      blobs: built.blobs,
+      manifest: await readManifest(layout, built.descriptor),
+      ...(built.index && { listed: await Promise.all(built.index.manifests.map((listed) => readManifest(layout, listed))) }),
+      blobs,
       mountFrom: async (digest) => (await places.find(digest)) ?? (base?.registry === registry ? base?.repository : undefined),
     });
-    for (const { digest } of built.blobs) await places.remember(digest, repository);
+    for (const { digest } of blobs) await places.remember(digest, repository);
     return pushed;
   } finally {
     await client.close();
   }
+}
+
+async function readManifest(layout: Layout, { digest, mediaType }: Descriptor): Promise<PulledManifest> {
+  return { bytes: await layout.readBytes(digest), digest, mediaType };
 }
 
 /** In which repository of a registry a blob was pushed last, so that another project's push of the same layer can mount it. */

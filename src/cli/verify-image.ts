@@ -3,14 +3,15 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { WherryError } from '../base/errors.js';
-import type { BuiltImage } from '../build/build.js';
+import type { BuiltImage, PlatformImage } from '../build/built-image.js';
 import { checkOut } from '../build/git.js';
-import type { ImageSource } from '../image/source.js';
+import { type ImageSet, type ImageSource, openImages } from '../image/source.js';
 import type { Digest } from '../oci/digest.js';
 import type { ImageConfig } from '../oci/manifest.js';
+import { formatPlatform, isPlatform } from '../oci/platform.js';
 import { readProject } from '../project/read.js';
 import type { Context } from './command.js';
-import { openNamedImage } from './image-source.js';
+import { openNamedReader } from './image-source.js';
 import { buildProject } from './project-image.js';
 
 /** What building an image again said of it. */
@@ -32,25 +33,27 @@ export interface Verdict {
 type Needs = Pick<Context, 'environment' | 'settings' | 'client' | 'output'>;
 
 /**
- * Builds the revision that an image records, from the repository around `dir`, with nothing remembered of earlier builds, and compares.
+ * Builds the revision that an image records, from the repository around `dir`, with nothing remembered of earlier builds, and compares; of an
+ * index every platform.
  * Throws IMAGE_UNKNOWN, IMAGE_UNVERIFIABLE for an image that records no revision, NOT_FOUND for a revision git does not know, BUILD_FAILED.
  */
 export async function verifyImage(name: string, dir: string, needs: Needs): Promise<Verdict> {
-  const named = await openNamedImage(name, undefined, needs);
+  const { reader, reference, close } = await openNamedReader(name, needs);
   try {
-    const { source } = named;
-    const { revision, epoch } = recordedOf(name, source.config);
+    const found = await openImages(reader, { reference, name });
+    const { revision, epoch } = recordedOf(name, found.images[0]?.source.config);
     const built = await rebuild({ dir: resolve(dir), revision, epoch, needs });
-    return { image: name, revision, ...compare(source, built) };
+    return { image: name, revision, ...compare(found, built) };
   } finally {
-    await named.close();
+    await close();
   }
 }
 
 /** The inputs of a build that are in its labels (OCI image-spec, annotations.md). */
-function recordedOf(name: string, { config }: ImageConfig) {
-  const revision = config?.Labels?.['org.opencontainers.image.revision'];
-  const created = Date.parse(config?.Labels?.['org.opencontainers.image.created'] ?? '');
+function recordedOf(name: string, config: ImageConfig | undefined) {
+  const labels = config?.config?.Labels ?? {};
+  const revision = labels['org.opencontainers.image.revision'];
+  const created = Date.parse(labels['org.opencontainers.image.created'] ?? '');
   if (revision !== undefined && /^[0-9a-f]{7,64}$/.test(revision))
     return { revision, epoch: Number.isNaN(created) ? undefined : created / 1000 };
   throw new WherryError('IMAGE_UNVERIFIABLE', `image '${name}' records no source revision`, {
@@ -77,26 +80,38 @@ async function rebuild({ dir, revision, epoch, needs: { environment, output } }:
   }
 }
 
-function compare({ descriptor, config, layers }: ImageSource, built: BuiltImage): Omit<Verdict, 'image' | 'revision'> {
-  const here = built.config.rootfs.diff_ids;
+function compare({ descriptor: { digest }, isIndex, images }: ImageSet, built: BuiltImage): Omit<Verdict, 'image' | 'revision'> {
+  const pairs = images.map(({ platform, source }) => ({
+    platform,
+    source,
+    here: built.images.find((image) => isPlatform(image.platform, platform)),
+  }));
+  // One platform of an index may be named alone, as releases do.
+  const lacking = isIndex ? built.images.filter((image) => !pairs.some(({ here }) => here === image)) : [];
   const differences = [
-    ...(layers.length === here.length ? [] : [`it has ${layers.length} layers, here ${here.length}`]),
-    ...layers.flatMap(({ diffId }, index) => {
-      const other = here[index];
-      return other === undefined || other === diffId ? [] : [`layer ${index + 1} (${madeBy(built, other)}) is ${diffId}, here ${other}`];
+    ...pairs.flatMap(({ platform, source, here }) => {
+      const found = here ? differencesOf(source, here) : ['the revision builds nothing for it'];
+      return isIndex || !here ? found.map((line) => `${formatPlatform(platform)}: ${line}`) : found;
     }),
-    ...differingSettings(config, built.config).map((key) => `config: ${key} differs`),
+    ...lacking.map(({ platform }) => `${formatPlatform(platform)}: it is not in the image`),
   ];
-  return {
-    digest: descriptor.digest,
-    rebuilt: built.digest,
-    sameDigest: descriptor.digest === built.digest,
-    sameContent: differences.length === 0,
-    differences,
-  };
+  const rebuilt = isIndex ? built.digest : (pairs[0]?.here?.descriptor.digest ?? built.digest);
+  return { digest, rebuilt, sameDigest: digest === rebuilt, sameContent: differences.length === 0, differences };
 }
 
-function madeBy({ layers }: BuiltImage, diffId: string): string {
+function differencesOf({ config, layers }: ImageSource, here: PlatformImage): readonly string[] {
+  const diffIds = here.config.rootfs.diff_ids;
+  return [
+    ...(layers.length === diffIds.length ? [] : [`it has ${layers.length} layers, here ${diffIds.length}`]),
+    ...layers.flatMap(({ diffId }, index) => {
+      const other = diffIds[index];
+      return other === undefined || other === diffId ? [] : [`layer ${index + 1} (${madeBy(here, other)}) is ${diffId}, here ${other}`];
+    }),
+    ...differingSettings(config, here.config).map((key) => `config: ${key} differs`),
+  ];
+}
+
+function madeBy({ layers }: PlatformImage, diffId: string): string {
   return layers.find((layer) => layer.diffId === diffId)?.role ?? 'of the base';
 }
 

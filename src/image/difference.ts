@@ -1,7 +1,8 @@
+import { formatPlatform } from '../oci/platform.js';
 import type { ImageContents } from './contents.js';
 import type { Package } from './packages.js';
 import { showEnvironment } from './secrets.js';
-import { formatPlatform, type ImageSource } from './source.js';
+import type { ImageSource } from './source.js';
 import type { ImageFile } from './tree.js';
 
 /** How a second image differs from a first. Sizes in bytes; deltas are positive when the second has more. */

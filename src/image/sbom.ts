@@ -5,9 +5,10 @@ import * as Models from '@cyclonedx/cyclonedx-library/Models';
 import * as Serialize from '@cyclonedx/cyclonedx-library/Serialize';
 import * as Spec from '@cyclonedx/cyclonedx-library/Spec';
 import type { Digest } from '../oci/digest.js';
+import { formatPlatform } from '../oci/platform.js';
 import type { Distribution, Package } from './packages.js';
 import { formatPurl } from './purl.js';
-import { formatPlatform, type ImageSource } from './source.js';
+import type { ImageSource } from './source.js';
 import type { Software } from './tree.js';
 
 /** Media type of the document; also the artifact type it is attached as. */

@@ -1,7 +1,8 @@
 import { WherryError } from '../base/errors.js';
 import type { Descriptor, Platform } from '../oci/descriptor.js';
-import { type Digest, digestOf, isDigest } from '../oci/digest.js';
-import { findPlatform, type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { type Digest, digestOf } from '../oci/digest.js';
+import { type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 
 /** What holds images: a repository of a registry, or an image layout. */
 export interface ImageReader {
@@ -21,6 +22,16 @@ export interface ImageSource {
   readonly config: ImageConfig;
   /** Layers from the bottom, with their uncompressed digests. */
   readonly layers: readonly SourceLayer[];
+  /** The platforms of the index that it was chosen from; undefined without one. */
+  readonly offered?: readonly Platform[] | undefined;
+}
+
+/** All images that a name stands for. */
+export interface ImageSet {
+  /** Of the index, or of the only manifest. */
+  readonly descriptor: Descriptor;
+  readonly isIndex: boolean;
+  readonly images: readonly { readonly platform: Platform; readonly source: ImageSource }[];
 }
 
 export interface SourceLayer {
@@ -44,7 +55,7 @@ const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 
 /** Reads manifest and config of an image (OCI image-spec, manifest.md, image-index.md, config.md). Throws IMAGE_UNKNOWN, MANIFEST_INVALID, DIGEST_MISMATCH. */
 export async function openImage(reader: ImageReader, wanted: WantedImage): Promise<ImageSource> {
-  const { manifest, descriptor } = await readManifest(reader, wanted);
+  const { manifest, descriptor, offered } = await readManifest(reader, wanted);
   const config = parseImageConfig(await readBlob(reader, manifest.config.digest, CONFIG_LIMIT_BYTES));
   checkPlatform(config, wanted);
   const diffIds = config.rootfs.diff_ids;
@@ -59,23 +70,23 @@ export async function openImage(reader: ImageReader, wanted: WantedImage): Promi
     const diffId = String(diffIds[index]);
     return { descriptor: layer, diffId, open: () => reader.openTar(reader.getBlob(layer.digest), { mediaType: layer.mediaType, diffId }) };
   });
-  return { descriptor, manifest, config, layers };
+  return { descriptor, manifest, config, layers, offered };
 }
 
-/** `linux/arm64` or `linux/arm/v7`. Throws USAGE. */
-export function parsePlatform(text: string): Platform {
-  const [os = '', architecture = '', variant, ...more] = text.split('/');
-  if (os !== '' && architecture !== '' && variant !== '' && more.length === 0) {
-    return { os, architecture, ...(variant !== undefined && { variant }) };
+/** Reads the images of all platforms of an index, or the one of a plain manifest. Throws as {@link openImage}. */
+export async function openImages(reader: ImageReader, { reference, name }: Omit<WantedImage, 'platform'>): Promise<ImageSet> {
+  const { bytes, digest, mediaType } = await reader.getManifest(reference);
+  const manifest = parseManifest(bytes);
+  const entries: readonly { digest: Digest; platform?: Platform }[] = isIndex(manifest) ? listPlatforms(manifest) : [{ digest }];
+  const images: { platform: Platform; source: ImageSource }[] = [];
+  for (const entry of entries) {
+    const source = await openImage(reader, { reference: entry.digest, name, platform: undefined });
+    images.push({ platform: entry.platform ?? source.config, source });
   }
-  throw new WherryError('USAGE', `'${text}' is not a platform`, { hint: 'write OS/ARCHITECTURE, for instance linux/arm64' });
+  return { descriptor: { mediaType, digest, size: bytes.length }, isIndex: isIndex(manifest), images };
 }
 
-export function formatPlatform({ os, architecture, variant }: Platform): string {
-  return variant === undefined ? `${os}/${architecture}` : `${os}/${architecture}/${variant}`;
-}
-
-type Found = { readonly manifest: Manifest; readonly descriptor: Descriptor };
+type Found = { readonly manifest: Manifest; readonly descriptor: Descriptor; readonly offered?: readonly Platform[] };
 
 async function readManifest(reader: ImageReader, wanted: WantedImage): Promise<Found> {
   const { bytes, digest, mediaType } = await reader.getManifest(wanted.reference);
@@ -84,23 +95,23 @@ async function readManifest(reader: ImageReader, wanted: WantedImage): Promise<F
   const inner = await reader.getManifest(choose(manifest, wanted).digest);
   const chosen = parseManifest(inner.bytes);
   if (isIndex(chosen)) throw new WherryError('MANIFEST_INVALID', `image '${wanted.name}' is an index of indexes`);
-  return { manifest: chosen, descriptor: { mediaType: inner.mediaType, digest: inner.digest, size: inner.bytes.length } };
+  const descriptor = { mediaType: inner.mediaType, digest: inner.digest, size: inner.bytes.length };
+  return { manifest: chosen, descriptor, offered: listPlatforms(manifest).map(({ platform }) => platform) };
 }
 
 function choose(index: Index, { name, platform = DEFAULT_PLATFORM }: WantedImage): Descriptor {
-  const exact = index.manifests.find((entry) => entry.platform && formatPlatform(entry.platform) === formatPlatform(platform));
-  const found = exact ?? (platform.variant === undefined ? findPlatform(index, platform) : undefined);
-  if (found && isDigest(found.digest)) return found;
-  const known = index.manifests.flatMap((entry) => (entry.platform ? [formatPlatform(entry.platform)] : []));
+  const found = findPlatform(index, platform);
+  if (found) return found;
+  const known = listPlatforms(index).map((entry) => formatPlatform(entry.platform));
   throw new WherryError('IMAGE_UNKNOWN', `image '${name}' has nothing for ${formatPlatform(platform)}`, {
     hint: known.length === 0 ? 'its index names no platforms' : `choose with --platform: ${known.join(', ')}`,
     detail: { platforms: known },
   });
 }
 
-function checkPlatform({ os, architecture }: ImageConfig, { name, platform }: WantedImage): void {
-  if (!platform || (platform.os === os && platform.architecture === architecture)) return;
-  throw new WherryError('IMAGE_UNKNOWN', `image '${name}' is for ${os}/${architecture}, not for ${formatPlatform(platform)}`, {
+function checkPlatform(config: ImageConfig, { name, platform }: WantedImage): void {
+  if (!platform || isPlatform(config, platform)) return;
+  throw new WherryError('IMAGE_UNKNOWN', `image '${name}' is for ${formatPlatform(config)}, not for ${formatPlatform(platform)}`, {
     hint: 'leave --platform out',
   });
 }

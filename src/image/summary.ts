@@ -1,9 +1,10 @@
 import type { Digest } from '../oci/digest.js';
 import { LABELS } from '../oci/manifest.js';
+import { formatPlatform } from '../oci/platform.js';
 import type { ImageContents } from './contents.js';
 import type { Distribution, Package } from './packages.js';
 import { maskCommand, type ShownVariable, showEnvironment } from './secrets.js';
-import { formatPlatform, type ImageSource } from './source.js';
+import type { ImageSource } from './source.js';
 
 /** What an image is made of, for people and programs. Sizes in bytes. */
 export interface ImageSummary {
@@ -11,6 +12,8 @@ export interface ImageSummary {
   readonly mediaType: string;
   /** `linux/amd64`. */
   readonly platform: string;
+  /** Those of the index that it was chosen from; itself alone without one. */
+  readonly platforms: readonly string[];
   /** RFC 3339; null when the image does not say. */
   readonly created: string | null;
   /** Reference of the base image, `scratch`, or null when the image does not say. */
@@ -62,10 +65,12 @@ export function summarizeImage(source: ImageSource, contents: ImageContents): Im
   const { descriptor, manifest, config } = source;
   const layers = summarizeLayers(source, contents);
   const running = config.config ?? {};
+  const platform = formatPlatform(config);
   return {
     digest: descriptor.digest,
     mediaType: descriptor.mediaType,
-    platform: formatPlatform(config),
+    platform,
+    platforms: source.offered?.map(formatPlatform) ?? [platform],
     created: config.created ?? null,
     base: baseOf(source),
     labels: running.Labels ?? {},

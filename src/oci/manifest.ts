@@ -1,5 +1,5 @@
 import { WherryError } from '../base/errors.js';
-import { type Descriptor, MEDIA_TYPES, type Platform } from './descriptor.js';
+import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
 import { isDigest } from './digest.js';
 
 /** OCI image-spec, manifest.md. */
@@ -28,6 +28,7 @@ export interface ImageConfig {
   readonly created?: string;
   readonly architecture: string;
   readonly os: string;
+  readonly variant?: string;
   readonly config?: {
     readonly Entrypoint?: readonly string[];
     readonly Cmd?: readonly string[];
@@ -89,11 +90,6 @@ export interface ImageSize {
 /** The size of an image out of its manifest alone. */
 export function measureManifest({ config, layers }: Manifest): ImageSize {
   return { bytes: layers.reduce((sum, { size }) => sum + size, config.size), layers: layers.length };
-}
-
-/** The entry of an index for a platform (image-spec, image-index.md), whatever its variant; undefined when there is none. */
-export function findPlatform({ manifests }: Index, { os, architecture }: Pick<Platform, 'os' | 'architecture'>): Descriptor | undefined {
-  return manifests.find(({ platform }) => platform?.os === os && platform.architecture === architecture);
 }
 
 /** Parses an image config. Throws MANIFEST_INVALID. */

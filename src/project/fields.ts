@@ -47,8 +47,8 @@ const IMAGE_FIELDS: readonly Field[] = [
     type: 'list of strings',
     default: ['linux/amd64'],
     goesTo: 'image',
-    description: 'Platforms to build for, each as system/architecture.',
-    example: ['linux/amd64'],
+    description: 'Platforms to build for, each as system/architecture; several make an index with one image for each.',
+    example: ['linux/amd64', 'linux/arm64'],
     rules: { minItems: 1, items: { type: 'string', pattern: '^[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?$' } },
   },
   {

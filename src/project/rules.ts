@@ -9,7 +9,7 @@ export type HandlerKind = 'node' | 'python';
 
 /** Checks what the schema cannot: references, paths, and fields that must agree with each other. */
 export function checkRules(file: ProjectFile): readonly Finding[] {
-  return [checkDockerfile, checkHandler, checkBase, checkInterpreter, checkScale].flatMap((check) => check(file) ?? []);
+  return [checkDockerfile, checkHandler, checkBase, checkInterpreter, checkPlatforms, checkScale].flatMap((check) => check(file) ?? []);
 }
 
 /** Splits `path:function`; the function is undefined when only a path is given. The path gets one spelling: `./a.py` is `a.py`. */
@@ -65,6 +65,11 @@ function checkInterpreter({ handler, interpreter }: ProjectFile): Finding | unde
   const kind = handler === undefined ? undefined : kindOf(splitHandler(handler).path);
   if (kind === undefined || interpreter === undefined || interpreter.startsWith(`${kind}@`)) return undefined;
   return { at: ['interpreter'], problem: `'interpreter' should be for ${kind}, as the handler is, not '${interpreter}'` };
+}
+
+function checkPlatforms({ platforms = [] }: ProjectFile): Finding | undefined {
+  const twice = platforms.findIndex((platform, index) => platforms.indexOf(platform) < index);
+  return twice < 0 ? undefined : { at: ['platforms', twice], problem: `'platforms' names '${platforms[twice]}' twice` };
 }
 
 function checkScale({ scale = {} }: ProjectFile): Finding | undefined {

@@ -85,6 +85,9 @@ describe('what a collection takes', () => {
     const made = plan(namesOf({ run: { tags: ['old'] }, index: { children: ['run'] } }), { keepTags: 0, needed: new Set([id('run')]) });
     expect(made).toMatchObject({ tags: [], manifests: [id('index')] });
     expect(made.left.has(id('run-layer'))).toBe(true);
+    const index = { tags: ['old'], children: ['run', 'other'], blobs: [] };
+    const whole = plan(namesOf({ run: {}, other: {}, index, sbom: { subject: 'other' } }), { keepTags: 0, needed: new Set([id('run')]) });
+    expect(whole).toMatchObject({ tags: [], manifests: [], blobs: [] });
   });
 
   it('spares what is younger than an hour or was asked for, with the subject of what was just attached', () => {

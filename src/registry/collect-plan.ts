@@ -49,7 +49,7 @@ export interface Plan {
  * so nothing of the repository may go.
  */
 export function planCollection(names: Names, rules: Rules): Plan | { readonly unreadable: Digest } {
-  const tags = dropTags(names.tags, rules);
+  const tags = dropTags(names, rules);
   const isDropped = new Set(tags.map(({ tag }) => tag));
   const present = new Set(names.manifests.map(({ digest }) => digest));
   const tagged = names.tags.filter(({ tag }) => !isDropped.has(tag)).map(({ digest }) => digest);
@@ -74,13 +74,15 @@ export function planCollection(names: Names, rules: Rules): Plan | { readonly un
 }
 
 /** The tags that were not used for long, or are beyond the last `keepTags` and no versions; never what a kept release runs. */
-function dropTags(tags: readonly NamedTag[], { keepTags, unusedMs, needed, now, graceMs }: Rules): readonly NamedTag[] {
+function dropTags({ tags, contents }: Names, { keepTags, unusedMs, needed, now, graceMs }: Rules): readonly NamedTag[] {
+  // A release runs the manifest of its platform, and its tag may name the index of that.
+  const isNeeded = (digest: Digest) => needed.has(digest) || contents.get(digest)?.manifests.some((child) => needed.has(child)) === true;
   if (unusedMs !== undefined)
-    return tags.filter(({ digest, namedAt }) => !needed.has(digest) && now - namedAt >= Math.max(unusedMs, graceMs));
+    return tags.filter(({ digest, namedAt }) => !isNeeded(digest) && now - namedAt >= Math.max(unusedMs, graceMs));
   if (keepTags === undefined) return [];
   const droppable = tags.filter(({ tag }) => parseVersionTag(tag) === undefined);
   const newestFirst = droppable.toSorted((a, b) => b.namedAt - a.namedAt || (a.tag < b.tag ? 1 : -1));
-  return newestFirst.slice(keepTags).filter(({ digest, namedAt }) => !needed.has(digest) && now - namedAt >= graceMs);
+  return newestFirst.slice(keepTags).filter(({ digest, namedAt }) => !isNeeded(digest) && now - namedAt >= graceMs);
 }
 
 /**

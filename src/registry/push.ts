@@ -21,7 +21,9 @@ export interface PushOptions {
   /** Tags that shall name the manifest; may be empty. */
   readonly tags: readonly string[];
   readonly manifest: PulledManifest;
-  /** Config and layers. */
+  /** The manifests that it lists when it is an index. */
+  readonly listed?: readonly PulledManifest[];
+  /** Configs and layers. */
   readonly blobs: readonly SourceBlob[];
   /** A repository of the same registry that may have a blob already, so that it need not travel. */
   readonly mountFrom?: ((digest: Digest) => Promise<string | undefined>) | undefined;
@@ -38,10 +40,12 @@ export interface PushResult {
 const PARALLEL = 4;
 
 /**
- * Pushes an image: blobs, then the manifest by digest, then its tags; at the end everything is asked for again, so that
- * success means the registry has it. Idempotent. Throws what the client throws, and REGISTRY_UNAVAILABLE when a part is missing afterwards.
+ * Pushes an image: blobs, then the manifest by digest, then its tags; before an index come the manifests that it lists. At the end everything
+ * is asked for again, so that success means the registry has it. Idempotent. Throws what the client throws, and REGISTRY_UNAVAILABLE when a
+ * part is missing afterwards.
  */
-export async function pushImage({ client, repository, tags, manifest, blobs, mountFrom, onProgress }: PushOptions): Promise<PushResult> {
+export async function pushImage(options: PushOptions): Promise<PushResult> {
+  const { client, repository, tags, manifest, listed = [], blobs, mountFrom, onProgress } = options;
   const parts = [...new Map(blobs.map((blob) => [blob.digest, blob])).values()];
   let uploaded = 0;
   await forEachOf(parts, PARALLEL, async (blob) => {
@@ -56,8 +60,10 @@ export async function pushImage({ client, repository, tags, manifest, blobs, mou
     if (isSent) uploaded += 1;
     onProgress?.({ digest, size, isSkipped: !isSent });
   });
-  for (const reference of [manifest.digest, ...tags]) await client.putManifest(repository, reference, manifest.bytes, manifest.mediaType);
-  await client.getManifest(repository, manifest.digest);
+  const manifests = [...listed, manifest];
+  for (const { digest, bytes, mediaType } of manifests) await client.putManifest(repository, digest, bytes, mediaType);
+  for (const tag of tags) await client.putManifest(repository, tag, manifest.bytes, manifest.mediaType);
+  for (const { digest } of manifests) await client.getManifest(repository, digest);
   await forEachOf(parts, PARALLEL, async ({ digest }) => {
     if (!(await client.findBlob(repository, digest))) throw lost(repository, digest);
   });

@@ -3,7 +3,6 @@ import type { Log } from '../base/log.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import {
-  findPlatform,
   type ImageConfig,
   type ImageSize,
   type Index,
@@ -13,6 +12,7 @@ import {
   parseImageConfig,
   parseManifest,
 } from '../oci/manifest.js';
+import { findPlatform, formatPlatform, listPlatforms } from '../oci/platform.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Blobs } from './blobs.js';
 import type { PulledManifest, RegistryClient, RemotePlace } from './client.js';
@@ -223,9 +223,11 @@ async function pullPlatform(context: Context, client: RegistryClient, { text, re
 function choosePlatform(index: Index, text: string, architecture: string): Descriptor {
   const found = findPlatform(index, { os: 'linux', architecture });
   if (found) return found;
-  const offered = index.manifests.map(({ platform }) => (platform ? `${platform.os}/${platform.architecture}` : 'unknown')).join(', ');
-  throw new WherryError('IMAGE_UNKNOWN', `image '${text}' has nothing for linux/${architecture}`, {
-    hint: `it offers: ${offered || 'nothing'}`,
+  const offered = listPlatforms(index).map(({ platform }) => formatPlatform(platform));
+  const what = offered.length === 0 ? 'its index names no platform' : `it offers ${offered.join(', ')}`;
+  throw new WherryError('IMAGE_UNKNOWN', `image '${text}' has nothing for linux/${architecture}, which this server runs: ${what}`, {
+    hint: `build it for linux/${architecture}, too: 'platforms' in wherry.yaml`,
+    detail: { platforms: offered },
   });
 }
 

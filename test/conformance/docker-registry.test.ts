@@ -135,6 +135,18 @@ describe.skipIf(!needs('docker-registry'))('docker-registry', () => {
     expect(JSON.parse(sbom.stdout)).toMatchObject({ bomFormat: 'CycloneDX' });
   });
 
+  it('takes an index with the image of each platform, and gives each with its list of software', async () => {
+    const settings = 'name: wide\nbase: scratch\nplatforms: [linux/amd64, linux/arm64]\n';
+    const wide = stage.project('wide', { 'wherry.yaml': settings, 'handler.py': 'def handler(job):\n    return 1\n' });
+    const wherry = async (...args: string[]) =>
+      JSON.parse((await runCli([...args, '--json', '--data', stage.dataDir], { env: login })).stdout) as Pushed & { serialNumber: string };
+    const { reference, digest } = await wherry('push', wide, '--to', `${host}/team/wide:1`, '--sbom');
+    expect(reference).toBe(`${host}/team/wide:1@${digest}`);
+    const lists = [];
+    for (const platform of ['linux/amd64', 'linux/arm64']) lists.push(await wherry('image', 'sbom', reference, '--platform', platform));
+    expect(new Set(lists.map(({ serialNumber }) => serialNumber)).size).toBe(2);
+  });
+
   it.skipIf(!needs('skopeo'))('gives our image to skopeo, to an OCI layout and back with the same digest (D8)', async () => {
     const { digest } = await push('copied', `${host}/team/copied:1`);
     const inspected = JSON.parse(await skopeo('inspect', '--tls-verify=false', `docker://${host}/team/copied@${digest}`)) as {

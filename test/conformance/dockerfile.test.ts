@@ -13,6 +13,17 @@ const python = findPython();
 interface Built {
   readonly digest: string;
   readonly layers: readonly { readonly isCached: boolean; readonly diffId: string }[];
+  readonly platforms: readonly { readonly platform: string; readonly digest: string }[];
+}
+
+/** An ELF file for a processor that does not exist, so that no emulator takes it either. */
+function programOfNoProcessor(): Buffer {
+  const header = Buffer.alloc(128);
+  header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  header.writeUInt16LE(2, 16);
+  header.writeUInt16LE(0x9999, 18);
+  header.writeUInt32LE(1, 20);
+  return header;
 }
 
 // Skipped where no Docker Engine, or no Python with pip, setuptools and wheel to make a base image of, is installed.
@@ -83,6 +94,28 @@ describe.skipIf(!needs('dockerd') || python === undefined)('Dockerfile projects'
     expect(result.stderr).toContain('BUILD_FAILED');
     expect(result.stderr).toContain('no-such-package-anywhere');
     expect(result.stderr).not.toContain('\u001b');
+  });
+
+  it('are built for each platform, and say what to do where the engine cannot run what is in one', async () => {
+    const { host } = new URL(stage.url);
+    const settings = (name: string) => `name: ${name}\nplatforms: [linux/amd64, linux/riscv64]\n`;
+    const ground = { 'wherry.yaml': `${settings('ground')}base: scratch\n`, 'handler.py': 'def handler(job):\n    return 1\n' };
+    await wherry('push', stage.project('ground', ground), '--to', `${host}/ground:1`);
+    const files = { 'wherry.yaml': `${settings('both')}dockerfile: Dockerfile\n`, run: 'ran\n' };
+    const both = stage.project('both', { ...files, Dockerfile: `FROM ${host}/ground:1\nCOPY run /run\nCMD ["/run"]\n` });
+    const { digest, platforms } = await build(both, '--engine', 'docker');
+    for (const platform of ['linux/amd64', 'linux/riscv64']) {
+      const { stdout } = await wherry('image', 'inspect', digest, '--platform', platform, '--json');
+      expect(JSON.parse(stdout), platform).toMatchObject({
+        digest: platforms.find((each) => each.platform === platform)?.digest,
+        platform,
+      });
+    }
+    const foreign = stage.project('foreign', { ...files, Dockerfile: 'FROM scratch\nCOPY sh /bin/sh\nRUN true\n' });
+    writeFileSync(join(foreign, 'sh'), programOfNoProcessor(), { mode: 0o755 });
+    const refused = await runCli(['build', foreign, '--data', stage.dataDir], { env });
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('docker could not build Dockerfile for linux/amd64') });
+    expect(refused.stderr).toMatch(/exec format error.*qemu-user-static/s);
   });
 
   it('give the same config and files without an engine as with it', async () => {

@@ -284,6 +284,25 @@ describe('pushImage', () => {
     expect((await client.getManifest('p', 'v1')).digest).toBe(first.manifest.digest);
   });
 
+  it('sends the manifests that an index lists before it, and tags only the index', async () => {
+    const asked: string[] = [];
+    const host = await behind((request) => {
+      if (request.method === 'PUT' && request.url?.includes('/manifests/')) asked.push(String(request.url.split('/manifests/')[1]));
+      return false;
+    });
+    const client = clientOf(host);
+    const images = ['amd64', 'arm64'].map((code) => imageOf([Buffer.from('shared'), Buffer.from(code)]));
+    const listed = images.map(({ manifest }) => manifest);
+    const manifests = listed.map(({ digest, mediaType, bytes }) => ({ digest, mediaType, size: bytes.length }));
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }));
+    const manifest = { bytes, digest: digestOf(bytes), mediaType: MEDIA_TYPES.index };
+    const blobs = images.flatMap((image) => image.blobs);
+    // Each has a layer and a config of its own.
+    expect(await pushImage({ client, repository: 'p', tags: ['v1'], manifest, listed, blobs })).toMatchObject({ uploaded: 5, skipped: 0 });
+    expect(asked).toEqual([...listed.map(({ digest }) => digest), manifest.digest, 'v1']);
+    expect(await client.getManifest('p', 'v1')).toMatchObject({ digest: manifest.digest, mediaType: MEDIA_TYPES.index });
+  });
+
   it.each([
     ['mounts what another repository has', false, 2],
     ['sends what it may not mount', true, 3],

@@ -109,7 +109,7 @@ describe('resolve', () => {
     expect((await imagesOf({ architecture: 'arm64' }).resolve('multi:v1', endpoint)).digest).toBe(arm64);
     await expect(imagesOf({ architecture: 's390x' }).resolve('multi:v1', endpoint)).rejects.toMatchObject({
       code: 'IMAGE_UNKNOWN',
-      hint: expect.stringContaining('linux/arm64'),
+      message: expect.stringContaining('linux/arm64'),
     });
   });
 

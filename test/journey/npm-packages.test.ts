@@ -81,6 +81,9 @@ describe('the packages of a Node project with a lock', () => {
     const other = await build(project('there', ['native'], 'platforms: [linux/arm64]\n'));
     expect(filesOf(other)).toContain('wherry/node_modules/binding-arm/index.js');
     expect(filesOf(other)).not.toContain('wherry/node_modules/binding-amd/index.js');
+    const both = await build(project('both', ['native'], 'platforms: [linux/amd64, linux/arm64]\n'));
+    const dependencies = both.layers.filter(({ role }) => role === 'dependencies').map(({ digest }) => digest);
+    expect(dependencies).toEqual([layerOf(built).digest, layerOf(other).digest]);
   });
 
   it('say what is missing when the lock and the project disagree', async () => {

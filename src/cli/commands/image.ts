@@ -54,7 +54,7 @@ async function listTags(context: Context, name: string): Promise<number> {
     import('../image-tags.js'),
     import('../image-source.js'),
     import('../../oci/reference.js'),
-    import('../../image/source.js'),
+    import('../../oci/platform.js'),
   ]);
   const reference = parseReference(name);
   if (reference.tag !== undefined || reference.digest !== undefined) {

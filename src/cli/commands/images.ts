@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { messageOf, WherryError } from '../../base/errors.js';
+import { type BuiltImage, measureBuilt, type PlatformImage } from '../../build/built-image.js';
 import { parseReleaseName } from '../../domain/release.js';
-import { shortDigest } from '../../oci/digest.js';
-import { measureManifest } from '../../oci/manifest.js';
-import { isFloating, parseReference } from '../../oci/reference.js';
+import { formatPlatform } from '../../oci/platform.js';
+import { formatReference, isFloating, parseReference } from '../../oci/reference.js';
 import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
 import type { Motion } from '../motion.js';
-import { formatBytes, formatSize, formatTable } from '../output.js';
+import { formatSize } from '../output.js';
 import type { BuildOptions } from '../project-image.js';
 
 async function openMotion({ output, environment, settings }: Context) {
@@ -39,31 +39,49 @@ const SBOM_OPTIONS: readonly Option[] = [
   { flags: '--no-sbom', text: 'attach no such list' },
 ];
 
-/** Makes the list from what the registry has, so that it tells of what was pushed. A registry that takes no such thing still has the image. */
-async function attachSbom(context: Context, reference: string, motion: Motion): Promise<void> {
+/** A pushed image, by the reference that a person would use. */
+interface PushedImage {
+  readonly reference: string;
+  readonly built: BuiltImage;
+  readonly motion: Motion;
+}
+
+/** Makes the lists from what the registry has, so that they tell of what was pushed. A registry that takes no such thing still has the image. */
+async function attachSbom(context: Context, pushed: PushedImage): Promise<void> {
   const wish = context.options['sbom'];
   if (wish === false) return;
-  await tryAttachSbom(context, reference, motion).catch((thrown: unknown) => {
+  await tryAttachSbom(context, pushed).catch((thrown: unknown) => {
     if (wish === true || context.signal.aborted) throw thrown;
     context.output.warn(`the list of the image's software could not be attached: ${messageOf(thrown)}`);
   });
 }
 
-async function tryAttachSbom(context: Context, reference: string, { phases, place }: Motion): Promise<void> {
+/** Each platform's manifest has its own: packages differ. */
+async function tryAttachSbom(context: Context, { reference, built, motion: { phases, place } }: PushedImage): Promise<void> {
   const [{ ensureSbom }, { openNamedImage }, { openKeptTexts }] = await Promise.all([
     import('../image-sbom.js'),
     import('../image-source.js'),
     import('../kept-texts.js'),
   ]);
-  const { repository, source, close } = await openNamedImage(reference, undefined, context);
-  try {
-    if (!repository) return;
-    const describe = (made: unknown) => (made === undefined ? 'the image has one' : 'attached');
-    const memory = openKeptTexts(join(place.dataDir, 'cache', 'packages'));
-    await phases.run('sbom', () => ensureSbom(repository, source, { toolVersion: context.version, memory }), describe);
-  } finally {
-    await close();
-  }
+  const memory = openKeptTexts(join(place.dataDir, 'cache', 'packages'));
+  const attachTo = async ({ descriptor: { digest } }: PlatformImage) => {
+    const name = formatReference({ ...parseReference(reference), digest });
+    const { repository, source, close } = await openNamedImage(name, undefined, context);
+    try {
+      return repository && (await ensureSbom(repository, source, { toolVersion: context.version, memory }));
+    } finally {
+      await close();
+    }
+  };
+  await phases.run(
+    'sbom',
+    async () => {
+      const made: unknown[] = [];
+      for (const image of built.images) made.push(await attachTo(image));
+      return made;
+    },
+    (made) => (made.every((each) => each === undefined) ? 'the image has one' : 'attached'),
+  );
 }
 
 function buildOptions({ options }: Context): BuildOptions {
@@ -92,24 +110,10 @@ export const build: Command = {
     const built = await buildPhase(project, motion, buildOptions(context));
     const output = textOf(context.options, 'output');
     if (output !== undefined) await outputPhase(built, output, motion);
-    const layers = built.layers.map(({ role, digest, diffId, size, isCached }) => ({ role, digest, diffId, size, isCached }));
-    const rows = layers.map(({ role, digest, size, isCached }) => [
-      role,
-      shortDigest(digest),
-      formatBytes(size),
-      isCached ? 'cached' : 'made',
-    ]);
+    const { describeBuilt, formatBuilt } = await import('../build-text.js');
     context.output.result(
-      {
-        digest: built.digest,
-        name: built.name,
-        revision: built.revision,
-        layers,
-        warnings: built.warnings,
-        chosen: project.chosen,
-        phases: motion.phases.done,
-      },
-      `${formatTable(['layer', 'digest', 'size', ''], rows)}\n${built.name}@${built.digest}`,
+      { ...describeBuilt(built), warnings: built.warnings, chosen: project.chosen, phases: motion.phases.done },
+      formatBuilt(built),
     );
     return 0;
   },
@@ -131,14 +135,15 @@ export const push: Command = {
     const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
     const isForced = context.options['force'] === true;
     const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), isForced, motion });
-    await attachSbom(context, pushed.reference, motion);
+    await attachSbom(context, { reference: pushed.reference, built, motion });
     const { uploaded, skipped } = pushed.result;
     context.output.result(
       {
         digest: built.digest,
         reference: pushed.reference,
         tags: pushed.tags,
-        size: measureManifest(built.manifest),
+        size: measureBuilt(built),
+        platforms: built.images.map(({ platform, descriptor }) => ({ platform: formatPlatform(platform), digest: descriptor.digest })),
         uploaded,
         skipped,
         phases: motion.phases.done,
@@ -172,15 +177,14 @@ export const deploy: Command = {
     if (image !== undefined && context.options['strict'] === true) refuseMovingTag(image);
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
     let reference = image ?? '';
-    let sourceRevision: string | null = null;
+    let built: BuiltImage | undefined;
     if (project) {
-      const built = await buildPhase(project, motion, buildOptions(context));
+      built = await buildPhase(project, motion, buildOptions(context));
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
-      sourceRevision = built.revision;
     }
-    const result = await deployPhases(client, { endpointId, reference, project, sourceRevision }, motion);
+    const result = await deployPhases(client, { endpointId, reference, project, sourceRevision: built?.revision ?? null }, motion);
     // The release does not wait for it.
-    if (project) await attachSbom(context, reference, motion);
+    if (built) await attachSbom(context, { reference, built, motion });
     const { apiUrl } = await context.settings();
     const url = `${apiUrl}/v2/${endpointId}`;
     context.output.talk(`  try        wherry run -e ${endpointId} -i name=Ada      undo  wherry rollback -e ${endpointId}`);

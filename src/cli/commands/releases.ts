@@ -48,7 +48,7 @@ export const releases: Command = {
 function describeDrift(now: TagNow | null, released: string): string {
   if (now === null) return '';
   if ('problem' in now) return 'unknown';
-  return now.digest === released ? '' : `moved to ${now.digest.slice(7, 19)}`;
+  return [now.digest, ...now.manifests].includes(released) ? '' : `moved to ${now.digest.slice(7, 19)}`;
 }
 
 /** `+NEW -GONE ~CHANGED`; values are not shown. */
