@@ -123,7 +123,7 @@ export async function pinBase(name: string, { dir, platform, isBaseUpdate, bases
 }
 
 function baseBlobs(base: BaseImage | undefined): readonly ImageBlob[] {
-  return base ? base.manifest.layers.map(({ digest, size }) => ({ digest, size, open: () => base.openBlob(digest) })) : [];
+  return base ? base.manifest.layers.map((layer) => ({ digest: layer.digest, size: layer.size, open: () => base.openBlob(layer) })) : [];
 }
 
 function platformWarnings({ platforms }: Project): string[] {

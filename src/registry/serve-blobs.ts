@@ -35,7 +35,7 @@ async function sendBlob(exchange: Exchange, repository: string, digest: Digest):
   const partial = range && { 'content-range': `bytes ${range.start}-${range.end}/${found.size}` };
   if (method === 'HEAD')
     return sendAnswer(exchange, partial ? 206 : 200, { headers: { ...headers, ...partial, 'content-length': length } });
-  const stream = here ? (await blobs.open(digest, range)).stream : await mirrors.openBlob(repository, digest, range);
+  const stream = here ? (await blobs.open(digest, range)).stream : await mirrors.openBlob(repository, { digest, size: found.size }, range);
   response.writeHead(partial ? 206 : 200, { ...headers, ...partial, 'content-length': length });
   await pipeline(stream, response);
 }
