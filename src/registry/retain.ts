@@ -203,7 +203,15 @@ async function pullPlatform(context: Context, client: RegistryClient, { text, re
   const pulled = await client.getManifest(repository, name);
   const manifest = parseManifest(pulled.bytes);
   if (!isIndex(manifest)) return pulled;
-  return client.getManifest(repository, choosePlatform(manifest, text, context.architecture).digest);
+  refuseForeign(manifest, text);
+  const chosen = choosePlatform(manifest, text, context.architecture);
+  const found = await client.getManifest(repository, chosen.digest);
+  checkSize(chosen, { size: found.bytes.length });
+  if (found.mediaType === chosen.mediaType) return found;
+  throw new WherryError(
+    'MANIFEST_INVALID',
+    `the index '${text}' calls '${chosen.digest}' '${chosen.mediaType}', it is '${found.mediaType}'`,
+  );
 }
 
 function choosePlatform(index: Index, text: string, architecture: string): Descriptor {

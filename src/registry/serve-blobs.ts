@@ -46,6 +46,5 @@ function parseRange(header: string | undefined, size: number): ByteRange | 'unsa
   if (first === undefined || last === undefined || (first === '' && last === '')) return undefined;
   const start = first === '' ? Math.max(0, size - Number(last)) : Number(first);
   const end = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1);
-  if (first !== '' && last !== '' && Number(last) < start) return undefined;
   return start > end ? 'unsatisfiable' : { start, end };
 }

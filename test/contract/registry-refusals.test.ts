@@ -296,3 +296,16 @@ describe('a redirect to another host', () => {
     expect(other.shown).toEqual([]);
   });
 });
+
+describe('a body that only trickles', () => {
+  it.concurrent.for(['GET of a manifest', 'GET of a blob', 'GET of tags'])('ends the %s after few tries (D2)', async (name, context) => {
+    const scene = await setup(callOf(name), context);
+    const trickle: Answer = (_request, response) => {
+      response.writeHead(200, { 'content-length': 1_000_000 });
+      const drops = setInterval(() => response.write('k'), 50);
+      response.once('close', () => clearInterval(drops));
+    };
+    await expect(scene.run(trickle)).rejects.toMatchObject({ code: 'REGISTRY_UNAVAILABLE', message: expect.stringContaining('kept') });
+    expect(scene.seen).toHaveLength(5);
+  });
+});
