@@ -40,7 +40,8 @@ export async function* pullBlob(context: ClientContext, repository: string, blob
         if (part.length === 0) continue;
         hash.update(part);
         done += part.length;
-        if (blob.size !== undefined && done > blob.size) throw wrongSize(context, name, `more than the ${blob.size} bytes`);
+        if (blob.size !== undefined && done > blob.size)
+          throw wrongSize(context, name, { sent: `more than ${blob.size}`, size: blob.size });
         yield part;
       }
     } finally {
@@ -88,13 +89,16 @@ interface Pulled {
 /** Bytes may be those of the digest and yet not as many as a manifest says: then the manifest is no description of them. */
 function checkWhole(context: ClientContext, name: string, { blob: { digest, size }, done, actual }: Pulled): void {
   if (actual !== digest) throw wrongBytes(context, name, { expected: digest, actual });
-  if (size !== undefined && size !== done) throw wrongSize(context, name, `${done} of the ${size} bytes`);
+  if (size !== undefined && size !== done) throw wrongSize(context, name, { sent: String(done), size });
 }
 
-function wrongSize({ registry }: ClientContext, name: string, what: string): WherryError {
-  return new WherryError('SIZE_INVALID', `registry '${registry}' sent ${what} that '${name}' should have`, {
-    hint: 'push the image there again',
-  });
+function wrongSize(
+  { registry }: ClientContext,
+  name: string,
+  { sent, size }: { readonly sent: string; readonly size: number },
+): WherryError {
+  const what = `registry '${registry}' sends ${sent} bytes as '${name}', which should have ${size}`;
+  return new WherryError('SIZE_INVALID', what, { hint: 'push the image there again' });
 }
 
 interface PullFrom {
@@ -123,7 +127,7 @@ async function openPull(context: ClientContext, { repository, name, blob, from }
   const announced = answer.headers['content-length'];
   if (answer.statusCode === 200 && blob.size !== undefined && announced !== undefined && Number(announced) !== blob.size) {
     abandon(answer);
-    throw wrongSize(context, name, `${announced} of the ${blob.size} bytes`);
+    throw wrongSize(context, name, { sent: String(announced), size: blob.size });
   }
   const range = String(answer.headers['content-range'] ?? '');
   if (answer.statusCode === 206 && !range.startsWith(`bytes ${from}-`)) {
