@@ -1,5 +1,4 @@
 import { type Descriptor, MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
-import type { Digest } from '../oci/digest.js';
 import { encoderName } from '../oci/layer.js';
 import { type ImageConfig, type Index, LABELS, type Manifest } from '../oci/manifest.js';
 import type { BuiltLayer, LayerStore } from './layers.js';
@@ -10,7 +9,7 @@ export interface BaseImage {
   readonly reference: string;
   readonly manifest: Manifest;
   readonly config: ImageConfig;
-  openBlob(digest: Digest): AsyncIterable<Uint8Array>;
+  openBlob(blob: Descriptor): AsyncIterable<Uint8Array>;
 }
 
 /** What the config of a handler image says besides its layers. */

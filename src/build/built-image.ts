@@ -80,7 +80,7 @@ async function finishPlatform({ configBytes, ...parts }: PlatformParts, store: L
 }
 
 function baseBlobs(base: BaseImage | undefined): readonly ImageBlob[] {
-  return base ? base.manifest.layers.map(({ digest, size }) => ({ digest, size, open: () => base.openBlob(digest) })) : [];
+  return base ? base.manifest.layers.map((layer) => ({ digest: layer.digest, size: layer.size, open: () => base.openBlob(layer) })) : [];
 }
 
 /** How large the largest platform's image is on its way: what one host has to fetch. */

@@ -1,10 +1,11 @@
 import { WherryError } from '../base/errors.js';
 import type { BaseImage } from '../build/assemble.js';
 import type { BaseImages } from '../build/bases.js';
-import type { Platform } from '../oci/descriptor.js';
+import { readBlob } from '../image/source.js';
+import type { Descriptor, Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Layout } from '../oci/layout.js';
-import { type Index, isIndex, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import { type Index, isIndex, parseImageConfig, parseManifest, refuseForeign } from '../oci/manifest.js';
 import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
@@ -15,6 +16,8 @@ export interface BaseImagesOptions {
   /** A new client for a registry; it is closed after use. */
   readonly open: (registry: string) => Promise<RegistryClient>;
 }
+
+const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 
 /** Base images from their registries. Manifest and config are fetched once; layers only when somebody wants their bytes. */
 export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages {
@@ -28,11 +31,11 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
     }
   }
 
-  async function* openBlob(text: string, digest: Digest): AsyncIterable<Uint8Array> {
+  async function* openBlob(text: string, blob: Descriptor): AsyncIterable<Uint8Array> {
     const { registry = 'docker.io', repository } = parseReference(text);
     const client = await open(registry);
     try {
-      yield* client.getBlob(repository, digest);
+      yield* client.getBlob(repository, blob);
     } finally {
       await client.close();
     }
@@ -49,7 +52,8 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
 
   const readManifest = (text: string, digest: Digest) =>
     keep(digest, () => using(text, async (client, repository) => (await client.getManifest(repository, digest)).bytes));
-  const readConfig = (text: string, digest: Digest) => keep(digest, () => collect(openBlob(text, digest)));
+  const readConfig = (text: string, config: Descriptor) =>
+    keep(config.digest, () => readBlob({ getBlob: (blob) => openBlob(text, blob) }, config, CONFIG_LIMIT_BYTES));
 
   return {
     resolve: (text) =>
@@ -60,7 +64,8 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
       const found = parseManifest(await readManifest(text, digest));
       const manifest = isIndex(found) ? parseManifest(await readManifest(text, choosePlatform(found, text, platform))) : found;
       if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
-      const config = parseImageConfig(await readConfig(text, manifest.config.digest));
+      refuseForeign(manifest, text);
+      const config = parseImageConfig(await readConfig(text, manifest.config));
       if (manifest === found && !isPlatform(config, platform)) throw lacksPlatform(text, platform, [config]);
       return { reference: text, manifest, config, openBlob: (blob) => openBlob(text, blob) };
     },
@@ -81,10 +86,4 @@ function lacksPlatform(text: string, platform: Platform, offered: readonly Platf
     hint: 'choose another base, or other platforms in wherry.yaml',
     detail: { platforms: names },
   });
-}
-
-async function collect(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  for await (const part of source) parts.push(part);
-  return Buffer.concat(parts);
 }

@@ -65,7 +65,7 @@ export async function findSbom({ client, name }: OpenRepository, image: Digest):
   const layer = isIndex(manifest) ? undefined : manifest.layers.find(({ mediaType }) => mediaType === SBOM_TYPE);
   // Anybody who may push can list something under an image; it must say itself that it belongs there.
   if (isIndex(manifest) || layer === undefined || manifest.subject?.digest !== image) return undefined;
-  const bytes = await readBlob({ getBlob: (digest) => client.getBlob(name, digest) }, layer.digest, SBOM_LIMIT_BYTES);
+  const bytes = await readBlob({ getBlob: (blob) => client.getBlob(name, blob) }, layer, SBOM_LIMIT_BYTES);
   return parseSbom(Buffer.from(bytes).toString('utf8'), found.digest);
 }
 

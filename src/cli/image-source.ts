@@ -5,10 +5,10 @@ import { silentLog } from '../base/log.js';
 import { openRemoteRegistry } from '../compose-registry.js';
 import { parseReleaseName, type ReleaseName } from '../domain/release.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
-import { MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
+import type { Platform } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { type Layout, openLayout } from '../oci/layout.js';
-import { parseManifest } from '../oci/manifest.js';
+import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
 import { parseReference, type Reference } from '../oci/reference.js';
 import { createRegistryClient, type RegistryClient } from '../registry/client.js';
 import { decompressLayer } from '../registry/layer-content.js';
@@ -90,7 +90,7 @@ export async function openRepository({ registry, repository }: Reference, { envi
 export function readerOf({ client, name }: OpenRepository): ImageReader {
   return {
     getManifest: (reference) => client.getManifest(name, reference),
-    getBlob: (digest) => client.getBlob(name, digest),
+    getBlob: (blob) => client.getBlob(name, blob),
     openTar,
   };
 }
@@ -142,9 +142,9 @@ function layoutReader(layout: Layout): ImageReader {
     async getManifest(reference) {
       if (!isDigest(reference)) throw new WherryError('IMAGE_UNKNOWN', `'${reference}' is no digest of a build`);
       const bytes = await layout.readBytes(reference);
-      return { bytes, digest: reference, mediaType: parseManifest(bytes).mediaType ?? MEDIA_TYPES.manifest };
+      return { bytes, digest: reference, mediaType: mediaTypeOf(parseManifest(bytes), undefined) };
     },
-    async *getBlob(digest) {
+    async *getBlob({ digest }) {
       try {
         yield* layout.openBlob(digest);
       } catch (thrown) {

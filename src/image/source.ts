@@ -8,8 +8,8 @@ import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/
 export interface ImageReader {
   /** By tag or digest, with its bytes hashed. Throws IMAGE_UNKNOWN. */
   getManifest(reference: string): Promise<{ readonly bytes: Uint8Array; readonly digest: Digest; readonly mediaType: string }>;
-  /** Throws BLOB_UNKNOWN. */
-  getBlob(digest: Digest): AsyncIterable<Uint8Array>;
+  /** Ends with SIZE_INVALID where more or less comes. Throws BLOB_UNKNOWN. */
+  getBlob(blob: Descriptor): AsyncIterable<Uint8Array>;
   /** The tar in a layer's blob, checked against its diffID. Throws LAYER_INVALID, also for compressions that are not known. */
   openTar(blob: AsyncIterable<Uint8Array>, layer: { readonly mediaType: string; readonly diffId: string }): AsyncIterable<Uint8Array>;
 }
@@ -56,7 +56,7 @@ const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 /** Reads manifest and config of an image (OCI image-spec, manifest.md, image-index.md, config.md). Throws IMAGE_UNKNOWN, MANIFEST_INVALID, DIGEST_MISMATCH. */
 export async function openImage(reader: ImageReader, wanted: WantedImage): Promise<ImageSource> {
   const { manifest, descriptor, offered } = await readManifest(reader, wanted);
-  const config = parseImageConfig(await readBlob(reader, manifest.config.digest, CONFIG_LIMIT_BYTES));
+  const config = parseImageConfig(await readBlob(reader, manifest.config, CONFIG_LIMIT_BYTES));
   checkPlatform(config, wanted);
   const diffIds = config.rootfs.diff_ids;
   if (diffIds.length !== manifest.layers.length) {
@@ -68,7 +68,7 @@ export async function openImage(reader: ImageReader, wanted: WantedImage): Promi
   }
   const layers = manifest.layers.map((layer, index) => {
     const diffId = String(diffIds[index]);
-    return { descriptor: layer, diffId, open: () => reader.openTar(reader.getBlob(layer.digest), { mediaType: layer.mediaType, diffId }) };
+    return { descriptor: layer, diffId, open: () => reader.openTar(reader.getBlob(layer), { mediaType: layer.mediaType, diffId }) };
   });
   return { descriptor, manifest, config, layers, offered };
 }
@@ -117,10 +117,11 @@ function checkPlatform(config: ImageConfig, { name, platform }: WantedImage): vo
 }
 
 /** All bytes of a small blob. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID above the limit. */
-export async function readBlob(reader: Pick<ImageReader, 'getBlob'>, digest: Digest, limitBytes: number): Promise<Uint8Array> {
+export async function readBlob(reader: Pick<ImageReader, 'getBlob'>, blob: Descriptor, limitBytes: number): Promise<Uint8Array> {
+  const { digest } = blob;
   const parts: Uint8Array[] = [];
   let size = 0;
-  for await (const part of reader.getBlob(digest)) {
+  for await (const part of reader.getBlob(blob)) {
     size += part.length;
     if (size > limitBytes) throw new WherryError('MANIFEST_INVALID', `blob '${digest}' has more than ${limitBytes} bytes`);
     parts.push(part);

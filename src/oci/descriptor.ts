@@ -9,6 +9,8 @@ export interface Descriptor {
   readonly annotations?: Readonly<Record<string, string>>;
   readonly platform?: Platform;
   readonly artifactType?: string;
+  /** Where else the bytes are said to be. Nothing is ever fetched from there. */
+  readonly urls?: readonly string[];
 }
 
 export interface Platform {
@@ -26,3 +28,8 @@ export const MEDIA_TYPES = {
   dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
   dockerManifestList: 'application/vnd.docker.distribution.manifest.list.v2+json',
 } as const;
+
+/** False for layers that are never pushed (image-spec, layer.md, "Non-Distributable Layers"; the older Docker kind is named foreign). */
+export function isDistributable({ mediaType }: Descriptor): boolean {
+  return !/^application\/vnd\.(?:oci\.image\.layer\.nondistributable|docker\.image\.rootfs\.foreign)\./.test(mediaType);
+}

@@ -1,11 +1,11 @@
-import { WherryError } from '../base/errors.js';
-import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
+import { type ErrorExtras, WherryError } from '../base/errors.js';
+import { type Descriptor, isDistributable, MEDIA_TYPES } from './descriptor.js';
 import { isDigest } from './digest.js';
 
 /** OCI image-spec, manifest.md. */
 export interface Manifest {
   readonly schemaVersion: 2;
-  readonly mediaType: string;
+  readonly mediaType?: string;
   readonly artifactType?: string;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
@@ -16,7 +16,7 @@ export interface Manifest {
 /** OCI image-spec, image-index.md. */
 export interface Index {
   readonly schemaVersion: 2;
-  readonly mediaType: string;
+  readonly mediaType?: string;
   readonly artifactType?: string;
   readonly manifests: readonly Descriptor[];
   readonly subject?: Descriptor;
@@ -61,19 +61,58 @@ export const LABELS = {
  */
 export const APP_ROOT = '/wherry';
 
-/** Parses a manifest or index. Throws MANIFEST_INVALID for anything that is neither. */
+/** What each kind of manifest may call itself, the usual one first. */
+const TYPES: Readonly<Record<'image' | 'index', readonly string[]>> = {
+  image: [MEDIA_TYPES.manifest, MEDIA_TYPES.dockerManifest],
+  index: [MEDIA_TYPES.index, MEDIA_TYPES.dockerManifestList],
+};
+/** Manifests nest five levels at most; what reads them may use a level of the stack for each. */
+const DEPTH_LIMIT = 32;
+
+/** Parses a manifest or index. Throws MANIFEST_INVALID for anything that is neither, and for what could be taken for both. */
 export function parseManifest(bytes: Uint8Array | string): Manifest | Index {
   const value = parseObject(bytes);
-  if (value['schemaVersion'] !== 2) throw invalid('schemaVersion is not 2');
-  if (Array.isArray(value['manifests'])) {
-    value['manifests'].forEach(checkDescriptor);
-    return value as unknown as Index;
-  }
-  checkDescriptor(value['config']);
-  if (!Array.isArray(value['layers'])) throw invalid('it has neither layers nor manifests');
-  value['layers'].forEach(checkDescriptor);
-  if (value['subject'] !== undefined) checkDescriptor(value['subject']);
-  return { mediaType: MEDIA_TYPES.manifest, ...value } as unknown as Manifest;
+  const { schemaVersion, mediaType, artifactType, config, layers, manifests, subject } = value;
+  if (schemaVersion === 1)
+    throw invalid('schemaVersion is 1, which is not read any more', { hint: 'push the image again with a current tool' });
+  if (schemaVersion !== 2) throw invalid('schemaVersion is not 2');
+  if (isDeeper(value, DEPTH_LIMIT)) throw invalid(`it is nested deeper than ${DEPTH_LIMIT} levels`);
+  const isList = manifests !== undefined;
+  // One reader would take the layers, another the manifests: the same digest, two contents.
+  if (isList && (config !== undefined || layers !== undefined)) throw invalid('it is an image and an index at once');
+  if (!isList) checkDescriptor(config);
+  const parts = isList ? manifests : layers;
+  if (!Array.isArray(parts)) throw invalid('it has neither layers nor manifests');
+  parts.forEach(checkDescriptor);
+  if (subject !== undefined) checkDescriptor(subject);
+  if (artifactType !== undefined && typeof artifactType !== 'string') throw invalid('artifactType is no text');
+  const kind = isList ? 'index' : 'image';
+  if (mediaType !== undefined && !TYPES[kind].includes(mediaType as string))
+    throw invalid(`it is an ${kind} that calls itself '${String(mediaType)}'`);
+  return value as unknown as Manifest | Index;
+}
+
+/**
+ * The media type of a manifest that came as `sent`: its own, which must be the same (distribution-spec, "Pulling manifests"), or, where it
+ * names none, one of its kind. Throws MANIFEST_INVALID.
+ */
+export function mediaTypeOf(manifest: Manifest | Index, sent: string | undefined): string {
+  const kind = isIndex(manifest) ? 'index' : 'image';
+  const type = sent?.split(';')[0]?.trim().toLowerCase() || undefined;
+  const { mediaType: own = type } = manifest;
+  if (type !== undefined && own !== type) throw invalid(`it calls itself '${own}' but came as '${type}'`);
+  if (own !== undefined && !TYPES[kind].includes(own)) throw invalid(`it is an ${kind} that came as '${own}'`);
+  return own ?? (isIndex(manifest) ? MEDIA_TYPES.index : MEDIA_TYPES.manifest);
+}
+
+/** Throws MANIFEST_INVALID for a manifest whose parts are elsewhere: nothing is fetched from an address that a manifest names. */
+export function refuseForeign(manifest: Manifest | Index, name: string): void {
+  const parts = isIndex(manifest) ? manifest.manifests : [manifest.config, ...manifest.layers];
+  const foreign = parts.find((part) => !isDistributable(part) || (part.urls ?? []).length > 0);
+  if (!foreign) return;
+  throw invalid(`'${name}' says that the bytes of '${foreign.digest}' are elsewhere`, {
+    hint: 'use an image all of whose layers are in its registry',
+  });
 }
 
 export function isIndex(manifest: Manifest | Index): manifest is Index {
@@ -105,19 +144,26 @@ function parseObject(bytes: Uint8Array | string): Record<string, unknown> {
   try {
     value = JSON.parse(typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString('utf8'));
   } catch (cause) {
-    throw invalid('it is not JSON', cause);
+    throw invalid('it is not JSON', { cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('it is not a JSON object');
   return value as Record<string, unknown>;
 }
 
 function checkDescriptor(value: unknown): void {
-  const { mediaType, digest, size } = (value ?? {}) as Partial<Descriptor>;
+  const { mediaType, digest, size, urls } = (value ?? {}) as Partial<Descriptor>;
   if (typeof mediaType !== 'string') throw invalid('a descriptor has no mediaType');
   if (typeof digest !== 'string' || !isDigest(digest)) throw invalid(`a descriptor has a bad digest '${String(digest)}'`);
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) throw invalid(`a descriptor has a bad size '${String(size)}'`);
+  if (urls !== undefined && urls !== null && !Array.isArray(urls)) throw invalid('the urls of a descriptor are no list');
 }
 
-function invalid(why: string, cause?: unknown): WherryError {
-  return new WherryError('MANIFEST_INVALID', `manifest refused: ${why}`, { cause });
+/** Whether objects and lists nest in more levels; goes no deeper itself. */
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
+}
+
+function invalid(why: string, extras: ErrorExtras = {}): WherryError {
+  return new WherryError('MANIFEST_INVALID', `manifest refused: ${why}`, extras);
 }

@@ -1,17 +1,26 @@
-import { WherryError } from '../base/errors.js';
+import { toWherryError, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../oci/digest.js';
+import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
 import { isLoopback } from './auth.js';
-import { mismatch } from './blob-files.js';
-import { type BlobSize, type ClientContext, findBlob, pullScope, pushScope } from './client-context.js';
-import { DIRECT, type Network } from './connections.js';
+import {
+  type BlobSize,
+  type ClientContext,
+  findBlob,
+  hasBlob,
+  pullScope,
+  pushScope,
+  type WantedBlob,
+  wrongBytes,
+} from './client-context.js';
+import { DIRECT, type Network, PATIENCE, type Patience } from './connections.js';
 import type { Credentials } from './credentials.js';
 import { listReferrers, listTags } from './lists.js';
 import { pullBlob } from './pull-blob.js';
 import { pushBlob } from './push-blob.js';
 import { MANIFEST_LIMIT_BYTES } from './repositories.js';
-import { openTransport, readLimited } from './transport.js';
+import { openTransport, type Received } from './transport.js';
 
 /** A manifest as a registry serves it. */
 export interface PulledManifest {
@@ -29,16 +38,19 @@ export interface RemotePlace {
 
 /** The client side of the OCI distribution-spec for one registry. Any call throws UNAUTHORIZED, DENIED, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
 export interface RegistryClient {
-  /** Undefined when the repository does not show it. */
-  findBlob(repository: string, digest: Digest): Promise<BlobSize | undefined>;
-  /** The bytes as they come; a broken transfer goes on where it stopped. Ends with DIGEST_MISMATCH when they are wrong; throws BLOB_UNKNOWN. */
-  getBlob(repository: string, digest: Digest): AsyncIterable<Uint8Array>;
+  /** Undefined when the repository does not show it; without a size where the registry tells none. */
+  findBlob(repository: string, digest: Digest): Promise<WantedBlob | undefined>;
+  /** Whether the repository shows the blob, and with as many bytes. */
+  hasBlob(repository: string, blob: BlobSize): Promise<boolean>;
+  /** The bytes as they come; a broken transfer goes on where it stopped. Ends with DIGEST_MISMATCH or SIZE_INVALID when they are wrong; throws BLOB_UNKNOWN. */
+  getBlob(repository: string, blob: WantedBlob): AsyncIterable<Uint8Array>;
   /** Uploads unless the registry has the blob; a broken upload goes on where it stopped, so `open` may be called again. True when bytes were sent. */
   putBlob(repository: string, blob: BlobSize, open: () => AsyncIterable<Uint8Array>, options?: PutBlobOptions): Promise<boolean>;
-  /** By tag or digest; the bytes are hashed. Throws IMAGE_UNKNOWN, DIGEST_MISMATCH. */
+  /** By tag or digest; the bytes are hashed, and are a manifest of the media type they came with. Throws IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, SIZE_INVALID. */
   getManifest(repository: string, reference: string): Promise<PulledManifest>;
   /** What a tag means now, without the manifest's bytes where the registry tells. Throws IMAGE_UNKNOWN. */
   getDigest(repository: string, tag: string): Promise<Digest>;
+  /** Throws DIGEST_MISMATCH when the registry says that it got something else. */
   putManifest(repository: string, reference: string, bytes: Uint8Array, mediaType: string): Promise<void>;
   /** In the registry's order. Throws NAME_UNKNOWN. */
   listTags(repository: string): Promise<readonly string[]>;
@@ -63,6 +75,7 @@ export interface RegistryClientOptions {
   readonly isPlainHttpAllowed?: boolean;
   /** Reached directly by default. */
   readonly network?: Network;
+  readonly patience?: Patience;
   /** First pause before trying again, in milliseconds. */
   readonly retryDelayMs?: number;
 }
@@ -72,20 +85,22 @@ const HUB: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.dock
 
 /** Opens a client; no request is made yet. Throws REFERENCE_INVALID for a bad host. */
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  const { registry, credentials, log, network = DIRECT, retryDelayMs = 250 } = options;
-  const transport = openTransport({ origin: originOf(options), credentials, log, network, retryDelayMs });
+  const { registry, credentials, log, network = DIRECT, patience = PATIENCE, retryDelayMs = 250 } = options;
+  const transport = openTransport({ origin: originOf(options), credentials, log, network, patience, retryDelayMs });
   const context: ClientContext = {
     registry,
     transport,
     log,
+    patience,
     retryDelayMs,
     pathOf: (repository) => `/v2/${HUB.includes(registry) && !repository.includes('/') ? `library/${repository}` : repository}`,
   };
   return {
     findBlob: (repository, digest) => findBlob(context, repository, digest),
-    getBlob: (repository, digest) => pullBlob(context, repository, digest),
+    hasBlob: (repository, blob) => hasBlob(context, repository, blob),
+    getBlob: (repository, blob) => pullBlob(context, repository, blob),
     async putBlob(repository, blob, open, { mountFrom } = {}) {
-      if (await findBlob(context, repository, blob.digest)) return false;
+      if (await hasBlob(context, repository, blob)) return false;
       return pushBlob(context, { repository, blob, open, mountFrom });
     },
     getManifest: (repository, reference) => pullManifest(context, repository, reference),
@@ -100,6 +115,8 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
         accept: [201],
       });
       await answer.body.dump();
+      const [expected, actual] = [digestOf(bytes), String(answer.headers['docker-content-digest'])];
+      if (isDigest(actual) && actual !== expected) throw wrongBytes(context, `${repository}@${expected}`, { expected, actual });
     },
     listTags: (repository) => listTags({ registry, transport, path: context.pathOf(repository) }),
     listReferrers: (repository, digest) => listReferrers({ registry, transport, path: context.pathOf(repository) }, digest),
@@ -121,20 +138,43 @@ function originOf({ registry, isPlainHttpAllowed = false }: RegistryClientOption
 }
 
 async function pullManifest(context: ClientContext, repository: string, reference: string): Promise<PulledManifest> {
-  const { registry, transport, pathOf } = context;
-  const answer = await transport.send({
+  const call = {
     method: 'GET',
-    path: `${pathOf(repository)}/manifests/${reference}`,
+    path: `${context.pathOf(repository)}/manifests/${reference}`,
     scopes: [pullScope(context, repository)],
     headers: { accept: MANIFEST_TYPES },
     accept: [200, 404],
-  });
-  const bytes = await readLimited(answer, MANIFEST_LIMIT_BYTES);
-  if (answer.statusCode === 404) throw unknownImage(registry, repository, reference);
-  const digest = digestOf(bytes);
-  const promised = isDigest(reference) ? reference : String(answer.headers['docker-content-digest'] ?? digest);
-  if (promised !== digest) throw mismatch(promised, digest);
-  return { bytes, digest, mediaType: String(answer.headers['content-type'] ?? MEDIA_TYPES.manifest).split(';')[0] ?? '' };
+  } as const;
+  const answer = await context.transport.receive(call, MANIFEST_LIMIT_BYTES);
+  if (answer.statusCode === 404) throw unknownImage(context.registry, repository, reference);
+  const name = nameManifest(repository, reference);
+  const actual = digestOf(answer.bytes);
+  for (const expected of promisedDigests(answer, reference)) {
+    if (expected !== actual) throw wrongBytes(context, name, { expected, actual });
+  }
+  return { bytes: answer.bytes, digest: actual, mediaType: readMediaType(context, name, answer) };
+}
+
+/** What the bytes must hash to. A registry may name what it was asked for by digest with another algorithm as well (distribution-spec, "Pulling manifests"). */
+function promisedDigests({ headers }: Received, reference: string): readonly string[] {
+  const told = headers['docker-content-digest'];
+  const asked = isDigest(reference) ? [reference] : [];
+  return typeof told === 'string' && (isDigest(told) || asked.length === 0) ? [...asked, told] : asked;
+}
+
+function readMediaType({ registry }: ClientContext, name: string, { bytes, headers }: Received): string {
+  const type = headers['content-type'];
+  try {
+    return mediaTypeOf(parseManifest(bytes), typeof type === 'string' ? type : undefined);
+  } catch (thrown) {
+    const { message, hint } = toWherryError(thrown);
+    throw new WherryError('MANIFEST_INVALID', `registry '${registry}' sent '${name}', ${message}`, { hint, cause: thrown });
+  }
+}
+
+/** `name:tag` or `name@digest`. */
+function nameManifest(repository: string, reference: string): string {
+  return `${repository}${isDigest(reference) ? '@' : ':'}${reference}`;
 }
 
 async function askDigest(context: ClientContext, repository: string, tag: string): Promise<Digest> {
@@ -152,7 +192,7 @@ async function askDigest(context: ClientContext, repository: string, tag: string
 }
 
 function unknownImage(registry: string, repository: string, reference: string): WherryError {
-  const name = `${registry}/${repository}${isDigest(reference) ? '@' : ':'}${reference}`;
+  const name = `${registry}/${nameManifest(repository, reference)}`;
   return new WherryError('IMAGE_UNKNOWN', `image '${name}' is not in its registry`, {
     hint: 'check the name and the tag',
     detail: { reference: name },

@@ -20,19 +20,28 @@ export interface Connections {
 
 export const DIRECT: Network = { proxies: { http: undefined, https: undefined }, noProxy: '', authorities: [] };
 
-const TIMEOUTS = { headersTimeout: 60_000, bodyTimeout: 60_000 };
-const CONNECT_TIMEOUT_MS = 10_000;
+/** How long a registry may keep us waiting, in milliseconds. */
+export interface Patience {
+  /** Until a connection stands. */
+  readonly connectMs: number;
+  /** For the head of the answer to a question, and for each further part of a body. */
+  readonly readMs: number;
+  /** For the answer to bytes that were sent, which a registry may have to store first, and until it takes more of them. */
+  readonly writeMs: number;
+}
+
+/** Five questions that nobody answers take less than the five minutes that clients wait for a deploy. */
+export const PATIENCE: Patience = { connectMs: 10_000, readMs: 30_000, writeMs: 60_000 };
 
 /** Connections through a network; none is made yet. */
-export function openConnections({ proxies, noProxy, authorities }: Network): Connections {
-  const tls = { timeout: CONNECT_TIMEOUT_MS, ...(authorities.length > 0 && { ca: [...rootCertificates, ...authorities] }) };
-  const direct = new Agent({ ...TIMEOUTS, connect: tls });
+export function openConnections({ proxies, noProxy, authorities }: Network, { connectMs }: Patience): Connections {
+  const tls = { timeout: connectMs, ...(authorities.length > 0 && { ca: [...rootCertificates, ...authorities] }) };
+  const direct = new Agent({ connect: tls });
   // The same proxy for both schemes: the choice is made here, since the agent would take the one for http when there is none for https.
   const through = (proxy: string | undefined): Dispatcher =>
     proxy === undefined
       ? direct
       : new EnvHttpProxyAgent({
-          ...TIMEOUTS,
           httpProxy: proxy,
           httpsProxy: proxy,
           noProxy,

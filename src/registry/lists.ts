@@ -3,7 +3,7 @@ import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { isIndex, parseManifest } from '../oci/manifest.js';
 import { isTag } from '../oci/reference.js';
-import { type Answer, readLimited, type Transport } from './transport.js';
+import type { Received, Transport } from './transport.js';
 
 /** One repository as its registry names it. */
 export interface ListedRepository {
@@ -51,15 +51,15 @@ async function* readPages(place: ListedRepository, first: string, type = 'applic
   let path: string | undefined = first;
   for (let pages = 0; path !== undefined; pages += 1) {
     if (pages === PAGE_LIMIT) throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${place.registry}' lists without an end`);
-    const answer: Answer = await place.transport.send({ method: 'GET', path, scopes, headers: { accept: type }, accept: [200, 404] });
-    const body = await readLimited(answer, PAGE_LIMIT_BYTES);
-    yield answer.statusCode === 404 ? undefined : body;
+    const call = { method: 'GET', path, scopes, headers: { accept: type }, accept: [200, 404] } as const;
+    const answer: Received = await place.transport.receive(call, PAGE_LIMIT_BYTES);
+    yield answer.statusCode === 404 ? undefined : answer.bytes;
     path = answer.statusCode === 404 ? undefined : nextPage(answer, path);
   }
 }
 
 /** The next page's path on the same registry, whatever host the Link names: credentials go nowhere else. */
-function nextPage({ headers }: Answer, path: string): string | undefined {
+function nextPage({ headers }: Received, path: string): string | undefined {
   const link = [headers['link'] ?? []].flat().join(', ');
   const target = /<([^>]*)>\s*;[^<]*\brel="?next"?/i.exec(link)?.[1];
   if (target === undefined || !URL.canParse(target, `http://registry${path}`)) return undefined;

@@ -6,6 +6,7 @@ import { type Digest, isDigest } from '../oci/digest.js';
 import type { ByteRange } from './blob-files.js';
 import type { Blobs } from './blobs.js';
 import type { RegistryClient, RemotePlace } from './client.js';
+import type { BlobSize, WantedBlob } from './client-context.js';
 import { fork } from './fork.js';
 import { unknownManifest } from './repositories.js';
 import { createTurns } from './turns.js';
@@ -22,8 +23,8 @@ export interface Mirrors {
   bringManifest(repository: string, reference: string): Promise<void>;
   /** A blob that the repository does not show yet; undefined when it is not there either. Throws as `bringManifest`. */
   findBlob(repository: string, digest: Digest): Promise<{ readonly size: number } | undefined>;
-  /** The bytes of a blob that `findBlob` found, kept on their way; they end before their last part when they are wrong. */
-  openBlob(repository: string, digest: Digest, range?: ByteRange): Promise<Readable>;
+  /** The bytes of a blob that `findBlob` found, kept on their way; they end before their last part when they are wrong, or not as many. */
+  openBlob(repository: string, blob: BlobSize, range?: ByteRange): Promise<Readable>;
   /** Makes a blob be here and shown; nothing when it is, or the repository is no copy. Throws BLOB_UNKNOWN, and as `bringManifest`. */
   bringBlob(repository: string, digest: Digest): Promise<void>;
   /** Undefined when it is not a copy, or its registry does not answer. Throws NAME_UNKNOWN, DENIED. */
@@ -84,8 +85,9 @@ export function createMirrors({ blobs, log, registries, clientFor }: MirrorsOpti
   }
 
   /** Begins to fetch a blob for one reader and for the storage; whoever comes later waits for the latter. */
-  function fetchBlob(place: RemotePlace, digest: Digest): { readonly answer: Readable; readonly stored: Promise<void> } {
-    const [answer, copy] = fork(pull(place, digest));
+  function fetchBlob(place: RemotePlace, blob: WantedBlob): { readonly answer: Readable; readonly stored: Promise<void> } {
+    const { digest } = blob;
+    const [answer, copy] = fork(pull(place, blob));
     const stored = blobs
       .put(digest, copy)
       .then(() => {})
@@ -100,17 +102,17 @@ export function createMirrors({ blobs, log, registries, clientFor }: MirrorsOpti
   async function keepBlob(place: RemotePlace, repository: string, digest: Digest): Promise<void> {
     await coming.get(digest);
     if (!(await blobs.has(digest))) {
-      const { answer, stored } = fetchBlob(place, digest);
+      const { answer, stored } = fetchBlob(place, { digest });
       answer.destroy();
       await stored.catch((thrown: unknown) => Promise.reject(asOurs(thrown, place)));
     }
     await blobs.linkBlob(repository, digest);
   }
 
-  async function* pull(place: RemotePlace, digest: Digest): AsyncIterable<Uint8Array> {
+  async function* pull(place: RemotePlace, blob: WantedBlob): AsyncIterable<Uint8Array> {
     const client = await clientFor(place);
     try {
-      yield* client.getBlob(place.repository, digest);
+      yield* client.getBlob(place.repository, blob);
     } finally {
       await client.close();
     }
@@ -131,9 +133,13 @@ export function createMirrors({ blobs, log, registries, clientFor }: MirrorsOpti
     },
     async findBlob(repository, digest) {
       const place = originOf(repository);
-      return place && ask(place, (client) => client.findBlob(place.repository, digest));
+      const found = place && (await ask(place, (client) => client.findBlob(place.repository, digest)));
+      if (found?.size !== undefined) return { size: found.size };
+      if (place && found) await keepBlob(place, repository, digest);
+      return found && blobs.has(digest);
     },
-    async openBlob(repository, digest, range) {
+    async openBlob(repository, blob, range) {
+      const { digest } = blob;
       const place = originOf(repository);
       if (!place) throw new WherryError('INTERNAL', `repository '${repository}' is no copy`);
       await coming.get(digest);
@@ -141,7 +147,7 @@ export function createMirrors({ blobs, log, registries, clientFor }: MirrorsOpti
         await keepBlob(place, repository, digest);
         return (await blobs.open(digest, range)).stream;
       }
-      const { answer, stored } = fetchBlob(place, digest);
+      const { answer, stored } = fetchBlob(place, blob);
       stored
         .then(() => blobs.linkBlob(repository, digest))
         // The answer goes on without the copy.

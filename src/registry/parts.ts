@@ -22,8 +22,3 @@ export function subjectOf(manifest: Manifest | Index): Digest | undefined {
   const digest = manifest.subject?.digest;
   return digest !== undefined && isDigest(digest) ? digest : undefined;
 }
-
-/** False for layers that are never pushed (image-spec, layer.md, "Non-Distributable Layers"; the older Docker kind is named foreign). */
-export function isDistributable({ mediaType }: Descriptor): boolean {
-  return !/nondistributable|foreign/.test(mediaType);
-}

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
-import { type BlobSize, type ClientContext, findBlob, nameOf, pullScope, pushScope } from './client-context.js';
-import { type Answer, backOffMs, type Call, retryAfterOf, TRIES } from './transport.js';
+import { type BlobSize, type ClientContext, hasBlob, nameOf, pullScope, pushScope } from './client-context.js';
+import { backOffMs, retryAfterOf } from './refusal.js';
+import { type Call, type Sent, TRIES } from './transport.js';
 
 export interface PushedBlob {
   readonly repository: string;
@@ -43,7 +44,7 @@ export async function pushBlob(context: ClientContext, push: PushedBlob): Promis
     const known: Session | undefined = push.blob.size > WHOLE_BYTES ? await askSession(context, push, session) : undefined;
     if (known && known.offset > session.offset) broken = 0;
     // The answer to the last request may have been lost after the registry had all of it.
-    if (!known && (await findBlob(context, push.repository, push.blob.digest))) return true;
+    if (!known && (await hasBlob(context, push.repository, push.blob))) return true;
     session = known ?? (await startSession(context, push));
     if (session === undefined) return true;
   }
@@ -132,15 +133,14 @@ async function askSession(context: ClientContext, { repository, blob }: PushedBl
   return offset > blob.size ? undefined : { location: locationOf(answer) ?? location, offset };
 }
 
-async function request(context: ClientContext, call: Call): Promise<Answer> {
+async function request(context: ClientContext, call: Call): Promise<Sent> {
   const answer = await context.transport.send(call);
   await answer.body.dump();
   return answer;
 }
 
-function locationOf({ headers }: Answer): string | undefined {
-  const { location } = headers;
-  return typeof location === 'string' ? location : undefined;
+function locationOf({ headers: { location }, answeredAt }: Sent): string | undefined {
+  return typeof location === 'string' && URL.canParse(location, answeredAt.href) ? new URL(location, answeredAt).href : undefined;
 }
 
 async function* skip(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIterable<Uint8Array> {

@@ -64,12 +64,13 @@ export async function pushImage(options: PushOptions): Promise<PushResult> {
   for (const { digest, bytes, mediaType } of manifests) await client.putManifest(repository, digest, bytes, mediaType);
   for (const tag of tags) await client.putManifest(repository, tag, manifest.bytes, manifest.mediaType);
   for (const { digest } of manifests) await client.getManifest(repository, digest);
-  await forEachOf(parts, PARALLEL, async ({ digest }) => {
-    if (!(await client.findBlob(repository, digest))) throw lost(repository, digest);
+  await forEachOf(parts, PARALLEL, async (blob) => {
+    if (!(await client.hasBlob(repository, blob))) throw lost(repository, blob);
   });
   return { digest: manifest.digest, uploaded, skipped: parts.length - uploaded };
 }
 
-function lost(repository: string, digest: Digest): WherryError {
-  return new WherryError('REGISTRY_UNAVAILABLE', `blob '${digest}' is not in '${repository}' after it was pushed`, { hint: 'push again' });
+function lost(repository: string, { digest, size }: BlobSize): WherryError {
+  const what = `blob '${digest}' is not in '${repository}' with its ${size} bytes after it was pushed`;
+  return new WherryError('REGISTRY_UNAVAILABLE', what, { hint: 'push again' });
 }

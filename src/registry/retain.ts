@@ -11,6 +11,7 @@ import {
   measureManifest,
   parseImageConfig,
   parseManifest,
+  refuseForeign,
 } from '../oci/manifest.js';
 import { findPlatform, formatPlatform, listPlatforms } from '../oci/platform.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
@@ -110,7 +111,7 @@ export function createImages({
       // An earlier release may be none that is kept: held, it becomes one.
       await blobs.hold([image.digest]);
       await blobs.verify(image.digest);
-      const parts = blobsOf(await readManifest(context, image));
+      const parts = blobsOf(await readManifest(context, image)).map(({ digest }) => digest);
       await blobs.hold(parts);
       for (const digest of parts) await blobs.verify(digest);
     },
@@ -121,7 +122,7 @@ export function createImages({
       return pairLayers(blobs, manifest, await readConfig(manifest));
     },
     async usedDigests(image) {
-      return [image.digest, ...blobsOf(await readManifest(context, image))];
+      return [image.digest, ...blobsOf(await readManifest(context, image)).map(({ digest }) => digest)];
     },
     async removeRetained(isKept) {
       for (const repository of await blobs.listRepositories()) {
@@ -155,9 +156,14 @@ async function resolveOwn(context: Context, reference: Reference): Promise<Pinne
   const image = { reference: text, repository, tag: tag ?? (digest ? null : 'latest'), digest: pinned };
   await blobs.hold([pinned]);
   await mirrors.bringManifest(repository, pinned);
-  const parts = blobsOf(await readManifest(context, image));
-  await blobs.hold(parts);
-  await forEachOf(parts, PARALLEL, (part) => mirrors.bringBlob(repository, part));
+  const own = await readManifest(context, image);
+  refuseForeign(own, text);
+  const parts = blobsOf(own);
+  await blobs.hold(parts.map((part) => part.digest));
+  await forEachOf(parts, PARALLEL, async (part) => {
+    await mirrors.bringBlob(repository, part.digest);
+    checkSize(part, await blobs.has(part.digest));
+  });
   return image;
 }
 
@@ -176,10 +182,13 @@ async function retain(context: Context, { client, text, reference, repository }:
   const manifest = parseManifest(pulled.bytes);
   if (isIndex(manifest))
     throw new WherryError('MANIFEST_INVALID', `image '${text}' is an index of indexes`, { hint: 'name one image by its digest' });
+  refuseForeign(manifest, text);
   const parts = blobsOf(manifest);
-  await blobs.hold([pulled.digest, ...parts]);
-  await forEachOf(parts, PARALLEL, async (digest) => {
-    if (!(await isSound(blobs, digest))) await blobs.put(digest, client.getBlob(reference.repository, digest));
+  await blobs.hold([pulled.digest, ...parts.map(({ digest }) => digest)]);
+  await forEachOf(parts, PARALLEL, async (part) => {
+    const { digest } = part;
+    if (!(await isSound(blobs, digest))) await blobs.put(digest, client.getBlob(reference.repository, part));
+    checkSize(part, await blobs.has(digest));
     await blobs.linkBlob(repository, digest);
   });
   await blobs.putManifest(repository, pulled.digest, pulled.bytes, { mediaType: pulled.mediaType });
@@ -191,7 +200,7 @@ async function retain(context: Context, { client, text, reference, repository }:
 async function nameIn(context: Context, image: PinnedImage, repository: string): Promise<PinnedImage> {
   const { blobs } = context;
   const { bytes, mediaType } = await findManifest(context, image);
-  const parts = blobsOf(imageManifest(bytes, image));
+  const parts = blobsOf(imageManifest(bytes, image)).map(({ digest }) => digest);
   await blobs.hold([image.digest, ...parts]);
   for (const digest of parts) await blobs.linkBlob(repository, digest);
   await blobs.putManifest(repository, image.digest, bytes, { mediaType });
@@ -217,7 +226,15 @@ async function pullPlatform(context: Context, client: RegistryClient, { text, re
   const pulled = await client.getManifest(repository, name);
   const manifest = parseManifest(pulled.bytes);
   if (!isIndex(manifest)) return pulled;
-  return client.getManifest(repository, choosePlatform(manifest, text, context.architecture).digest);
+  refuseForeign(manifest, text);
+  const chosen = choosePlatform(manifest, text, context.architecture);
+  const found = await client.getManifest(repository, chosen.digest);
+  checkSize(chosen, { size: found.bytes.length });
+  if (found.mediaType === chosen.mediaType) return found;
+  throw new WherryError(
+    'MANIFEST_INVALID',
+    `the index '${text}' calls '${chosen.digest}' '${chosen.mediaType}', it is '${found.mediaType}'`,
+  );
 }
 
 function choosePlatform(index: Index, text: string, architecture: string): Descriptor {
@@ -248,8 +265,18 @@ function imageManifest(bytes: Uint8Array, { digest }: PinnedImage): Manifest {
 }
 
 /** Config and layers, each once: an image may hold the same layer twice. */
-function blobsOf({ config, layers }: Manifest): readonly Digest[] {
-  return [...new Set([config, ...layers].map(({ digest }) => digest))];
+function blobsOf({ config, layers }: Manifest): readonly Descriptor[] {
+  const parts = [config, ...layers];
+  return [...new Map(parts.map((part) => [`${part.digest} ${part.size}`, part])).values()];
+}
+
+/** A blob that was here before is of the right bytes, but may have come by a manifest that gave it another size. */
+function checkSize({ digest, size }: Descriptor, found: { readonly size: number } | undefined): void {
+  if (!found || found.size === size) return;
+  throw new WherryError('MANIFEST_INVALID', `the manifest gives '${digest}' ${size} bytes, it has ${found.size}`, {
+    hint: 'build the image again with a tool you trust',
+    detail: { digest },
+  });
 }
 
 function pairLayers(blobs: Blobs, { layers }: Manifest, { rootfs }: ImageConfig): readonly PinnedLayer[] {

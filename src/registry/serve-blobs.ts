@@ -35,7 +35,7 @@ async function sendBlob(exchange: Exchange, repository: string, digest: Digest):
   const partial = range && { 'content-range': `bytes ${range.start}-${range.end}/${found.size}` };
   if (method === 'HEAD')
     return sendAnswer(exchange, partial ? 206 : 200, { headers: { ...headers, ...partial, 'content-length': length } });
-  const stream = here ? (await blobs.open(digest, range)).stream : await mirrors.openBlob(repository, digest, range);
+  const stream = here ? (await blobs.open(digest, range)).stream : await mirrors.openBlob(repository, { digest, size: found.size }, range);
   response.writeHead(partial ? 206 : 200, { ...headers, ...partial, 'content-length': length });
   await pipeline(stream, response);
 }
@@ -46,6 +46,5 @@ function parseRange(header: string | undefined, size: number): ByteRange | 'unsa
   if (first === undefined || last === undefined || (first === '' && last === '')) return undefined;
   const start = first === '' ? Math.max(0, size - Number(last)) : Number(first);
   const end = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1);
-  if (first !== '' && last !== '' && Number(last) < start) return undefined;
   return start > end ? 'unsatisfiable' : { start, end };
 }

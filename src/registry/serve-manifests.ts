@@ -1,10 +1,9 @@
 import { WherryError } from '../base/errors.js';
-import { MEDIA_TYPES } from '../oci/descriptor.js';
 import { digestOf, isDigest, parseDigest } from '../oci/digest.js';
-import { type Index, isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
+import { type Index, isIndex, type Manifest, mediaTypeOf, parseManifest, refuseForeign } from '../oci/manifest.js';
 import { isTag } from '../oci/reference.js';
 import { bodyOf, type Exchange, refuseMethod, sendAnswer } from './exchange.js';
-import { isDistributable } from './parts.js';
+import { partsOf } from './parts.js';
 import { MANIFEST_LIMIT_BYTES, unknownManifest } from './repositories.js';
 
 /** Answers `/v2/NAME/manifests/REFERENCE` (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting tags"). */
@@ -36,7 +35,8 @@ async function takeManifest(exchange: Exchange, repository: string, reference: s
     throw new WherryError('DIGEST_INVALID', `the manifest sent as '${reference}' hashes to '${digest}'`, { detail: { actual: digest } });
   }
   const manifest = parseManifest(bytes);
-  const mediaType = mediaTypeOf(exchange, manifest);
+  const mediaType = mediaTypeOf(manifest, exchange.request.headers['content-type']);
+  refuseForeign(manifest, `${repository}@${digest}`);
   await checkParts(exchange, repository, manifest);
   await exchange.blobs.putManifest(repository, digest, bytes, { mediaType, tag: isDigest(reference) ? undefined : reference });
   const subject = manifest.subject && { 'oci-subject': manifest.subject.digest };
@@ -60,20 +60,9 @@ async function readBody(exchange: Exchange): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-/** The media type a manifest is served with: the request's, which must be the manifest's own when that names one. */
-function mediaTypeOf({ request }: Exchange, manifest: Manifest | Index): string {
-  const sent = request.headers['content-type']?.split(';')[0]?.trim();
-  const own = manifest.mediaType as string | undefined;
-  if (sent === undefined || sent === '') return own ?? (isIndex(manifest) ? MEDIA_TYPES.index : MEDIA_TYPES.manifest);
-  // A manifest may leave its type out (image-spec, manifest.md); parsing then filled in the OCI one.
-  if (own !== undefined && own !== sent && own !== MEDIA_TYPES.manifest) {
-    throw new WherryError('MANIFEST_INVALID', `the manifest calls itself '${own}' but was sent as '${sent}'`);
-  }
-  return sent;
-}
-
 async function checkParts({ blobs }: Exchange, repository: string, manifest: Manifest | Index): Promise<void> {
-  const parts = isIndex(manifest) ? manifest.manifests : [manifest.config, ...manifest.layers.filter(isDistributable)];
+  const { manifests, blobs: named } = partsOf(manifest);
+  const parts = [...manifests, ...named];
   // Before they are looked for: from here on no collection takes them.
   await blobs.spare(parts.map(({ digest }) => digest));
   for (const { digest, size } of parts) {

@@ -1,10 +1,11 @@
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Dispatcher, request } from 'undici';
-import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+import { request } from 'undici';
+import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
-import { type Connections, type Network, openConnections } from './connections.js';
+import { type Connections, type Network, openConnections, type Patience } from './connections.js';
+import { type Answer, backOffMs, isPassing, readLimited, readText, refusal, refused, retryAfterOf, unreachable } from './refusal.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
 export interface Call {
@@ -20,11 +21,19 @@ export interface Call {
   readonly tries?: number;
 }
 
-export type Answer = Dispatcher.ResponseData;
+/** An answer with its whole body. */
+export interface Received extends Pick<Answer, 'statusCode' | 'headers'> {
+  readonly bytes: Buffer;
+}
+
+/** An answer whose body is to be read, and who gave it after redirects. */
+export type Sent = Answer & { readonly answeredAt: URL };
 
 export interface Transport {
-  /** Sends with authorization, redirects and retries. Throws UNAUTHORIZED, DENIED, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
-  send(call: Call): Promise<Answer>;
+  /** Sends with authorization, redirects and retries. Throws UNAUTHORIZED, DENIED, NAME_UNKNOWN, INPUT_TOO_LARGE, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
+  send(call: Call): Promise<Sent>;
+  /** As `send`, and reads the body; one that breaks is asked for again. Throws SIZE_INVALID above the limit. */
+  receive(call: Call, limitBytes: number): Promise<Received>;
   close(): Promise<void>;
 }
 
@@ -33,6 +42,7 @@ export interface TransportOptions {
   readonly credentials: AuthorizerOptions['credentials'];
   readonly log: Log;
   readonly network: Network;
+  readonly patience: Patience;
   /** First pause before trying again, in milliseconds; each further one is twice as long. */
   readonly retryDelayMs: number;
 }
@@ -40,190 +50,136 @@ export interface TransportOptions {
 /** How often something is tried in all. */
 export const TRIES = 5;
 const MAX_REDIRECTS = 5;
-const MAX_PAUSE_MS = 60_000;
-const ANSWER_LIMIT_BYTES = 1024 * 1024;
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
-const TRANSIENT: readonly number[] = [429, 500, 502, 503, 504];
+
+interface Found {
+  readonly answer: Sent;
+  /** Whether every address on the way was the registry's own. */
+  readonly isHome: boolean;
+}
 
 /** HTTP towards one registry. */
-export function openTransport({ origin, credentials, log, network, retryDelayMs }: TransportOptions): Transport {
-  const connections = openConnections(network);
-  const fetchToken = (call: TokenRequest) => requestToken(connections, call);
+export function openTransport(options: TransportOptions): Transport {
+  const { origin, credentials, log, network, patience, retryDelayMs } = options;
+  const connections = openConnections(network, patience);
+  const fetchToken = (call: TokenRequest) => requestToken(connections, call, patience);
   const authorizer = createAuthorizer({ origin, credentials, fetchToken });
+  const registry = `registry '${origin.host}'`;
 
-  /** One try: redirects are followed; the Authorization header stays with the registry's own origin. */
-  async function sendOnce(call: Call, authorization: string | undefined): Promise<Answer> {
-    let url = checkedRedirect(new URL(call.path, origin), origin);
+  /**
+   * One try: redirects are followed. Credentials stay with the registry's own origin, and whoever was sent elsewhere comes back
+   * without them: what another host asks for is not asked for with our rights.
+   */
+  async function sendOnce(call: Call, authorization: string | undefined, signal: AbortSignal | undefined): Promise<Found> {
+    let url = resolveAddress(call.path, origin);
+    let isHome = url.origin === origin.origin;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-      const isHome = url.origin === origin.origin;
-      const headers = { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) };
       const body = call.body && Readable.from(call.body(), { objectMode: false });
       const answer = await request(url, {
         dispatcher: connections.dispatcherFor(url),
         method: call.method,
-        headers,
+        headers: { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) },
+        headersTimeout: ['GET', 'HEAD'].includes(call.method) ? patience.readMs : patience.writeMs,
+        bodyTimeout: patience.readMs,
+        ...(signal && { signal }),
         ...(body && { body }),
       });
       const location = answer.headers['location'];
-      if (!REDIRECTS.includes(answer.statusCode) || typeof location !== 'string') return answer;
+      if (!REDIRECTS.includes(answer.statusCode) || typeof location !== 'string')
+        return { answer: Object.assign(answer, { answeredAt: url }), isHome };
       await answer.body.dump();
-      url = checkedRedirect(new URL(location, url), url);
+      url = resolveAddress(location, url);
+      isHome &&= url.origin === origin.origin;
     }
-    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${origin.host}' redirects in a circle`);
+    throw new WherryError('REGISTRY_UNAVAILABLE', `${registry} redirects in a circle`);
   }
 
-  async function sendAuthorized(call: Call): Promise<Answer> {
+  async function sendAuthorized(call: Call, signal: AbortSignal | undefined): Promise<Found> {
     const sent = authorizer.known(call.scopes);
-    const answer = await sendOnce(call, sent);
-    const challenge = answer.headers['www-authenticate'];
-    if (answer.statusCode !== 401 || challenge === undefined) return answer;
+    const found = await sendOnce(call, sent, signal);
+    const challenge = found.answer.headers['www-authenticate'];
+    // Another host may not say which token service gets our credentials.
+    if (found.answer.statusCode !== 401 || challenge === undefined || !found.isHome) return found;
     const header = await authorizer.answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes, sent);
-    if (header === undefined) return answer;
-    await answer.body.dump();
-    return sendOnce(call, header);
+    if (header === undefined) return found;
+    await found.answer.body.dump();
+    return sendOnce(call, header, signal);
   }
 
-  async function send(call: Call): Promise<Answer> {
-    const tries = call.tries ?? TRIES;
+  async function insist<T>(call: Call, take: (answer: Sent) => Promise<T>, limitMs?: number): Promise<T> {
+    const { method, path, tries = TRIES } = call;
+    const what = `${method} ${path.split('?')[0]}`;
     for (let tried = 1; ; tried += 1) {
-      let pauseMs = backOffMs(tried, retryDelayMs);
       try {
-        const answer = await sendAuthorized(call);
-        if (call.accept.includes(answer.statusCode)) return answer;
-        if (!TRANSIENT.includes(answer.statusCode) || tried === tries) throw await refusal(answer, call, origin.host);
-        pauseMs = retryAfterMs(answer) ?? pauseMs;
-        await answer.body.dump();
+        const { answer } = await sendAuthorized(call, limitMs === undefined ? undefined : AbortSignal.timeout(limitMs));
+        if (call.accept.includes(answer.statusCode)) return await take(answer);
+        throw await refusal(answer, { host: origin.host, answeredBy: answer.answeredAt.host, method, what });
       } catch (thrown) {
-        if (thrown instanceof WherryError) throw thrown;
-        if (tried === tries || isDistrust(thrown)) throw unreachable(origin.host, thrown);
-        log.debug({ registry: origin.host, tried, cause: thrown }, 'a registry did not answer; trying again');
+        const failure = thrown instanceof WherryError ? thrown : unreachable(registry, what, thrown);
+        if (tried >= tries || !isPassing(failure)) throw failure;
+        log.debug({ registry: origin.host, tried, cause: failure }, 'a registry did not answer as it should; trying again');
+        await delay(retryAfterOf(failure) ?? backOffMs(tried, retryDelayMs));
       }
-      await delay(pauseMs);
     }
   }
 
-  return { send, close: () => connections.close() };
+  return {
+    send: (call) => insist(call, async (answer) => answer),
+    receive: (call, limitBytes) =>
+      // A body that trickles is silent at no time, so it has its time as a whole.
+      insist(call, (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${call.path.split('?')[0]}',`), 2 * patience.readMs),
+    close: () => connections.close(),
+  };
 }
 
-/** The pause after the `tried`-th try: doubling, with up to half of it left to chance so that clients spread. */
-export function backOffMs(tried: number, firstMs: number): number {
-  return Math.min(MAX_PAUSE_MS, firstMs * 2 ** (tried - 1)) * (0.5 + Math.random() / 2);
-}
-
-/** REGISTRY_UNAVAILABLE for a connection that failed. */
-export function unreachable(host: string, cause: unknown): WherryError {
-  return new WherryError('REGISTRY_UNAVAILABLE', `registry '${host}' cannot be reached: ${messageOf(cause)}`, {
-    hint: isDistrust(cause)
-      ? 'name the file of its certificate authority in WHERRY_REGISTRY_CA'
-      : "check the registry's name and that it is up; proxies are those of HTTPS_PROXY and NO_PROXY",
-    cause,
-  });
-}
-
-/** A certificate that is not trusted now will not be a second later. */
-function isDistrust(thrown: unknown): boolean {
-  return /CERT|VERIFY_LEAF/.test(systemCodeOf(thrown) ?? '');
+async function readWhole(answer: Answer, limitBytes: number, who: string): Promise<Received> {
+  const { statusCode, headers } = answer;
+  return { statusCode, headers, bytes: await readLimited(answer, limitBytes, who) };
 }
 
 /** An address that a registry gave. One behind a proxy that ends TLS may think that it is reached in the clear: its own host stays on https. */
-function checkedRedirect(to: URL, from: URL): URL {
+function resolveAddress(text: string, from: URL): URL {
+  if (!URL.canParse(text, from.href)) {
+    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' sends to '${text.split('?')[0]}', which is no address`);
+  }
+  const to = new URL(text, from);
   if (from.protocol === 'https:' && to.protocol === 'http:' && to.host === from.host) to.protocol = 'https:';
   const isDowngrade = from.protocol === 'https:' && to.protocol !== 'https:' && !isLoopback(to.hostname);
   if (!isDowngrade && (to.protocol === 'https:' || to.protocol === 'http:')) return to;
   throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' sends to '${to.origin}', which is not safe`);
 }
 
-/** Retry-After in seconds or as a date, which is measured against the answer's own date. */
-function retryAfterMs({ headers }: Answer): number | undefined {
-  const header = headers['retry-after'];
-  if (typeof header !== 'string') return undefined;
-  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.parse(String(headers['date']));
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_PAUSE_MS) : undefined;
-}
-
-async function requestToken(connections: Connections, { method, url, headers, body }: TokenRequest): Promise<unknown> {
-  const place = `${url.origin}${url.pathname}`;
+/** One try; what may pass is for the caller to try again. */
+async function requestToken(
+  connections: Connections,
+  { method, url, headers, body }: TokenRequest,
+  { readMs }: Patience,
+): Promise<unknown> {
+  const service = `the token service '${url.origin}${url.pathname}'`;
   try {
     const answer = await request(url, {
       dispatcher: connections.dispatcherFor(url),
       method,
       headers,
+      headersTimeout: readMs,
+      bodyTimeout: readMs,
+      signal: AbortSignal.timeout(2 * readMs),
       ...(body !== undefined && { body }),
     });
     const text = await readText(answer);
-    if (answer.statusCode === 200) return JSON.parse(text);
-    const code = answer.statusCode >= 500 ? 'REGISTRY_UNAVAILABLE' : 'UNAUTHORIZED';
-    throw new WherryError(code, `the token service '${place}' answered ${answer.statusCode}`, {
-      hint: 'check the credentials for this registry',
-    });
+    if (answer.statusCode === 200) return parseAnswer(text, service);
+    const what = `${service} answered ${answer.statusCode}`;
+    if (answer.statusCode === 429 || answer.statusCode >= 500) throw refused(answer, what);
+    throw new WherryError('UNAUTHORIZED', what, { hint: 'check the credentials for this registry' });
   } catch (thrown) {
-    if (thrown instanceof WherryError) throw thrown;
-    throw new WherryError('REGISTRY_UNAVAILABLE', `the token service '${place}' gave no usable answer: ${messageOf(thrown)}`, {
-      cause: thrown,
-    });
+    throw thrown instanceof WherryError ? thrown : unreachable(service, 'a token', thrown);
   }
 }
 
-/** A status that the caller did not expect, with the registry's own words. */
-async function refusal(answer: Answer, { method, path }: Call, host: string): Promise<WherryError> {
-  const { statusCode: status } = answer;
-  const words = wordsOf(await readText(answer).catch(() => ''));
-  const what = `registry '${host}' refused ${method} ${path.split('?')[0]} with ${status}${words ? `: ${words}` : ''}`;
-  if (status === 401)
-    return new WherryError('UNAUTHORIZED', what, {
-      hint: `log in with \`docker login ${host}\`; for deploys, store credentials with \`wherry credentials add ${host}\``,
-    });
-  if (status === 403) return new WherryError('DENIED', what, { hint: 'use credentials that may read or write this repository' });
-  // Some registries keep their quotas and rules for tags behind it; no second try changes them.
-  if (status === 412)
-    return new WherryError('DENIED', what, { hint: 'it is a rule of the registry: free some of its quota, or change the rule' });
-  if (status === 507) return new WherryError('INPUT_TOO_LARGE', what, { hint: 'free storage of the registry, or give it more' });
-  if (status === 413)
-    return new WherryError('INPUT_TOO_LARGE', what, {
-      hint: 'raise the limit of the registry, or that of the proxy in front of it, for the size of a request',
-    });
-  const detail = { status, retryAfterMs: retryAfterMs(answer) };
-  if (status === 429) return new WherryError('TOOMANYREQUESTS', what, { hint: 'log in for a higher limit, or try again later', detail });
-  return new WherryError('REGISTRY_UNAVAILABLE', what, { detail });
-}
-
-/** How long the registry that refused asked to wait, in milliseconds. */
-export function retryAfterOf({ detail }: WherryError): number | undefined {
-  const { retryAfterMs: asked } = (detail ?? {}) as { readonly retryAfterMs?: number };
-  return asked;
-}
-
-const WORDS_LENGTH = 300;
-
-/** What the registry, or a proxy in front of it, said: the error list of the distribution-spec, the title of a page, or its text, in one line. */
-function wordsOf(text: string): string {
-  const [, title] = /<title>([^<]*)/i.exec(text) ?? [];
-  const words = (ociMessage(text) ?? title ?? text.replace(/<[^>]*>/g, ' ')).replace(/[\s\p{Cc}]+/gu, ' ').trim();
-  return words.length > WORDS_LENGTH ? `${words.slice(0, WORDS_LENGTH)}…` : words;
-}
-
-/** Undefined when the text is no such list. */
-function ociMessage(text: string): string | undefined {
+function parseAnswer(text: string, service: string): unknown {
   try {
-    const { errors } = JSON.parse(text) as { errors?: readonly { readonly code?: string; readonly message?: string }[] };
-    return errors?.map(({ code, message }) => `${code ?? ''} ${message ?? ''}`.trim()).join('; ');
+    return JSON.parse(text);
   } catch {
-    return undefined;
+    throw new WherryError('REGISTRY_UNAVAILABLE', `${service} did not answer with JSON`);
   }
-}
-
-async function readText(answer: Answer): Promise<string> {
-  return (await readLimited(answer, ANSWER_LIMIT_BYTES)).toString('utf8');
-}
-
-/** The whole body. Throws SIZE_INVALID above the limit. */
-export async function readLimited({ body }: Answer, limitBytes: number): Promise<Buffer> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  for await (const part of body) {
-    size += (part as Uint8Array).length;
-    if (size > limitBytes) throw new WherryError('SIZE_INVALID', `the registry sent more than ${limitBytes} bytes`);
-    parts.push(part as Uint8Array);
-  }
-  return Buffer.concat(parts);
 }

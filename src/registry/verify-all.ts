@@ -1,6 +1,6 @@
-import type { Descriptor } from '../oci/descriptor.js';
+import { type Descriptor, isDistributable } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { isDistributable, partsOf } from './parts.js';
+import { partsOf } from './parts.js';
 import type { Storage } from './storage.js';
 
 /** What was found wrong with a digest. */

@@ -84,7 +84,7 @@ it('makes an SBOM out of the layers of a build, once', async () => {
   const layout = await openLayout(dir);
   const image = await repository.client.getManifest('acme/a', '1.0.0');
   const { config, layers } = JSON.parse(Buffer.from(image.bytes).toString()) as Manifest;
-  for (const { digest } of [config, ...layers]) await layout.writeBlob(repository.client.getBlob('acme/a', digest), digest);
+  for (const blob of [config, ...layers]) await layout.writeBlob(repository.client.getBlob('acme/a', blob), blob.digest);
   await layout.putBytes(image.bytes);
   const source = await openLayoutImage(layout, image.digest);
   expect(await ensureSbom(repository, source, { toolVersion: '1.2.3', memory: NO_MEMORY })).toMatchObject({ isTagged: false });

@@ -8,6 +8,7 @@ import { type Digest, digestOf } from '../../src/oci/digest.js';
 import type { BlobsOptions } from '../../src/registry/blobs.js';
 import { createImages } from '../../src/registry/retain.js';
 import type { VerifyEvent } from '../../src/registry/verify-all.js';
+import { until } from '../stage.js';
 import { listen, openRegistryServer } from './registry-server.js';
 
 type Registry = Awaited<ReturnType<typeof openRegistryServer>>;
@@ -77,6 +78,8 @@ async function publish(tag: string, layer = LAYER) {
 const get = (path: string, init: RequestInit = {}, from = mirror) => fetch(`${from.url}/v2/up/a/b/${path}`, init);
 const bytesOf = async (answer: Response) => Buffer.from(await answer.arrayBuffer());
 const codeOf = async (answer: Response) => ((await answer.json()) as { errors: { code: string }[] }).errors[0]?.code;
+/** The copy is on disk a little after the answer. */
+const isKept = (digest: Digest) => until(() => mirror.blobs.isLinked('up/a/b', digest), 'a blob to be kept');
 const goDown = () => {
   interfere = (request) => Boolean(request.socket.destroy());
 };
@@ -101,6 +104,7 @@ describe('a mirrored registry', () => {
       await bytesOf(await get(`manifests/${image.digest}`));
       if (round === 2) expect(asked).toEqual(['HEAD /v2/a/b/manifests/v1']);
       else expect(asked.filter((request) => request.startsWith('GET'))).toHaveLength(3);
+      for (const digest of [image.layer, image.config]) await isKept(digest);
     }
   });
 
@@ -206,6 +210,24 @@ describe('a blob on its way through', () => {
     expect((await bytesOf(await get(`blobs/${layer}`))).equals(LAYER)).toBe(true);
   });
 
+  it.each([-10, 10])('whose size is %i bytes off is cut and not kept (D1)', async (off) => {
+    const { layer } = await publish('v1');
+    interfere = (request, response) => {
+      if (request.method !== 'HEAD' || !request.url?.includes('/blobs/')) return false;
+      return Boolean(response.writeHead(200, { 'content-length': LAYER.length + off }).end());
+    };
+    await expect(get(`blobs/${layer}`).then(bytesOf)).rejects.toThrow();
+    expect(await mirror.blobs.has(layer)).toBeUndefined();
+  });
+
+  it('comes whole when its registry tells no size (D1)', async () => {
+    const { layer } = await publish('v1');
+    interfere = (request, response) => request.method === 'HEAD' && Boolean(response.writeHead(200).end());
+    const answer = await get(`blobs/${layer}`);
+    expect(answer.headers.get('content-length')).toBe(String(LAYER.length));
+    expect((await bytesOf(answer)).equals(LAYER)).toBe(true);
+  });
+
   it('passes whole where the quota leaves no room for it', async () => {
     const { layer } = await publish('v1');
     const small = await openMirror({ quotaBytes: 500_000 });
@@ -239,7 +261,10 @@ describe('copies', () => {
     const used = await publish('used');
     const unused = await publish('unused', OTHER_LAYER);
     for (const tag of ['used', 'unused']) await bytesOf(await get(`manifests/${tag}`));
-    for (const layer of [used.layer, unused.layer]) await bytesOf(await get(`blobs/${layer}`));
+    for (const layer of [used.layer, unused.layer]) {
+      await bytesOf(await get(`blobs/${layer}`));
+      await isKept(layer);
+    }
     const collect = () => mirror.blobs.collect({ untaggedMs: 0, keepTags: 0, copiedMs: 48 * HOUR });
     now += 30 * HOUR;
     expect((await collect()).repositories).toEqual([]);
