@@ -108,7 +108,7 @@ export function openTransport(options: TransportOptions): Transport {
 
   async function insist<T>(call: Call, take: (answer: Sent) => Promise<T>, limitMs?: number): Promise<T> {
     const { method, path, tries = TRIES } = call;
-    const what = `${method} ${path.split('?')[0]}`;
+    const what = `${method} ${shownPath(path, origin)}`;
     for (let tried = 1; ; tried += 1) {
       try {
         const { answer } = await sendAuthorized(call, limitMs === undefined ? undefined : AbortSignal.timeout(limitMs));
@@ -127,7 +127,11 @@ export function openTransport(options: TransportOptions): Transport {
     send: (call) => insist(call, async (answer) => answer),
     receive: (call, limitBytes) =>
       // A body that trickles is silent at no time, so it has its time as a whole.
-      insist(call, (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${call.path.split('?')[0]}',`), 2 * patience.readMs),
+      insist(
+        call,
+        (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${shownPath(call.path, origin)}',`),
+        2 * patience.readMs,
+      ),
     close: () => connections.close(),
   };
 }
@@ -135,6 +139,12 @@ export function openTransport(options: TransportOptions): Transport {
 async function readWhole(answer: Answer, limitBytes: number, who: string): Promise<Received> {
   const { statusCode, headers } = answer;
   return { statusCode, headers, bytes: await readLimited(answer, limitBytes, who) };
+}
+
+/** For messages: the registry's own addresses by their path, and none with its query, which may hold a signature. */
+function shownPath(path: string, origin: URL): string {
+  const bare = path.split('?')[0] ?? '';
+  return bare.startsWith(`${origin.origin}/`) ? bare.slice(origin.origin.length) : bare;
 }
 
 /** An address that a registry gave. One behind a proxy that ends TLS may think that it is reached in the clear: its own host stays on https. */
