@@ -52,7 +52,7 @@ try {
   writeFileSync(join(project, 'handler.mjs'), 'export const handler = () => null;\n');
   writeFileSync(
     join(project, 'wherry.yaml'),
-    'name: parked\nhandler: handler.mjs:handler\nbase: scratch\nscale: { min: 0, max: 1, idle: 1s }\n',
+    'name: parked\nhandler: handler.mjs:handler\nbase: scratch\nscale: { min: 0, max: 1, idle: 1s, keep: none }\n',
   );
   server.cli('deploy', project);
   await until(async () => (await call(`${server.url}/api/v1/endpoints/parked/workers`, server)).items.length === 0);

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { homedir, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { systemCodeOf, WherryError } from './base/errors.js';
+import { systemCodeOf, toWherryError, WherryError } from './base/errors.js';
+import { parseSize } from './project/units.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -66,6 +67,19 @@ export function packageRoot(): string {
 /** The creation time that images get, in seconds; undefined when none was asked for. */
 export function readSourceDateEpoch(environment: Environment): string | undefined {
   return environment['SOURCE_DATE_EPOCH'] || undefined;
+}
+
+/** How much memory frozen workers may hold: WHERRY_FROZEN_MEMORY, else a quarter of what this process may use. Throws CONFIG_INVALID. */
+export function readFrozenMemory(environment: Environment): number {
+  const text = environment['WHERRY_FROZEN_MEMORY'];
+  if (text === '0') return 0;
+  if (!text) return Math.floor(Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / 4);
+  try {
+    return parseSize(text);
+  } catch (cause) {
+    const { message, hint } = toWherryError(cause);
+    throw new WherryError('CONFIG_INVALID', `WHERRY_FROZEN_MEMORY: ${message}`, { hint: `${hint}; 0 freezes nothing`, cause });
+  }
 }
 
 /** The text of a file, or undefined when there is none. */

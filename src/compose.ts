@@ -9,7 +9,7 @@ import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
-import { type Environment, keyFileOf, packageRoot, readList, readText, type ServerFile } from './compose-settings.js';
+import { type Environment, keyFileOf, packageRoot, readFrozenMemory, readList, readText, type ServerFile } from './compose-settings.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
@@ -125,6 +125,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     seal,
     webhookTargets,
     logsDir: join(dataDir, 'logs'),
+    frozenMemoryBytes: readFrozenMemory(environment),
     workerUrl: () => url,
     sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, signal: stopping.signal }),
   });

@@ -62,7 +62,7 @@ export interface WorkerView {
   readonly lastSeenAt: string | null;
   readonly idleSince: string | null;
   readonly frozenAt: string | null;
-  /** Held when it was frozen. */
+  /** Held while it is frozen. */
   readonly memoryBytes: number | null;
   readonly runtime: string;
   readonly stoppedAt: string | null;
@@ -154,10 +154,19 @@ export interface CredentialView {
   readonly createdAt: string;
 }
 
+/** The frozen workers of an endpoint, which its health counts as idle. */
+export interface FrozenView {
+  readonly workers: number;
+  /** What they hold together. */
+  readonly bytes: number;
+  /** Since when the longest frozen one is; null without any. */
+  readonly since: string | null;
+}
+
 export interface StatusView {
   readonly version: string;
   readonly startedAt: string;
-  readonly endpoints: readonly (EndpointView & { readonly health: HealthView })[];
+  readonly endpoints: readonly (EndpointView & { readonly health: HealthView; readonly frozen: FrozenView })[];
 }
 
 /** What the embedded registry holds. */

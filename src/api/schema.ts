@@ -149,7 +149,7 @@ export const Worker = Type.Object({
   lastSeenAt: nullable(moment),
   idleSince: nullable(moment),
   frozenAt: nullable(moment),
-  memoryBytes: nullable(Type.Integer({ description: 'held when it was frozen' })),
+  memoryBytes: nullable(Type.Integer({ description: 'held while it is frozen' })),
   runtime: Type.String(),
   stoppedAt: nullable(moment),
   exitCode: nullable(Type.Integer()),
@@ -243,10 +243,14 @@ export const NewCredential = Type.Object(
   strict,
 );
 export const CredentialPath = Type.Object({ registry: Type.String({ description: 'HOST, HOST:PORT or HOST/PATH, percent-encoded' }) });
+const Frozen = Type.Object(
+  { workers: count, bytes: count, since: nullable(moment) },
+  { description: 'frozen workers, which health counts as idle; bytes they hold together; since when the longest frozen one is' },
+);
 export const Status = Type.Object({
   version: Type.String(),
   startedAt: moment,
-  endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health })),
+  endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health, frozen: Frozen })),
 });
 export const RegistryState = Type.Object({
   blobs: count,

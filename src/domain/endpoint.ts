@@ -22,7 +22,7 @@ export interface EndpointSettings {
     readonly value: number;
     /** Idle workers to hold ready beyond what the queue needs; absent: 0. */
     readonly extra?: number;
-    /** Absent: none. */
+    /** Absent: freeze. */
     readonly keep?: Keep;
   };
   /** Absent: auto. */

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decideScale, decideStops } from './scale.js';
+import { decideThaws } from './frozen.js';
+import { decideRest, decideScale } from './scale.js';
 
-/** The two decisions under a simulated clock: arrivals, starts that take time, jobs that take time, stops that take time. */
+/** The decisions under a simulated clock: arrivals, starts that take time, jobs that take time, stops that take time; thaws take none. */
 const TICK_MS = 100;
 const STOP_MS = 300;
 
@@ -11,6 +12,7 @@ interface SimWorker {
   readyAt: number;
   jobUntil: number | null;
   idleSince: number | null;
+  frozenAt: number | null;
   goneAt: number | null;
 }
 
@@ -22,11 +24,13 @@ interface Shape {
   readonly policy: Parameters<typeof decideScale>[1];
 }
 
-/** Runs the arrivals and then silence; gives the number of workers at each tick and the jobs served. */
+/** Runs the arrivals and then silence; gives the number of workers at each tick, how many of them were awake, the ticks of starts, and the jobs served. */
 function simulate({ arrivals, startMs, jobMs, policy }: Shape, silenceTicks: number) {
   let workers: SimWorker[] = [];
   const queue: number[] = [];
   const counts: number[] = [];
+  const awakes: number[] = [];
+  const starts: number[] = [];
   let served = 0;
   let busyStops = 0;
   let made = 0;
@@ -40,8 +44,9 @@ function simulate({ arrivals, startMs, jobMs, policy }: Shape, silenceTicks: num
         worker.idleSince = now;
         served++;
       }
-      if (worker.readyAt <= now && worker.idleSince === null && worker.jobUntil === null) worker.idleSince = now;
-      if (worker.goneAt === null && worker.readyAt <= now && worker.jobUntil === null && queue.length > 0) {
+      if (worker.readyAt <= now && worker.idleSince === null && worker.jobUntil === null && worker.frozenAt === null)
+        worker.idleSince = now;
+      if (worker.goneAt === null && worker.frozenAt === null && worker.readyAt <= now && worker.jobUntil === null && queue.length > 0) {
         queue.shift();
         worker.jobUntil = now + jobMs;
         worker.idleSince = null;
@@ -55,18 +60,33 @@ function simulate({ arrivals, startMs, jobMs, policy }: Shape, silenceTicks: num
       oldestQueuedAt: queue[0] ?? null,
     };
     const { start } = decideScale({ ...sample, starting, ready: up.length - starting, stopping: workers.length - up.length }, policy, now);
-    for (let n = 0; n < start; n++)
-      workers.push({ id: `w${made++}`, readyAt: now + startMs, jobUntil: null, idleSince: null, goneAt: null });
-    const views = up.map(({ id, readyAt, idleSince }) => ({ id, isStarting: readyAt > now, idleSince }));
-    for (const id of decideStops(views, policy, now)) {
-      const worker = up.find((candidate) => candidate.id === id);
-      if (!worker) continue;
+    for (let n = 0; n < start; n++) {
+      workers.push({ id: `w${made++}`, readyAt: now + startMs, jobUntil: null, idleSince: null, frozenAt: null, goneAt: null });
+      starts.push(tick);
+    }
+    const frozen = up.filter(({ frozenAt }) => frozenAt !== null);
+    const idle = up.filter(({ idleSince }) => idleSince !== null).length;
+    const count = decideThaws({ queued: queue.length, idle, awake: up.length - frozen.length, frozen: frozen.length }, policy);
+    for (const worker of frozen.slice(0, count)) {
+      worker.frozenAt = null;
+      worker.idleSince = now;
+    }
+    const rest = policy.keep === 'freeze' ? ('freeze' as const) : ('stop' as const);
+    const views = up.map(({ id, readyAt, idleSince, frozenAt }) => ({ id, isStarting: readyAt > now, idleSince, frozenAt, rest }));
+    const { stop, freeze } = decideRest(views, policy, now);
+    for (const worker of up.filter(({ id }) => stop.includes(id))) {
       if (worker.jobUntil !== null) busyStops++;
       worker.goneAt = now + STOP_MS;
     }
+    for (const worker of up.filter(({ id }) => freeze.includes(id))) {
+      if (worker.jobUntil !== null) busyStops++;
+      worker.frozenAt = now;
+      worker.idleSince = null;
+    }
     counts.push(workers.length);
+    awakes.push(workers.filter(({ frozenAt }) => frozenAt === null).length);
   }
-  return { counts, served, busyStops, left: queue.length };
+  return { counts, awakes, starts, served, busyStops, left: queue.length };
 }
 
 const policy = fc.record({
@@ -75,6 +95,7 @@ const policy = fc.record({
   idleMs: fc.integer({ min: 100, max: 10_000 }),
   type: fc.constantFrom('queueDelay' as const, 'requestCount' as const),
   value: fc.integer({ min: 1, max: 5 }),
+  keep: fc.constantFrom('freeze' as const, 'none' as const),
 });
 const times = { startMs: fc.integer({ min: 0, max: 8_000 }), jobMs: fc.integer({ min: 100, max: 5_000 }) };
 /** Steps, ramps, spikes, sawtooth and noise are all lists of arrivals; mostly none, now and then many. */
@@ -96,10 +117,11 @@ describe('the scaler under simulated load', () => {
       fc.property(shapes, (shape) => {
         const total = shape.arrivals.reduce((sum, count) => sum + count, 0);
         fc.pre(total * shape.jobMs < SILENCE * TICK_MS * 0.5);
-        const { counts, served, left } = simulate(shape, SILENCE + shape.policy.idleMs / TICK_MS);
+        const { counts, awakes, served, left } = simulate(shape, SILENCE + shape.policy.idleMs / TICK_MS);
         expect(Math.max(...counts)).toBeLessThanOrEqual(shape.policy.max);
         expect([served, left]).toEqual([total, 0]);
-        expect(counts.slice(-50).every((count) => count === shape.policy.min)).toBe(true);
+        const settled = shape.policy.keep === 'freeze' ? awakes : counts;
+        expect(settled.slice(-50).every((count) => count === shape.policy.min)).toBe(true);
       }),
       { numRuns: 300 },
     );
@@ -111,6 +133,21 @@ describe('the scaler under simulated load', () => {
         expect(simulate(shape, 200).busyStops).toBe(0);
       }),
       { numRuns: 300 },
+    );
+  });
+
+  it('starts nobody for as many jobs at once as there are workers that were frozen after the load (row 78, B7)', () => {
+    fc.assert(
+      fc.property(shapes, ({ arrivals, policy, ...rest }) => {
+        const total = arrivals.reduce((sum, count) => sum + count, 0);
+        fc.pre(total * rest.jobMs < SILENCE * TICK_MS * 0.5);
+        const pause = Array.from({ length: SILENCE + policy.idleMs / TICK_MS }, () => 0);
+        const kept = { ...policy, keep: 'freeze' as const };
+        const workers = simulate({ ...rest, arrivals, policy: kept }, pause.length).counts.at(-1) ?? 0;
+        const again = simulate({ ...rest, arrivals: [...arrivals, ...pause, workers], policy: kept }, SILENCE);
+        expect([again.starts.filter((tick) => tick >= arrivals.length + pause.length), again.left]).toEqual([[], 0]);
+      }),
+      { numRuns: 30 },
     );
   });
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_SETTINGS } from './endpoint.js';
-import { decideScale, decideStops, type ScaleSample } from './scale.js';
+import { decideRest, decideScale, type IdleView, type ScaleSample } from './scale.js';
 
 const POLICY = DEFAULT_SETTINGS.scale;
 const QUIET: ScaleSample = { queued: 0, inProgress: 0, oldestQueuedAt: null, starting: 0, ready: 0, stopping: 0 };
@@ -68,21 +68,78 @@ describe('laws', () => {
   });
 
   it('stops nobody with a job, and never below min unless above max (row 74)', () => {
-    const workers = fc.array(fc.record({ idleSince: fc.option(fc.nat(NOW)), isStarting: fc.boolean() }), { maxLength: 30 });
     fc.assert(
-      fc.property(workers, policies, (list, policy) => {
-        const views = list.map((worker, index) => ({ ...worker, id: String(index) }));
-        const stopped = decideStops(views, policy, NOW);
-        expect(new Set(stopped).size).toBe(stopped.length);
-        for (const id of stopped)
-          expect(views[Number(id)]).toSatisfy((view: (typeof views)[number]) => view.isStarting || view.idleSince !== null);
-        expect(views.length - stopped.length).toBeGreaterThanOrEqual(Math.min(views.length, policy.min));
+      fc.property(fleets, policies, (views, policy) => {
+        const { stop, freeze } = decideRest(views, policy, NOW);
+        const chosen = [...stop, ...freeze];
+        expect(new Set(chosen).size).toBe(chosen.length);
+        const isBusy = ({ isStarting, idleSince, frozenAt }: IdleView) => !isStarting && idleSince === null && frozenAt === null;
+        expect(views.filter((view) => chosen.includes(view.id) && isBusy(view))).toEqual([]);
+        expect(views.filter(({ id, rest }) => freeze.includes(id) && rest !== 'freeze')).toEqual([]);
+        expect(views.length - stop.length).toBeGreaterThanOrEqual(Math.min(views.length, policy.max) - views.filter(isStopped).length);
+        const awake = views.filter(({ frozenAt }) => frozenAt === null);
+        const left = awake.filter(({ id }) => !chosen.includes(id)).length;
+        const surplus = Math.max(0, views.length - policy.max);
+        expect(left).toBeGreaterThanOrEqual(Math.min(awake.length - surplus, policy.min));
       }),
     );
   });
 
+  it('leaves at most max workers, frozen ones counted, unless they are busy (row 71)', () => {
+    fc.assert(
+      fc.property(fleets, policies, (views, policy) => {
+        const { stop } = decideRest(views, policy, NOW);
+        const left = views.filter(({ id }) => !stop.includes(id));
+        const idle = left.filter(({ isStarting, idleSince, frozenAt }) => isStarting || idleSince !== null || frozenAt !== null);
+        if (left.length > policy.max) expect(idle).toEqual([]);
+      }),
+    );
+  });
+});
+
+const isStopped = ({ rest, idleSince, frozenAt }: IdleView) => rest === 'stop' && (idleSince !== null || frozenAt !== null);
+const kinds = fc.constantFrom('busy', 'starting', 'idle', 'frozen');
+/** Workers in any state, each with what may become of it. */
+const fleets = fc
+  .array(fc.record({ kind: kinds, at: fc.nat(NOW), rest: fc.constantFrom('freeze', 'stop', 'wait') }), { maxLength: 30 })
+  .map((list) => list.map(({ kind, at, rest }, index) => viewOf(String(index), kind, { at, rest: rest as IdleView['rest'] })));
+
+function viewOf(id: string, kind: string, { at = 1, rest = 'stop' }: { at?: number; rest?: IdleView['rest'] } = {}): IdleView {
+  return { id, isStarting: kind === 'starting', idleSince: kind === 'idle' ? at : null, frozenAt: kind === 'frozen' ? at : null, rest };
+}
+
+describe('decideRest', () => {
+  const policy = { ...POLICY, idleMs: 1 };
+  const rest = 'freeze' as const;
+
   it('stops the longest idle first', () => {
-    const views = [3, 1, 2].map((idleSince) => ({ id: `w${idleSince}`, idleSince, isStarting: false }));
-    expect(decideStops(views, { ...POLICY, min: 1, idleMs: 1 }, 100)).toEqual(['w1', 'w2']);
+    const views = [3, 1, 2].map((at) => viewOf(`w${at}`, 'idle', { at }));
+    expect(decideRest(views, { ...policy, min: 1 }, 100)).toEqual({ stop: ['w1', 'w2'], freeze: [] });
+  });
+
+  it('freezes what was idle long enough, and leaves min workers awake (row 74)', () => {
+    const views = [viewOf('old', 'frozen', { rest }), ...[3, 1, 2].map((at) => viewOf(`w${at}`, 'idle', { at, rest }))];
+    expect(decideRest(views, { ...policy, max: 9, min: 1 }, 100)).toEqual({ stop: [], freeze: ['w1', 'w2'] });
+    expect(decideRest(views, { ...policy, max: 9, min: 3 }, 100)).toEqual({ stop: [], freeze: [] });
+  });
+
+  it('above max stops the starting first, then the longest frozen, then the longest idle, and no busy one', () => {
+    const views = [
+      viewOf('busy', 'busy'),
+      viewOf('idle', 'idle', { at: 99, rest }),
+      viewOf('warm', 'frozen', { at: 9, rest }),
+      viewOf('cold', 'frozen', { at: 8, rest }),
+      viewOf('starting', 'starting'),
+    ];
+    const stops = [4, 3, 2, 1, 0].map((max) => decideRest(views, { ...policy, idleMs: 50, max }, 100).stop);
+    expect(stops[0]).toEqual(['starting']);
+    expect(stops[1]).toEqual(['starting', 'cold']);
+    expect(stops[2]).toEqual(['starting', 'cold', 'warm']);
+    expect(stops[3]).toEqual(['starting', 'cold', 'warm', 'idle']);
+    expect(stops[4]).toEqual(stops[3]);
+  });
+
+  it('stops frozen ones when their endpoint keeps none any more, and leaves those alone whose time has not come', () => {
+    expect(decideRest([viewOf('w1', 'frozen'), viewOf('w2', 'idle', { rest: 'wait' })], policy, 100)).toEqual({ stop: ['w1'], freeze: [] });
   });
 });

@@ -27,7 +27,7 @@ type Policy = EndpointSettings['scale'];
 
 /**
  * How many workers an endpoint wants (endpoint-settings: queue delay, request count). A starting worker counts as
- * capacity, so there are no start storms. Never decides to stop a worker: that is {@link decideStops}.
+ * capacity, so there are no start storms. Never decides to stop a worker: that is {@link decideRest}.
  */
 export function decideScale(sample: ScaleSample, policy: Policy, now: number): ScaleDecision {
   const have = sample.starting + sample.ready;
@@ -54,26 +54,44 @@ function byDelay({ queued, oldestQueuedAt, starting, ready }: ScaleSample, { val
   return { count: have + 1, reason: `the oldest job waits ${waitedMs} ms, longer than ${value} s` };
 }
 
-/** A ready worker as the stop decision sees it. */
+/** A worker as the decision over workers without work sees it. */
 export interface IdleView {
   readonly id: string;
-  /** Null while it has a job. */
+  /** Null while it has a job, starts or is frozen. */
   readonly idleSince: number | null;
   /** Starting workers can be stopped only when there are more than max. */
   readonly isStarting: boolean;
+  /** Null while it is not. */
+  readonly frozenAt: number | null;
+  /** What may become of it when its time is over; `wait`: nothing yet. A frozen one whose endpoint keeps none has `stop`. */
+  readonly rest: 'freeze' | 'stop' | 'wait';
 }
 
-/** Ids of workers to stop: above max first the starting, then the longest idle; else those idle longer than the idle time-out, down to min. */
-export function decideStops(workers: readonly IdleView[], policy: Policy, now: number): readonly string[] {
+/** Ids of workers to stop and to freeze. */
+export interface RestDecision {
+  readonly stop: readonly string[];
+  readonly freeze: readonly string[];
+}
+
+/**
+ * What becomes of workers without work. Above max go first the starting ones, then the longest frozen, then the longest idle. Those idle
+ * longer than the idle time-out are frozen or stopped, down to min workers that are awake.
+ */
+export function decideRest(workers: readonly IdleView[], policy: Policy, now: number): RestDecision {
+  const frozen = workers.filter(({ frozenAt }) => frozenAt !== null).sort((a, b) => (a.frozenAt ?? 0) - (b.frozenAt ?? 0));
   const idle = workers
-    .filter((worker) => !worker.isStarting && worker.idleSince !== null)
+    .filter(({ isStarting, idleSince }) => !isStarting && idleSince !== null)
     .sort((a, b) => (a.idleSince ?? 0) - (b.idleSince ?? 0));
   const excess = Math.max(0, workers.length - policy.max);
-  const surplus = [...workers.filter(({ isStarting }) => isStarting), ...idle].slice(0, excess).map(({ id }) => id);
-  const room = Math.max(0, workers.length - surplus.length - policy.min);
+  const surplus = [...workers.filter(({ isStarting }) => isStarting), ...frozen, ...idle].slice(0, excess);
+  const stays = (worker: IdleView) => !surplus.includes(worker);
+  const awake = workers.filter((worker) => worker.frozenAt === null && stays(worker)).length;
   const expired = idle
-    .filter(({ id, idleSince }) => !surplus.includes(id) && idleSince !== null && now - idleSince >= policy.idleMs)
-    .slice(0, room)
-    .map(({ id }) => id);
-  return [...surplus, ...expired];
+    .filter((worker) => stays(worker) && worker.rest !== 'wait' && now - (worker.idleSince ?? now) >= policy.idleMs)
+    .slice(0, Math.max(0, awake - policy.min));
+  const ended = [...frozen.filter(stays), ...expired].filter(({ rest }) => rest === 'stop');
+  return {
+    stop: [...surplus, ...ended].map(({ id }) => id),
+    freeze: expired.filter(({ rest }) => rest === 'freeze').map(({ id }) => id),
+  };
 }

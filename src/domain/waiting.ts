@@ -42,6 +42,8 @@ export interface WaitSample {
   readonly startingSince: number | null;
   readonly busy: number;
   readonly idle: number;
+  /** Frozen ones that are being woken. */
+  readonly thawing: number;
   readonly stopping: number;
   /** After crashes the next start waits until then; 0 when it does not. */
   readonly nextStartAt: number;
@@ -74,6 +76,9 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
       `the next one starts in ${waitMs} ms; see the logs`,
       sample.lastEnd?.at,
     );
+  }
+  if (sample.thawing > 0 && busy + idle === 0) {
+    return said('starting', 'a frozen worker is being woken', 'nothing to do, it is served within a moment');
   }
   if (starting > 0 && busy + idle === 0) {
     const reason = sample.pulling === starting ? 'pulling' : 'starting';

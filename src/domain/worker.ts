@@ -31,6 +31,30 @@ export interface WorkerStart {
   readonly startedAt: number;
 }
 
+/** One time that a frozen worker was woken. Milliseconds since the epoch. */
+export interface Thaw {
+  readonly decidedAt: number;
+  /** The runtime said that it goes on. */
+  readonly startedAt: number;
+  /** It asked for work. */
+  readonly readyAt: number;
+}
+
+/** So many are kept of a worker: enough for the jobs whose results are. */
+const THAWS_KEPT = 32;
+
+/** The text that keeps thaws, with one more; the oldest go. */
+export function addThaw(thaws: string | null, { decidedAt, startedAt, readyAt }: Thaw): string {
+  const known = (JSON.parse(thaws ?? '[]') as unknown[]).slice(1 - THAWS_KEPT);
+  return JSON.stringify([...known, [decidedAt, startedAt, readyAt]]);
+}
+
+/** The thaws in a text of {@link addThaw}, oldest first. */
+export function parseThaws(thaws: string | null): readonly Thaw[] {
+  const known = JSON.parse(thaws ?? '[]') as readonly (readonly [number, number, number])[];
+  return known.map(([decidedAt, startedAt, readyAt]) => ({ decidedAt, startedAt, readyAt }));
+}
+
 /** The cold start of a job, step by step: milliseconds after its submission, null for a step that is not known. */
 export interface Timeline {
   /** RFC 3339. */
@@ -68,8 +92,10 @@ export interface Worker {
   readonly idleSince: number | null;
   /** Since when it is frozen; null while it is not. */
   readonly frozenAt: number | null;
-  /** Memory it held when it was frozen, in bytes. */
+  /** Memory it holds frozen, in bytes; null while it is not. */
   readonly memoryBytes: number | null;
+  /** Its last thaws, as a text that {@link parseThaws} reads: workers are read often, these are not. */
+  readonly thaws: string | null;
   readonly stoppedAt: number | null;
   readonly exitCode: number | null;
   /** Why it stopped or is unhealthy. */

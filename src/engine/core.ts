@@ -23,6 +23,7 @@ export interface Core extends EngineOptions {
   /** By `endpointId/to`. */
   readonly rolloutWaiters: Waiters<Rollout>;
   readonly fleet: Fleet;
+  readonly freezer: Freezer;
   readonly webhooks: WebhookSender;
   /** Which job each worker had when, to put its output to the right job. */
   readonly occupations: Occupations;
@@ -59,6 +60,28 @@ export interface Fleet {
   ): Promise<void>;
   /** A job was settled: the endpoint's workers do work. */
   recordSuccess(endpointId: string): void;
+}
+
+/** The frozen workers of all endpoints: suspended with what they have in memory, within the server's budget. */
+export interface Freezer {
+  /** Whether an idle worker like this one is frozen at all: its runtime can, and there is a budget. */
+  isAble(worker: Worker): boolean;
+  /** IDLE → FROZEN, unless it got a job meanwhile; one that cannot be frozen is stopped. */
+  freeze(worker: Worker): void;
+  /** Wakes frozen workers of an endpoint, the last frozen first, for they are the warmest; gives how many of `count` there were. */
+  thaw(endpointId: string, count: number): number;
+  /** While the worker is being thawed: resolves when it may take jobs. */
+  waking(workerId: string): Promise<void> | undefined;
+  /** Since when a worker that was thawed has not asked for work. */
+  awaitedSince(workerId: string): number | undefined;
+  /** It asks for work. */
+  hear(worker: Worker): void;
+  /** It is stopped or gone; resolves when no freezing or thawing of it is under way. */
+  leave(workerId: string): Promise<void>;
+  /** Workers that a former server left: each is brought into the state that the store has. */
+  adopt(workers: readonly Worker[]): void;
+  /** Waits for what is under way. */
+  stop(): Promise<void>;
 }
 
 /** Sends what is due. What is on disk decides: after a crash everything due is sent again, with the same id. */

@@ -8,6 +8,7 @@ import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
+import { createFreezer } from './freezer.js';
 import { cancel, purge, requireEndpoint, requireJob, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import { createLogs } from './logs.js';
 import { noteJob } from './notes.js';
@@ -21,6 +22,7 @@ import { done } from './settle.js';
 import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
 import { addChunk, followStream, readStream } from './streams.js';
+import { writeSystemLine } from './system-line.js';
 import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
 import { createWebhookSender } from './webhook.js';
@@ -52,8 +54,12 @@ export function createEngine(options: EngineOptions): Engine {
     get fleet() {
       return fleet;
     },
+    get freezer() {
+      return freezer;
+    },
   };
   const fleet = createFleet(core, backoff);
+  const freezer = createFreezer(core);
   const { store } = options;
   /** Exits that are being recorded; a stop waits for them. */
   const exits = new Set<Promise<void>>();
@@ -100,6 +106,7 @@ export function createEngine(options: EngineOptions): Engine {
     async stop() {
       await reaper.stop();
       await reconciler.stop();
+      await freezer.stop();
       await core.webhooks.stop();
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
@@ -222,6 +229,7 @@ async function adopt(core: Core): Promise<void> {
         .catch((cause: unknown) => core.log.error({ err: cause }, 'a worker could not be stopped'));
     }
   }
+  core.freezer.adopt(known.filter(({ id }) => owners.has(id)));
   for (const [id, runtime] of owners) {
     if (known.some((worker) => worker.id === id)) continue;
     await runtime
@@ -248,9 +256,7 @@ async function recordOutput(core: Core, workerId: string, { lines, dropped }: Ou
 async function recordNote(core: Core, workerId: string, text: string): Promise<void> {
   const worker = await core.store.getWorker(workerId);
   if (!worker || core.life.isStopped) return;
-  await core.logs
-    .append({ endpointId: worker.endpointId, workerId }, [{ at: core.clock.now(), source: 'system', jobId: null, text }])
-    .catch(() => {});
+  await writeSystemLine(core, worker, text);
 }
 
 /** The eleven numbers of job-api §6; `ready` is what can take work: idle and running. */

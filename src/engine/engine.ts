@@ -42,6 +42,8 @@ export interface EngineOptions {
   readonly webhookTargets: WebhookTargets;
   /** Directory of the log segments. */
   readonly logsDir: string;
+  /** How much memory frozen workers may hold together; 0: none is frozen. */
+  readonly frozenMemoryBytes: number;
   /** Frees disk that nothing known to the store needs; called from time to time. */
   readonly sweepFiles?: () => Promise<void>;
   /** Base URL that workers reach, without a final slash; known once the server listens. */

@@ -11,6 +11,7 @@ import { requireEndpoint } from './jobs.js';
 import { giveBack } from './lost.js';
 import { endRollout } from './rollout.js';
 import { forgetWorker } from './stops.js';
+import { writeSystemLine } from './system-line.js';
 import { createWaiters } from './waiters.js';
 
 const EXIT_EVENT_MS = 500;
@@ -29,11 +30,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   const retries = new Map<string, number>();
   const recordings = new Map<string, Promise<void>>();
   const exits = createWaiters<true>();
-  const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) =>
-    // What happens to workers does not depend on a line about it.
-    core.logs
-      .append({ endpointId: worker.endpointId, workerId: worker.id }, [{ at: core.clock.now(), source: 'system', jobId: null, text }])
-      .catch(() => {});
+  const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) => writeSystemLine(core, worker, text);
 
   const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason, isLost = false }) => {
     const before = await core.store.getWorker(workerId);
@@ -41,9 +38,12 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const now = core.clock.now();
     const why = describeExit(exitCode, signal);
     const isWanted = before.state === 'DRAINING';
+    // Whatever ended a frozen worker, it did not do it itself.
+    const isInnocent = isLost || before.state === 'FROZEN';
     const said = before.reason ?? reason ?? why;
     const stopped = await core.store.changeWorker({ id: workerId, state: 'STOPPED', stoppedAt: now, exitCode, reason: said });
     if (!stopped) return;
+    void core.freezer.leave(workerId);
     core.polls.release(workerId);
     await say(before, `stopped: ${said}${said === why ? '' : `, ${why}`}`);
     const held = await core.store.listJobs({ endpointId: before.endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
@@ -53,7 +53,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     // The job was to blame, not the release: the queue moves on.
     if (isQuarantined) backoff.reset(before.endpointId);
     // A lost worker is no crash: its endpoint is not paused for it, and its rollout goes on with another candidate.
-    else if (!isWanted && !isLost) await recordCrash(before, said === why ? why : `${why}: ${said}`);
+    else if (!isWanted && !isInnocent) await recordCrash(before, said === why ? why : `${why}: ${said}`);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
     forgetWorker(core, workerId);
@@ -91,6 +91,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     if (!worker || worker.state === 'STOPPED') return;
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, true);
+    await core.freezer.leave(workerId);
     // Asked now: a worker that drains gets no more jobs.
     const stopped = core.runtimes.named(worker.runtime).stopWorker(workerId, graceMs ?? (await heldGrace(core, worker)));
     await stopped.catch((thrown: unknown) => {
@@ -210,6 +211,7 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
     idleSince: null,
     frozenAt: null,
     memoryBytes: null,
+    thaws: null,
     stoppedAt: null,
     exitCode: null,
     reason: null,

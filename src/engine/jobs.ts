@@ -53,6 +53,8 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   const enqueued = store.enqueue({ id, executionTimeoutMs, expiresAt, ...contentOf(submission) }, now).finally(admitted);
   // A worker that waits is woken before the commit, so that its claim shares it: one flush, and the job leaves with it.
   const isWoken = core.polls.wake(endpointId);
+  // Thawed beside the commit, too. Low priority wakes nobody, as it starts nobody.
+  if (!isWoken && submission.priority !== 'low' && endpoint.pausedReason === null) core.freezer.thaw(endpointId, 1);
   const job = await enqueued;
   if (job.id !== id) checkSame(job, submission);
   // One that came meanwhile looked before the commit; else one may have to be started.

@@ -1,36 +1,60 @@
 import type { Job } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
 import { explainWait, type WaitSample } from '../domain/waiting.js';
-import type { Timeline, Worker } from '../domain/worker.js';
+import { parseThaws, type Thaw, type Timeline, type Worker } from '../domain/worker.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import { requireEndpoint } from './jobs.js';
 import { findOpenRollout } from './rollout.js';
 
-/** No runtime starts a worker faster: a job that was picked up sooner found one ready. */
-const COLDEST_MS = 10;
+/** No worker is started or thawed faster: a job that was picked up sooner found one ready. */
+const COLDEST_MS = 1;
 
 /** Notes of one job, made when somebody asks. */
 export async function noteJob(core: Core, backoff: Backoff, job: Job): Promise<JobNotes> {
   if (job.state === 'IN_QUEUE') return { waiting: explainWait(await sampleWait(core, backoff, job), core.clock.now()) };
   if (job.claimedAt === null || job.workerId === null || job.claimedAt - job.queuedAt < COLDEST_MS) return {};
   const worker = await core.store.getWorker(job.workerId);
-  return worker?.readyAt == null || worker.readyAt <= job.queuedAt ? {} : { timeline: describeStart(job, worker) };
+  if (!worker) return {};
+  const isWokenFor = ({ decidedAt, readyAt }: Thaw) => decidedAt >= job.queuedAt && readyAt <= (job.claimedAt ?? 0);
+  const thaw = parseThaws(worker.thaws).findLast(isWokenFor);
+  if (thaw) return { timeline: describeThaw(job, thaw) };
+  return worker.readyAt === null || worker.readyAt <= job.queuedAt ? {} : { timeline: describeStart(job, worker) };
+}
+
+const sinceQueued =
+  ({ queuedAt }: Job) =>
+  (at: number | null | undefined) =>
+    at == null ? null : at - queuedAt;
+
+function describeThaw(job: Job, { decidedAt, startedAt, readyAt }: Thaw): Timeline {
+  const since = sinceQueued(job);
+  return {
+    acceptedAt: new Date(job.queuedAt).toISOString(),
+    path: 'thaw',
+    decide: since(decidedAt),
+    pull: null,
+    create: null,
+    start: since(startedAt),
+    ready: since(readyAt),
+    take: since(job.claimedAt),
+    done: since(job.finishedAt),
+  };
 }
 
 /** Each step in milliseconds after the submission (extension B8); one that had happened before is negative. */
-function describeStart({ queuedAt, claimedAt, finishedAt }: Job, { createdAt, readyAt, start }: Worker): Timeline {
-  const since = (at: number | null | undefined) => (at == null ? null : at - queuedAt);
+function describeStart(job: Job, { createdAt, readyAt, start }: Worker): Timeline {
+  const since = sinceQueued(job);
   return {
-    acceptedAt: new Date(queuedAt).toISOString(),
+    acceptedAt: new Date(job.queuedAt).toISOString(),
     path: start?.path ?? null,
     decide: since(createdAt),
     pull: start === null ? null : { at: since(start.preparedAt), bytes: start.bytes, cached: start.isCached },
     create: since(start?.madeAt),
     start: since(start?.startedAt),
     ready: since(readyAt),
-    take: since(claimedAt),
-    done: since(finishedAt),
+    take: since(job.claimedAt),
+    done: since(job.finishedAt),
   };
 }
 
@@ -55,7 +79,8 @@ async function sampleWait(core: Core, backoff: Backoff, job: Job): Promise<WaitS
     startingSince: starting[0]?.createdAt ?? null,
     pulling: starting.filter(({ start }) => start === null).length,
     busy: count('RUNNING'),
-    idle: count('IDLE', 'FROZEN'),
+    idle: live.filter(({ id, state }) => state === 'IDLE' && core.freezer.awaitedSince(id) === undefined).length,
+    thawing: live.filter(({ id }) => core.freezer.awaitedSince(id) !== undefined).length,
     stopping: count('DRAINING', 'UNHEALTHY'),
     nextStartAt: backoff.nextStartAt(endpointId),
     lastEnd: lastEnd(all),

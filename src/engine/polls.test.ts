@@ -19,6 +19,15 @@ describe('polls', () => {
     expect(polls.wake('e')).toBe(false);
   });
 
+  it('of no endpoint are ended by their worker alone', async () => {
+    const polls = createPolls();
+    const held = polls.begin({ ...poll('a'), endpointId: null });
+    expect([polls.isWaiting('a'), polls.wake('e')]).toEqual([true, false]);
+    polls.release('a');
+    expect(await held.woken).toBeUndefined();
+    expect(polls.isWaiting('a')).toBe(false);
+  });
+
   it('skip workers that were tried for the job already', async () => {
     const polls = createPolls();
     const tried = polls.begin(poll('a'));

@@ -9,8 +9,11 @@ export interface Poll {
 
 /** Workers that wait for a job, first come first served, by endpoint. */
 export interface Polls {
-  /** Takes a place. Take it before looking for a job: one that comes between the look and the wait would wake nobody. */
-  begin(poll: { readonly endpointId: string; readonly workerId: string; readonly timeoutMs: number; readonly signal: Ending }): Poll;
+  /**
+   * Takes a place. Take it before looking for a job: one that comes between the look and the wait would wake nobody. Without an
+   * endpoint it is a wait that no job ends.
+   */
+  begin(poll: { readonly endpointId: string | null; readonly workerId: string; readonly timeoutMs: number; readonly signal: Ending }): Poll;
   /** Wakes the worker that waits longest and was not tried for this job; false when there is none. */
   wake(endpointId: string, tried?: ReadonlySet<string>): boolean;
   /** Ends the wait of one worker. */
@@ -29,14 +32,14 @@ export function createPolls(): Polls {
   const NONE: ReadonlySet<string> = new Set();
   return {
     begin: ({ endpointId, workerId, timeoutMs, signal }) => {
-      const queue = setOf(byEndpoint, endpointId);
+      const queue = endpointId === null ? undefined : setOf(byEndpoint, endpointId);
       const own = setOf(byWorker, workerId);
       let settle: Waiting['settle'] = () => {};
       const woken = new Promise<ReadonlySet<string> | undefined>((resolve) => {
         settle = (tried) => {
           clearTimeout(timer);
           signal.removeEventListener('abort', cancel);
-          queue.delete(waiting);
+          queue?.delete(waiting);
           own.delete(waiting);
           if (own.size === 0 && byWorker.get(workerId) === own) byWorker.delete(workerId);
           resolve(tried);
@@ -45,7 +48,7 @@ export function createPolls(): Polls {
       const cancel = () => settle(undefined);
       const waiting: Waiting = { workerId, settle };
       const timer = setTimeout(cancel, Math.max(0, timeoutMs));
-      queue.add(waiting);
+      queue?.add(waiting);
       own.add(waiting);
       signal.addEventListener('abort', cancel, { once: true });
       if (signal.aborted) cancel();

@@ -79,5 +79,6 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
     await replaceUseless(core, serving);
     core.polls.wake(endpointId);
   }
-  return workers.length > 0 || inQueue > 0 || rollout !== undefined || endpoint.settings.scale.min > 0;
+  // Frozen ones need no looks: what changes them wakes.
+  return workers.some(({ state }) => state !== 'FROZEN') || inQueue > 0 || rollout !== undefined || endpoint.settings.scale.min > 0;
 }

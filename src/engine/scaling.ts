@@ -1,5 +1,6 @@
 import type { Endpoint } from '../domain/endpoint.js';
-import { decideScale, decideStops } from '../domain/scale.js';
+import { decideThaws } from '../domain/frozen.js';
+import { decideRest, decideScale, type IdleView } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
@@ -18,6 +19,7 @@ export async function scaleEndpoint(core: Core, { endpoint, serving, workers, ba
   const policy = endpoint.settings.scale;
   const sample = await core.store.sampleQueue(endpoint.id);
   const up = serving.filter(({ state }) => state !== 'DRAINING' && state !== 'UNHEALTHY');
+  if (endpoint.pausedReason === null) thawWorkers(core, { endpoint, up, queued: sample.queuedNormal });
   const starting = up.filter(({ state }) => state === 'INITIALIZING').length;
   const decision = decideScale(
     {
@@ -36,15 +38,58 @@ export async function scaleEndpoint(core: Core, { endpoint, serving, workers, ba
     core.log.debug({ endpointId: endpoint.id, wanted: decision.wanted, reason: decision.reason }, 'starting a worker');
     await core.fleet.start(endpoint.id, endpoint.activeRelease ?? 0, { isCandidate: false });
   }
-  const views = up.map(({ id, state, idleSince }) => ({
-    id,
-    isStarting: state === 'INITIALIZING',
-    idleSince: state === 'IDLE' ? idleSince : null,
+  restWorkers(core, { endpoint, up });
+}
+
+type RestingView = { readonly endpoint: Endpoint; readonly up: readonly Worker[] };
+
+/** A thawed worker is expected to ask for work within this time; then it does not count as one that takes the next job. */
+const EXPECTED_MS = 1_000;
+
+function thawWorkers(core: Core, { endpoint, up, queued }: RestingView & { readonly queued: number }): void {
+  const now = core.clock.now();
+  // What is being thawed may still be FROZEN in the store.
+  const waitedMs = ({ id }: Worker) => now - (core.freezer.awaitedSince(id) ?? now);
+  const isWaking = ({ id }: Worker) => core.freezer.awaitedSince(id) !== undefined;
+  const frozen = up.filter((worker) => worker.state === 'FROZEN' && !isWaking(worker));
+  const idle = up.filter((worker) => (worker.state === 'IDLE' || isWaking(worker)) && waitedMs(worker) < EXPECTED_MS);
+  const count = decideThaws(
+    { queued, idle: idle.length, awake: up.length - frozen.length, frozen: frozen.length },
+    endpoint.settings.scale,
+  );
+  core.freezer.thaw(endpoint.id, count);
+}
+
+function restWorkers(core: Core, { endpoint, up }: RestingView): void {
+  const now = core.clock.now();
+  const policy = endpoint.settings.scale;
+  const views = up.map((worker) => ({
+    id: worker.id,
+    isStarting: worker.state === 'INITIALIZING',
+    idleSince: worker.state === 'IDLE' ? worker.idleSince : null,
+    frozenAt: worker.state === 'FROZEN' ? worker.frozenAt : null,
+    rest: restOf(core, worker, policy),
   }));
-  for (const id of decideStops(views, policy, now)) {
-    const worker = up.find((candidate) => candidate.id === id);
-    if (worker) drain(core, worker, { reason: up.length > policy.max ? 'there are more than max' : 'it was idle long enough' });
-  }
+  const { stop, freeze } = decideRest(views, policy, now);
+  const found = (ids: readonly string[]) => up.filter(({ id }) => ids.includes(id));
+  for (const worker of found(stop))
+    drain(core, worker, { reason: up.length > policy.max ? 'there are more than max' : 'it was idle long enough' });
+  for (const worker of found(freeze)) core.freezer.freeze(worker);
+}
+
+/** A worker that asks for nothing for so long after its idle time is stopped instead of frozen: it might not ask after a thaw either. */
+const SILENT_MS = 5_000;
+
+/** Only one that waits for work is frozen: nothing of it is on its way then, in either direction. */
+function restOf(core: Core, worker: Worker, { keep = 'freeze', idleMs }: Endpoint['settings']['scale']): IdleView['rest'] {
+  if (keep === 'none' || !core.freezer.isAble(worker)) return 'stop';
+  if (worker.state === 'FROZEN') return 'freeze';
+  // It was thawed, and is judged by whether it asks.
+  if (core.freezer.awaitedSince(worker.id) !== undefined) return 'wait';
+  // It may still work on a job that was ended.
+  if (core.stops.open.has(worker.id)) return 'stop';
+  if (core.polls.isWaiting(worker.id)) return 'freeze';
+  return core.clock.now() - (worker.idleSince ?? 0) < idleMs + SILENT_MS ? 'wait' : 'stop';
 }
 
 /** A worker that had every job that waits may have none of them again: another one has to take its place. */

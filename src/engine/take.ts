@@ -19,15 +19,22 @@ export async function authenticateWorker({ store }: Core, token: string, workerI
 /** Jobs for a worker that asks; held until there is one or the hold is over. Empty at once for a worker that drains. */
 export async function take(core: Core, workerId: string, options: TakeOptions): Promise<readonly TakenJob[]> {
   const end = core.clock.now() + HOLD_MS;
+  const waking = core.freezer.waking(workerId);
+  if (waking) await waking;
   let worker = await core.fleet.markReady(workerId);
   if (options.isBusy) await confirmHeld(core, worker, end + LEASE_MS);
   else {
     confirmStops(core, workerId, 'none');
     if (await resolveLost(core, worker)) worker = await requireWorker(core, workerId);
   }
+  if (worker.state !== 'FROZEN') core.freezer.hear(worker);
   let isAnnounced = false;
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
     const { endpointId } = worker;
+    if (worker.state === 'FROZEN') {
+      if (tried.size > 0) await passOn(core, worker, tried);
+      return sitOut(core, worker, { timeoutMs: end - core.clock.now(), signal: options.signal });
+    }
     const poll = core.polls.begin({ endpointId, workerId, timeoutMs: end - core.clock.now(), signal: options.signal });
     const jobs = canTake(worker) ? await claim(core, worker, { isAnnounced, ...options }) : undefined;
     if (!jobs || jobs.length > 0 || options.signal.aborted) {
@@ -44,6 +51,26 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
     isAnnounced = true;
     worker = await requireWorker(core, workerId);
   }
+}
+
+/**
+ * A poll that arrives while its worker is frozen was sent before. It is held, so that the worker does not ask again and again until it
+ * stands still, and never gets a job: after the thaw its client may have given it up (worker-protocol §4.6).
+ */
+async function sitOut(
+  core: Core,
+  { id: workerId }: Worker,
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: Ending },
+): Promise<readonly TakenJob[]> {
+  await core.polls.begin({ endpointId: null, workerId, timeoutMs, signal }).woken;
+  return [];
+}
+
+/** The poll was woken for a job in the moment in which its worker was frozen: somebody else has to take it. */
+async function passOn(core: Core, { id, endpointId }: Worker, tried: ReadonlySet<string>): Promise<void> {
+  // Behind the commit of the job, which may still be under way.
+  await core.store.changeWorker({ id });
+  if (!core.polls.wake(endpointId, tried)) core.wake(endpointId);
 }
 
 /** Busy means that what it was given arrived. */

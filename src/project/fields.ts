@@ -252,7 +252,6 @@ const SCALE_FIELDS: readonly Field[] = [
     description: 'What becomes of an idle worker: freeze keeps it suspended in memory, none stops it.',
     example: 'none',
     rules: { enum: KEEPS },
-    isInEffect: false,
   },
 ];
 

@@ -10,7 +10,7 @@ import { resolveArgv, resolveImageEnv } from './process/command.js';
 import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
 import { endLeftovers } from './process/members.js';
-import { MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
+import { type Frozen, MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
 import { acceptImage, type PreparedImage, prepareImage, pycacheOf, removeDrafts, removeRoots } from './process/root.js';
 import { copyTree, findChange } from './process/seal.js';
 import type { ImageName, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
@@ -122,11 +122,13 @@ class ProcessRuntime implements Runtime {
   }
 
   async freezeWorker(workerId: string): Promise<{ readonly memoryBytes: number }> {
-    throw cannotFreeze(workerId);
+    const link = await this.#connected();
+    return (await link.request({ verb: 'freeze', workerId })) as Frozen;
   }
 
   async thawWorker(workerId: string): Promise<void> {
-    throw cannotFreeze(workerId);
+    const link = await this.#connected();
+    await link.request({ verb: 'thaw', workerId });
   }
 
   async list(): Promise<readonly string[]> {
@@ -306,13 +308,7 @@ function detectCapabilities(instanceId: string): RuntimeCapabilities {
   removeGroups(probe?.bases.map(({ dir }) => dir) ?? []);
   const limitOf = (controller: 'memory' | 'cpu' | 'pids') => (hasController(probe, controller) ? 'cgroup' : 'absent');
   const limits = { memory: limitOf('memory'), cpu: limitOf('cpu'), processes: limitOf('pids'), disk: 'absent' } as const;
-  return { freeze: false, gpu: false, limits };
-}
-
-function cannotFreeze(workerId: string): WherryError {
-  return new WherryError('RUNTIME_UNAVAILABLE', `worker '${workerId}' cannot be frozen by this runtime`, {
-    hint: 'set scale.keep to none',
-  });
+  return { freeze: true, gpu: false, limits };
 }
 
 function unavailable(why: string): WherryError {

@@ -2,6 +2,7 @@ import type {
   CredentialView,
   DeliveryView,
   EndpointView,
+  FrozenView,
   JobRecordView,
   KeyView,
   LogLineView,
@@ -64,6 +65,16 @@ export function viewWorker(worker: Worker, activeRelease: number | null): Worker
     stoppedAt: momentOrNull(worker.stoppedAt),
     exitCode,
     reason,
+  };
+}
+
+export function viewFrozen(workers: readonly Worker[]): FrozenView {
+  const frozen = workers.filter(({ state }) => state === 'FROZEN');
+  const moments = frozen.flatMap(({ frozenAt }) => frozenAt ?? []);
+  return {
+    workers: frozen.length,
+    bytes: frozen.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0),
+    since: momentOrNull(moments.length === 0 ? null : Math.min(...moments)),
   };
 }
 

@@ -135,10 +135,12 @@ export interface QueueSample extends JobCounts {
   readonly queuedNormal: number;
 }
 
-/** Fields of a worker that change; undefined ones stay. `from` guards the edge. */
+/** Fields of a worker that change; undefined ones stay. */
 export interface WorkerChange {
   readonly id: string;
   readonly state?: WorkerState;
+  /** Only when it is in this state. */
+  readonly from?: WorkerState;
   readonly handle?: string;
   readonly start?: WorkerStart;
   readonly readyAt?: number;
@@ -146,6 +148,7 @@ export interface WorkerChange {
   readonly idleSince?: number | null;
   readonly frozenAt?: number | null;
   readonly memoryBytes?: number | null;
+  readonly thaws?: string;
   readonly stoppedAt?: number;
   readonly exitCode?: number | null;
   readonly reason?: string;
@@ -253,7 +256,7 @@ export interface Store {
 
   // workers
   addWorker(worker: Worker): Promise<void>;
-  /** Undefined when the edge is not in WORKER_EDGES or the worker is unknown. A change without `state` always applies. */
+  /** Undefined when the edge is not in WORKER_EDGES, the worker is not in `from`, or unknown. A change without both always applies. */
   changeWorker(change: WorkerChange): Promise<Worker | undefined>;
   getWorker(id: string): Promise<Worker | undefined>;
   /** Not STOPPED only, unless `all`; oldest first. */

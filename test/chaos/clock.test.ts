@@ -27,7 +27,7 @@ async function openSite(): Promise<Site> {
   // The first try of a webhook to /fails fails.
   const receiver = await openReceiver((path, number) => (path === '/fails' && number === 0 ? 500 : 200));
   const stage = await openStage({ ...wall.env, WHERRY_WEBHOOK_ALLOW: '127.0.0.1' });
-  const settings = 'scale: { max: 3, type: requestCount, value: 1, idle: 3s }\n';
+  const settings = 'scale: { max: 3, type: requestCount, value: 1, idle: 3s, keep: none }\n';
   await stage.cli('deploy', stage.project('live', nodeProject('live', ECHO, settings)));
   await stage.cli('deploy', stage.project('parked', nodeProject('parked', ECHO, 'scale: { max: 1 }\n')));
   await stage.call('/api/v1/endpoints/parked', { method: 'PATCH', body: { settings: { scale: { max: 0 } } } });

@@ -29,7 +29,7 @@ describe.runIf(needsWall())('an endpoint that nobody asked for long', () => {
   it('answers the first request after a minute, a quarter, three quarters of an hour and a day, from no worker (E4)', async () => {
     wall = openWall({ isTime: true });
     stage = await openStage(wall.env);
-    await stage.cli('deploy', stage.project('idle', nodeProject('idle', ECHO, 'scale: { max: 1, idle: 1s }\n')));
+    await stage.cli('deploy', stage.project('idle', nodeProject('idle', ECHO, 'scale: { max: 1, idle: 1s, keep: none }\n')));
     let at = 0;
     for (const seconds of [60, 15 * 60, 45 * 60, 24 * HOUR_S]) {
       const isEmpty = async () => ((await ask('GET', '/v2/idle/health')) as { workers: { ready: number } }).workers.ready === 0;

@@ -32,7 +32,7 @@ export async function handler({ input: { deed, ms = 0 } }) {
 let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
-  const settings = 'scale: { max: 1, idle: 1s }\n';
+  const settings = 'scale: { max: 1, idle: 1s, keep: none }\n';
   await stage.cli('deploy', stage.project('bad', nodeProject('bad', MISBEHAVES, settings)));
   await stage.cli('deploy', stage.project('good', nodeProject('good', MISBEHAVES, settings)));
 });

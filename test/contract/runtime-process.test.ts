@@ -148,6 +148,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Clock ticks of CPU that a process used so far. */
+function cpuOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return Number(fields[11]) + Number(fields[12]);
+}
+
 function supervisorsOf(dataDir: string): readonly number[] {
   const names = existsSync('/proc/self') ? readdirSync('/proc').filter((name) => /^\d+$/.test(name)) : [];
   return names.map(Number).filter((pid) => {
@@ -347,6 +353,40 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     await opened.close();
     await begin({ orphanMs: 100 });
     const { handle } = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
+    await runtime.stop();
+    await vi.waitFor(() => expect([isAlive(Number(handle['pid'])), supervisorsOf(opened.dataDir)]).toEqual([false, []]), within);
+  });
+
+  it('freezes processes that changed their session too: none uses any more CPU', async () => {
+    const script = `import { spawn } from 'node:child_process';
+      const child = spawn(process.execPath, ['-e', 'for (;;);'], { detached: true, stdio: 'ignore' });
+      child.on('spawn', () => console.log(child.pid)); setTimeout(() => { for (;;); }, 100);`;
+    const child = Number(await startAndRead('w-1', script));
+    const { handle } = await runtime.startWorker(specOf('w-2', opened.image("console.log('up'); for (;;);")));
+    await runtime.freezeWorker('w-1');
+    const frozen = cpuOf(child);
+    const running = cpuOf(Number(handle['pid']));
+    await vi.waitFor(() => expect(cpuOf(Number(handle['pid']))).toBeGreaterThan(running + 20), within);
+    expect(cpuOf(child)).toBe(frozen);
+    await runtime.thawWorker('w-1');
+    await vi.waitFor(() => expect(cpuOf(child)).toBeGreaterThan(frozen), within);
+  });
+
+  it('tells the exit of a frozen worker that is killed from outside, and leaves nothing of it', async () => {
+    const pid = Number(await startAndRead('w-1', `${DAEMON} ${FOREVER}`));
+    await runtime.freezeWorker('w-1');
+    const [main] = markedPids(`${opened.instanceId}/w-1\0`).filter((each) => each !== pid);
+    process.kill(Number(main), 'SIGKILL');
+    await vi.waitFor(() => expect(told.exit('w-1')).toEqual({ exitCode: null, signal: 'SIGKILL' }), within);
+    expect(isAlive(pid)).toBe(false);
+    await expect(runtime.thawWorker('w-1')).rejects.toMatchObject({ code: 'RUNTIME_UNAVAILABLE' });
+  });
+
+  it('ends a frozen worker too when no server comes back', async () => {
+    await opened.close();
+    await begin({ orphanMs: 100 });
+    const { handle } = await runtime.startWorker(specOf('w-1', opened.image(FOREVER)));
+    await runtime.freezeWorker('w-1');
     await runtime.stop();
     await vi.waitFor(() => expect([isAlive(Number(handle['pid'])), supervisorsOf(opened.dataDir)]).toEqual([false, []]), within);
   });

@@ -163,6 +163,82 @@ export function describeRuntime(name: string, open: () => Promise<OpenedRuntime>
       await vi.waitFor(() => expect(heard.exit('w-stays')?.signal).toBe('SIGKILL'), within);
     });
 
+    describe('freezing', () => {
+      const TICKS = "let n = 0; setInterval(() => console.log('tick ' + n++), 20);";
+
+      beforeEach((context) => {
+        if (!runtime.capabilities.freeze) context.skip('this runtime declares that it cannot freeze');
+      });
+
+      /** What `workerId` says while another worker ticks `count` times. */
+      async function linesDuring(workerId: string, count: number): Promise<number> {
+        const before = told.lines(workerId).length;
+        const goal = told.lines('w-clock').length + count;
+        await vi.waitFor(() => expect(told.lines('w-clock').length).toBeGreaterThanOrEqual(goal), within);
+        return told.lines(workerId).length - before;
+      }
+
+      async function startTicking(...ids: readonly string[]): Promise<void> {
+        for (const id of ids) await runtime.startWorker(specOf(id, opened.image(TICKS)));
+        for (const id of ids) await vi.waitFor(() => expect(told.lines(id).length).toBeGreaterThan(2), within);
+      }
+
+      it('suspends a worker, which keeps its memory, and lets it go on where it was; both may be repeated', async () => {
+        await startTicking('w-cold', 'w-clock');
+        await runtime.thawWorker('w-cold');
+        expect((await runtime.freezeWorker('w-cold')).memoryBytes).toBeGreaterThan(1_000_000);
+        expect((await runtime.freezeWorker('w-cold')).memoryBytes).toBeGreaterThan(1_000_000);
+        // What it had said before may still be on its way.
+        await linesDuring('w-cold', 10);
+        expect(await linesDuring('w-cold', 20)).toBe(0);
+        expect(await runtime.list()).toContain('w-cold');
+        for (let n = 0; n < 2; n++) await runtime.thawWorker('w-cold');
+        await vi.waitFor(async () => expect(await linesDuring('w-cold', 5)).toBeGreaterThan(0), within);
+        expect(told.lines('w-cold')).toEqual(told.lines('w-cold').map((_, n) => `tick ${n}`));
+        for (const id of ['w-cold', 'w-clock']) await runtime.stopWorker(id, 0);
+      });
+
+      it('refuses for a worker that does not run', async () => {
+        await expect(runtime.freezeWorker('w-never')).rejects.toMatchObject({ code: 'RUNTIME_UNAVAILABLE' });
+        await expect(runtime.thawWorker('w-never')).rejects.toMatchObject({ code: 'RUNTIME_UNAVAILABLE' });
+      });
+
+      it('lets a frozen worker end by itself when it is stopped with grace, and kills it without', async () => {
+        const script = `process.on('SIGTERM', () => { console.log('asked'); process.exit(3); }); console.log('up'); ${FOREVER}`;
+        for (const id of ['w-soft', 'w-hard']) {
+          await runtime.startWorker(specOf(id, opened.image(script)));
+          await vi.waitFor(() => expect(told.lines(id)).toEqual(['up']), within);
+          await runtime.freezeWorker(id);
+        }
+        await runtime.stopWorker('w-soft', 10_000);
+        await vi.waitFor(() => expect(told.exit('w-soft')).toEqual({ exitCode: 3, signal: null }), within);
+        expect(told.lines('w-soft')).toEqual(['up', 'asked']);
+        await runtime.stopWorker('w-hard', 0);
+        await vi.waitFor(() => expect(told.exit('w-hard')).toEqual({ exitCode: null, signal: 'SIGKILL' }), within);
+        expect(told.lines('w-hard')).toEqual(['up']);
+        expect(await runtime.list()).toEqual([]);
+      });
+
+      it('adopts a frozen worker after a restart: it stays frozen, and goes on when it is thawed', async () => {
+        await startTicking('w-cold', 'w-clock');
+        await runtime.freezeWorker('w-cold');
+        await linesDuring('w-cold', 10);
+        await runtime.stop();
+        const said = told.lines('w-cold').length;
+        runtime = opened.reopen();
+        const before = told;
+        told = listen();
+        await runtime.start(told.events);
+        expect(await runtime.list()).toContain('w-cold');
+        expect(await linesDuring('w-cold', 20)).toBe(0);
+        expect((await runtime.freezeWorker('w-cold')).memoryBytes).toBeGreaterThan(1_000_000);
+        await runtime.thawWorker('w-cold');
+        await vi.waitFor(() => expect(told.lines('w-cold')[0]).toBe(`tick ${said}`), within);
+        expect(before.exit('w-cold')).toBeUndefined();
+        for (const id of ['w-cold', 'w-clock']) await runtime.stopWorker(id, 0);
+      });
+    });
+
     it('refuses an image that it cannot run and names a runtime that can', async (context) => {
       if (opened.foreign === null) return context.skip('this runtime runs any image');
       await expect(runtime.prepare(opened.foreign)).rejects.toMatchObject({

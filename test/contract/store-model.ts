@@ -294,6 +294,7 @@ class Run {
       idleSince: null,
       frozenAt: null,
       memoryBytes: null,
+      thaws: null,
       stoppedAt: null,
       exitCode: null,
       reason: null,

@@ -62,6 +62,7 @@ function workerOf(id: string, more: Partial<Worker> = {}): Worker {
     idleSince: null,
     frozenAt: null,
     memoryBytes: null,
+    thaws: null,
     stoppedAt: null,
     exitCode: null,
     reason: null,
@@ -380,6 +381,25 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.listWorkers('e1', true)).toHaveLength(1);
     });
 
+    it('freezes a worker only without a job, gives a frozen one none, and changes it only from the state that is named', async () => {
+      await store.addWorker(workerOf('w1'));
+      await store.changeWorker({ id: 'w1', state: 'IDLE', readyAt: NOW, idleSince: NOW });
+      await store.enqueue(jobOf('a'), NOW);
+      await store.claim(claimOf('w1'));
+      expect(await store.changeWorker({ id: 'w1', state: 'FROZEN', frozenAt: NOW })).toBeUndefined();
+      expect(await store.changeWorker({ id: 'w1', from: 'FROZEN', state: 'IDLE' })).toBeUndefined();
+      await settle('a', 'w1');
+      await store.enqueue(jobOf('b'), NOW);
+      const frozen = { state: 'FROZEN', frozenAt: NOW + 1, memoryBytes: 5_000 } as const;
+      expect(await store.changeWorker({ id: 'w1', from: 'IDLE', ...frozen })).toMatchObject(frozen);
+      expect(await store.claim({ ...claimOf('w1'), isAnnounced: true })).toEqual([]);
+      expect(await store.changeWorker({ id: 'w1', from: 'IDLE', memoryBytes: 1 })).toBeUndefined();
+      const thawed = { state: 'IDLE', frozenAt: null, memoryBytes: null, thaws: '[[1,2,3]]' } as const;
+      expect(await store.changeWorker({ id: 'w1', from: 'FROZEN', ...thawed })).toMatchObject(thawed);
+      expect(await store.changeWorker({ id: 'w1', from: 'FROZEN', ...thawed })).toBeUndefined();
+      expect(await store.claim(claimOf('w1'))).toHaveLength(1);
+    });
+
     it('keeps everything over a restart', async () => {
       await store.enqueue(jobOf('a', { input: '{"snow":"☃"}', extras: '{"s3Config":{}}' }), NOW);
       await store.putRecord('setting', 'port', { value: '1' });
@@ -433,7 +453,14 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
     it('moves every moment with a wall clock that was set, in the step that keeps its mark (B5)', async () => {
       const HOUR_MS = 3_600_000;
       await store.addWorker(workerOf('w1'));
-      await store.changeWorker({ id: 'w1', start: startOf(NOW) });
+      await store.changeWorker({
+        id: 'w1',
+        start: startOf(NOW),
+        thaws: JSON.stringify([
+          [NOW, NOW + 1, NOW + 2],
+          [NOW + 9, NOW + 9, NOW + 9],
+        ]),
+      });
       await store.changeWorker({ id: 'w1', state: 'IDLE', readyAt: NOW + 3, lastSeenAt: NOW + 3, idleSince: NOW + 3 });
       await store.enqueue(jobOf('running'), NOW);
       await store.claim(claimOf('w1'));
@@ -447,7 +474,18 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.getJob('running')).toMatchObject({ claimedAt: then, leaseUntil: then + 35_000, finishedAt: null });
       expect(await store.getJob('queued')).toMatchObject({ submittedAt: then, queuedAt: then, expiresAt: then + 60_000, claimedAt: null });
       expect(await store.getJob('ended')).toMatchObject({ finishedAt: then + 6, retainUntil: then + 9 });
-      const moved = { createdAt: then, readyAt: then + 3, idleSince: null, frozenAt: null, stoppedAt: null, start: startOf(then) };
+      const moved = {
+        createdAt: then,
+        readyAt: then + 3,
+        idleSince: null,
+        frozenAt: null,
+        stoppedAt: null,
+        start: startOf(then),
+        thaws: JSON.stringify([
+          [then, then + 1, then + 2],
+          [then + 9, then + 9, then + 9],
+        ]),
+      };
       expect(await store.getWorker('w1')).toMatchObject(moved);
       const [kept] = await store.listRecords('delivery');
       expect(kept?.value).toMatchObject({ createdAt: then + 6, dueAt: then + 6, seriesAt: then + 6 });

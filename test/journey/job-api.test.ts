@@ -6,7 +6,10 @@ import { ECHO, nodeProject } from './projects.js';
 let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
-  await stage.cli('deploy', stage.project('echo', nodeProject('echo', ECHO, 'env: { GREETING: hello }\nscale: { max: 2, idle: 2s }\n')));
+  await stage.cli(
+    'deploy',
+    stage.project('echo', nodeProject('echo', ECHO, 'env: { GREETING: hello }\nscale: { max: 2, idle: 2s, keep: none }\n')),
+  );
 });
 afterAll(() => stage.close());
 

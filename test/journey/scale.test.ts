@@ -35,7 +35,7 @@ describe('scaling', () => {
   });
 
   it('starts from zero, serves within the idle time without a cold start, then goes to zero (rows 68, 69, 74)', async () => {
-    await deploy('zero', 'scale: { idle: 2s }\n');
+    await deploy('zero', 'scale: { idle: 2s, keep: none }\n');
     await until(async () => (await workers('zero')).length === 0, 'no worker');
     const first = await stage.runsync('zero', { value: 1 });
     const second = await stage.runsync('zero', { value: 2 });

@@ -7,7 +7,7 @@ import { ECHO, nodeProject } from './projects.js';
 let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
-  await stage.cli('deploy', stage.project('echo', nodeProject('echo', ECHO, 'scale: { max: 1, idle: 1s }\n')));
+  await stage.cli('deploy', stage.project('echo', nodeProject('echo', ECHO, 'scale: { max: 1, idle: 1s, keep: none }\n')));
 });
 afterAll(() => stage.close());
 

@@ -63,7 +63,7 @@ async function serve(config, env) {
   const worker = env.RUNPOD_POD_ID ?? '';
   const fill = (template, job) => (template ?? '').replaceAll('$RUNPOD_POD_ID', worker).replaceAll('$ID', job);
   const call = createCaller(env.RUNPOD_AI_API_KEY ?? '');
-  const state = { isStopping: false, jobs: [], given: [], poll: undefined, stops: undefined, answeredAt: Date.now() };
+  const state = { isStopping: false, jobs: [], given: [], poll: undefined, stops: undefined, failingSince: undefined };
   const urls = {
     take: env.RUNPOD_WEBHOOK_GET_JOB.replaceAll('$ID', worker),
     done: (job) => `${fill(env.RUNPOD_WEBHOOK_POST_OUTPUT, job)}&isStream=${config.isStream}`,
@@ -125,14 +125,21 @@ async function takeJobs({ call, urls, state, config, onAnswer }) {
     const answer = await call('GET', pollUrl(urls.take, need, state), { limitMs: POLL_LIMIT_MS, onRequest: (poll) => (state.poll = poll) });
     await onAnswer();
     if (answer.status === 200 || answer.status === 204) {
-      state.answeredAt = Date.now();
+      state.failingSince = undefined;
       failures = 0;
     } else if (!state.isStopping) {
-      if (Date.now() - state.answeredAt > GIVE_UP_MS) fail(`no answer from the server for ${GIVE_UP_MS / 1000} s`);
-      await pause(answer.status === 429 ? 5_000 : Math.min(2_000, 50 * 2 ** failures++) * (0.5 + Math.random() / 2));
+      // From the first failure on: time in which this process was suspended says nothing about the server.
+      state.failingSince ??= Date.now();
+      if (Date.now() - state.failingSince > GIVE_UP_MS) fail(`no answer from the server for ${GIVE_UP_MS / 1000} s`);
+      await pause(answer.status === 429 ? 5_000 : waitAfter(failures++));
     }
     for (const job of answer.status === 200 ? parseJobs(answer.text) : []) serveJob(job, { call, urls, state, config });
   }
+}
+
+/** The first time not at all: a connection that was kept may have ended while this process was suspended. */
+function waitAfter(failures) {
+  return failures === 0 ? 0 : Math.min(2_000, 50 * 2 ** failures) * (0.5 + Math.random() / 2);
 }
 
 function readLimit(modifier, limit) {
@@ -193,7 +200,7 @@ async function deliver(held, body, { call, urls, state, config }) {
     },
   });
   if (status === 0) return log('ERROR', 'a result could not be delivered; giving it up');
-  state.answeredAt = Date.now();
+  state.failingSince = undefined;
   if (text.includes('"input"')) state.given.push(...parseJobs(text));
 }
 

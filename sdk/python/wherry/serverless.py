@@ -214,18 +214,23 @@ class Patience:
 
     def __init__(self):
         self.failures = 0
-        self.answered_at = time.monotonic()
+        self.failing_since = None
 
     def heard(self, status, sleep=time.sleep):
         if status in (200, 204):
-            self.failures, self.answered_at = 0, time.monotonic()
+            self.failures, self.failing_since = 0, None
             return
-        if time.monotonic() - self.answered_at > GIVE_UP_S:
+        # From the first failure on: time in which this process was suspended says nothing about the server.
+        if self.failing_since is None:
+            self.failing_since = time.monotonic()
+        if time.monotonic() - self.failing_since > GIVE_UP_S:
             log("ERROR", f"no answer from the server for {GIVE_UP_S} s")
             os._exit(1)
-        wait = 5 if status == 429 else min(2, 0.05 * 2**self.failures)
+        # The first time not at all: a connection that was kept may have ended while this process was suspended.
+        wait = 5 if status == 429 else min(2, 0.05 * 2**self.failures) if self.failures else 0
         self.failures = min(self.failures + 1, 10)
-        sleep(wait)
+        if wait:
+            sleep(wait)
 
 
 def start_pings(worker):

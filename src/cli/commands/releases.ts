@@ -1,9 +1,10 @@
+import type { FrozenView } from '../../api/resources.js';
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, textOf } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
-import { formatAgo, formatTable } from '../output.js';
+import { formatAgo, formatBytes, formatTable } from '../output.js';
 
 export const releases: Command = {
   name: 'releases',
@@ -162,13 +163,14 @@ export const status: Command = {
     const status = await client.status();
     const shown = context.args[0] === undefined ? status.endpoints : status.endpoints.filter(({ id }) => id === context.args[0]);
     if (context.args[0] !== undefined && shown.length === 0) await client.getEndpoint(context.args[0]);
-    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, pausedReason }) => [
+    const now = openClock().now();
+    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, frozen, pausedReason }) => [
       id,
       activeRelease === null ? '-' : `r${activeRelease}`,
       String(jobs.inQueue),
       String(jobs.inProgress),
       `${jobs.completed}/${jobs.failed}`,
-      `${workers.idle} idle, ${workers.running} busy, ${workers.initializing} starting`,
+      `${workers.idle} idle${formatFrozen(frozen, now)}, ${workers.running} busy, ${workers.initializing} starting`,
       pausedReason === null ? '' : `paused: ${pausedReason.split('\n')[0]}`,
     ]);
     const table = formatTable(['endpoint', 'serves', 'queued', 'running', 'done/failed', 'workers', ''], rows);
@@ -176,3 +178,7 @@ export const status: Command = {
     return 0;
   },
 };
+
+function formatFrozen({ workers, bytes, since }: FrozenView, now: number): string {
+  return since === null ? '' : ` (${workers} frozen, ${formatBytes(bytes)} held, the first ${formatAgo(since, now)})`;
+}

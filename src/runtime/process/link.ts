@@ -218,7 +218,7 @@ function moveEvent(event: SupervisorEvent, byMs: number): SupervisorEvent {
 
 function unavailable(request: Unnumbered, why: string): WherryError {
   const subject =
-    request.verb === 'spawn' ? ` worker '${request.order.workerId}'` : request.verb === 'stop' ? ` worker '${request.workerId}'` : '';
+    request.verb === 'spawn' ? ` worker '${request.order.workerId}'` : 'workerId' in request ? ` worker '${request.workerId}'` : '';
   return new WherryError('RUNTIME_UNAVAILABLE', `supervisor request ${request.verb}${subject} failed: ${why}`, {
     hint: 'try again; the server log tells more when it stays',
   });

@@ -35,10 +35,20 @@ export async function endMembers(find: () => readonly number[], kill: () => void
 
 /** Dead already; what is left of it waits for a parent that may never ask, such as the first process of a container. */
 function isDead(pid: number): boolean {
-  // The state is the first field after the name, which stands in parentheses and may hold any character.
-  const stat = readQuietly(`/proc/${pid}/stat`)?.toString('latin1') ?? '';
   // It tells of the first thread only: others may go on without it.
-  return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2)) && namesIn(`/proc/${pid}/task`).length <= 1;
+  return /[ZX]/.test(stateIn(`/proc/${pid}`)) && namesIn(`/proc/${pid}/task`).length <= 1;
+}
+
+/** Whether no thread of a process runs, because it is stopped or dead; true when it is gone. */
+export function isStill(pid: number): boolean {
+  return namesIn(`/proc/${pid}/task`).every((thread) => /^[TtZX]?$/.test(stateIn(`/proc/${pid}/task/${thread}`)));
+}
+
+/** The letter of a process or thread; empty when it is gone. */
+function stateIn(dir: string): string {
+  // It is the first field after the name, which stands in parentheses and may hold any character.
+  const stat = readQuietly(`${dir}/stat`)?.toString('latin1') ?? '';
+  return stat.slice(stat.lastIndexOf(')') + 2).slice(0, 1);
 }
 
 /** Ends every process of an instance that no supervisor knows, by its groups and by its marker. */

@@ -1,7 +1,7 @@
 /** What a server and the supervisor of its data directory say to each other: JSON lines over a unix socket. */
 
 /** Raised by every change that an older supervisor would misread. */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 /** Bounds of what the supervisor keeps and forwards. Bytes, lines, milliseconds. */
 export const BOUNDS = {
@@ -42,6 +42,7 @@ export type Request =
   | { readonly id: number; readonly verb: 'hello'; readonly protocol: number; readonly instanceId: string }
   | { readonly id: number; readonly verb: 'spawn'; readonly order: SpawnOrder }
   | { readonly id: number; readonly verb: 'stop'; readonly workerId: string; readonly graceMs: number }
+  | { readonly id: number; readonly verb: 'freeze' | 'thaw'; readonly workerId: string }
   | { readonly id: number; readonly verb: 'list' }
   /** Has no answer. */
   | { readonly id: number; readonly verb: 'ack'; readonly seq: number };
@@ -68,6 +69,11 @@ export interface Welcome {
 /** The answer to spawn. */
 export interface Started {
   readonly pid: number;
+}
+
+/** The answer to freeze. */
+export interface Frozen {
+  readonly memoryBytes: number;
 }
 
 export interface Line {

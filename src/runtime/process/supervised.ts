@@ -4,7 +4,9 @@ import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Cgroup, type Cgroups, createCgroup, joinCommand, killGroups, membersOf, removeGroups } from './cgroup.js';
+import { createFreezer, type FreezerOptions } from './freezer.js';
 import { endMembers, markedPids, signal } from './members.js';
+import { measureMemory } from './memory.js';
 import { createLineCutter, createWorkerOutput, type Outbox, type WorkerOutput } from './output.js';
 import { BOUNDS, MARKER, type SpawnOrder, type Started } from './protocol.js';
 
@@ -15,6 +17,10 @@ export interface Supervised extends Started {
   readonly gone: Promise<void>;
   /** SIGTERM to the main process, grace, SIGKILL to all of them; resolves with `gone`. */
   stop(graceMs: number): Promise<void>;
+  /** Suspends all its processes; gives the bytes of memory they hold. Rejects when it ends or is being stopped. */
+  freeze(): Promise<number>;
+  /** Lets them go on. */
+  thaw(): void;
 }
 
 export interface SuperviseOptions {
@@ -40,8 +46,10 @@ export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now 
     throw cause;
   }
   const pid = child.pid ?? 0;
+  const dirs = cgroup?.dirs ?? [];
+  const find = memberFinder(order, cgroup);
   const gone = exited.then(async ([exitCode, signalName]) => {
-    await endRest(order, pid, cgroup);
+    await endRest({ pid, dirs, find });
     await raceTime(closed, BOUNDS.drainMs);
     child.stdout?.destroy();
     child.stderr?.destroy();
@@ -49,19 +57,32 @@ export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now 
     await rm(order.dir, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
     outbox.add({ event: 'exit', workerId: order.workerId, exitCode, signal: signalName });
   });
+  const freezer = createFreezer({ pid, dirs, find });
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
+  let isStopping = false;
+  const freeze = async (): Promise<number> => {
+    if (isStopping || hasEnded()) throw new Error('it ends');
+    await freezer.freeze();
+    const memoryBytes = await measureMemory({ pid, dirs, members: find() });
+    if (isStopping || hasEnded()) throw new Error('it ends');
+    return memoryBytes;
+  };
   let isAsked = false;
   const stop = async (graceMs: number): Promise<void> => {
+    isStopping = true;
     if (graceMs > 0) {
       // Only the main process: it may need its children (a pool, a tool it runs) to finish its job. What is left is killed.
       // Asked once: a server that restarts asks again, and many programs take a second SIGTERM for an order to end at once.
       if (!isAsked) signal(pid, 'SIGTERM');
       isAsked = true;
+      // A frozen one would not see it.
+      freezer.thaw();
       await raceTime(exited, graceMs);
     }
-    if (child.exitCode === null && child.signalCode === null) signal(-pid, 'SIGKILL');
+    if (!hasEnded()) signal(-pid, 'SIGKILL');
     await gone;
   };
-  return { pid, output, gone, stop };
+  return { pid, output, gone, stop, freeze, thaw: freezer.thaw };
 }
 
 /** Waits for a promise at most so long, and leaves no timer behind. */
@@ -76,12 +97,15 @@ function start(order: SpawnOrder, cgroup: Cgroup | null): ChildProcess {
   return spawn(file, args, { cwd: order.cwd, env: order.env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Ends children that outlived the main process: those of its group first, then whoever left the group. */
-async function endRest(order: SpawnOrder, pid: number, cgroup: Cgroup | null): Promise<void> {
-  signal(-pid, 'SIGKILL');
-  const dirs = cgroup?.dirs ?? [];
+/** How the processes of a worker are found. */
+function memberFinder(order: SpawnOrder, cgroup: Cgroup | null): () => readonly number[] {
   const marker = order.env[MARKER];
-  const find = cgroup !== null || marker === undefined ? () => membersOf(dirs) : () => markedPids(`${marker}\0`);
+  return cgroup !== null || marker === undefined ? () => membersOf(cgroup?.dirs ?? []) : () => markedPids(`${marker}\0`);
+}
+
+/** Ends children that outlived the main process: those of its group first, then whoever left the group. */
+async function endRest({ pid, dirs, find }: FreezerOptions): Promise<void> {
+  signal(-pid, 'SIGKILL');
   await endMembers(find, () => killGroups(dirs));
   removeGroups(dirs);
 }

@@ -13,6 +13,7 @@ import { createOutbox } from './output.js';
 import {
   type Answer,
   createJsonReader,
+  type Frozen,
   PROTOCOL,
   type Replaced,
   type Request,
@@ -106,6 +107,11 @@ class Supervisor {
         await this.#starting.get(request.workerId)?.catch(() => {});
         await this.#workers.get(request.workerId)?.stop(request.graceMs);
         return {};
+      case 'freeze':
+        return { value: { memoryBytes: await this.#worker(request.workerId).freeze() } satisfies Frozen };
+      case 'thaw':
+        this.#worker(request.workerId).thaw();
+        return {};
       case 'list':
         return { value: [...this.#workers.keys()] };
       case 'ack': {
@@ -114,6 +120,12 @@ class Supervisor {
         return null;
       }
     }
+  }
+
+  #worker(workerId: string): Supervised {
+    const worker = this.#workers.get(workerId);
+    if (worker === undefined) throw new Error('it does not run');
+    return worker;
   }
 
   #welcome(peer: Socket, { id, protocol, instanceId }: Extract<Request, { verb: 'hello' }>): Partial<Answer> | null {

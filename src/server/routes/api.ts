@@ -10,7 +10,7 @@ import { createUuid } from '../../base/ids.js';
 import type { Key } from '../../domain/key.js';
 import { authenticate } from '../auth.js';
 import type { Keys } from '../keys.js';
-import { viewEndpoint } from '../views.js';
+import { viewEndpoint, viewFrozen } from '../views.js';
 import type { ApiContext, ApiOptions, ApiServer } from './api/context.js';
 import { addCredentialRoutes } from './api/credentials.js';
 import { addEndpointRoutes, addReleaseRoutes } from './api/endpoints.js';
@@ -109,7 +109,11 @@ function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiCo
   server.get('/status', { schema: { summary: 'The whole server at a glance', response: { 200: schema.Status } } }, async () => {
     const endpoints = await engine.listEndpoints();
     const views = await Promise.all(
-      endpoints.map(async (endpoint) => ({ ...viewEndpoint(endpoint), health: await engine.health(endpoint.id) })),
+      endpoints.map(async (endpoint) => ({
+        ...viewEndpoint(endpoint),
+        health: await engine.health(endpoint.id),
+        frozen: viewFrozen(await engine.listWorkers(endpoint.id, false)),
+      })),
     );
     return { version, startedAt, endpoints: views };
   });

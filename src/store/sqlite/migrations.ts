@@ -62,6 +62,7 @@ CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, 
     name: '0002-frozen-workers',
     sql: 'ALTER TABLE worker ADD COLUMN frozen_at INTEGER; ALTER TABLE worker ADD COLUMN memory_bytes INTEGER;',
   },
+  { name: '0003-thaws', sql: 'ALTER TABLE worker ADD COLUMN thaws TEXT;' },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

@@ -13,11 +13,15 @@ const START_MOMENTS = ['preparedAt', 'madeAt', 'startedAt'];
 const moved = (columns: readonly string[]) => columns.map((column) => `${column} = ${column} + ?1`).join(', ');
 const movedStart = `start = json_set(start, ${START_MOMENTS.map((name) => `'$.${name}', start ->> '${name}' + ?1`).join(', ')})`;
 
+/** `worker.thaws` holds rows of moments. */
+const movedThaws = `thaws = (SELECT json_group_array((SELECT json_group_array(moment.value + ?1) FROM json_each(thaw.value) AS moment)) FROM json_each(thaws) AS thaw)`;
+
 /** Moves stored moments when the wall clock was set; whole tables, but only then. */
 export function createMoments(db: Database, commits: CommitQueue): Pick<Store, 'moveMoments'> {
   const moveJobs = db.prepare(`UPDATE job SET ${moved(JOB_MOMENTS)}`);
   const moveWorkers = db.prepare(`UPDATE worker SET ${moved(WORKER_MOMENTS)}`);
   const moveStarts = db.prepare(`UPDATE worker SET ${movedStart} WHERE start IS NOT NULL`);
+  const moveThaws = db.prepare(`UPDATE worker SET ${movedThaws} WHERE thaws IS NOT NULL`);
   const listDue = db.prepare(`SELECT id FROM record WHERE kind = 'delivery-due'`);
   const getDelivery = db.prepare(`SELECT value FROM record WHERE kind = 'delivery' AND id = ?`);
   const write = createRecordWriter(db);
@@ -39,7 +43,7 @@ export function createMoments(db: Database, commits: CommitQueue): Pick<Store, '
         () => {
           write({ kind: 'setting', id: 'clock', value: { value: mark } });
           if (byMs === 0) return;
-          for (const statement of [moveJobs, moveWorkers, moveStarts]) statement.run(byMs);
+          for (const statement of [moveJobs, moveWorkers, moveStarts, moveThaws]) statement.run(byMs);
           for (const { id } of listDue.all()) moveDelivery(String(id), byMs);
         },
         { isDurable: true },

@@ -69,6 +69,7 @@ export function readWorker(row: Row): Worker {
     idleSince: intOrNull(row, 'idle_since'),
     frozenAt: intOrNull(row, 'frozen_at'),
     memoryBytes: intOrNull(row, 'memory_bytes'),
+    thaws: textOrNull(row, 'thaws'),
     stoppedAt: intOrNull(row, 'stopped_at'),
     exitCode: intOrNull(row, 'exit_code'),
     reason: textOrNull(row, 'reason'),

@@ -16,8 +16,9 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
   const change = db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle),
     ready_at = coalesce(ready_at, ?4), last_seen_at = coalesce(?5, last_seen_at), idle_since = CASE WHEN ?6 THEN ?7 ELSE idle_since END,
     stopped_at = coalesce(?8, stopped_at), exit_code = coalesce(?9, exit_code), reason = coalesce(?10, reason), start = coalesce(?12, start),
-    frozen_at = CASE WHEN ?13 THEN ?14 ELSE frozen_at END, memory_bytes = CASE WHEN ?15 THEN ?16 ELSE memory_bytes END
-    WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?11))) RETURNING *`);
+    frozen_at = CASE WHEN ?13 THEN ?14 ELSE frozen_at END, memory_bytes = CASE WHEN ?15 THEN ?16 ELSE memory_bytes END,
+    thaws = coalesce(?17, thaws)
+    WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?11))) AND (?18 IS NULL OR state = ?18) RETURNING *`);
 
   return {
     addWorker: (worker) =>
@@ -56,6 +57,8 @@ function valuesOf(change: WorkerChange): SqlValue[] {
     change.frozenAt ?? null,
     Number(change.memoryBytes !== undefined),
     change.memoryBytes ?? null,
+    change.thaws ?? null,
+    change.from ?? null,
   ];
 }
 

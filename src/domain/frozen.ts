@@ -1,0 +1,44 @@
+import type { EndpointSettings } from './endpoint.js';
+
+/** What the decision to thaw sees of an endpoint at one moment. */
+export interface ThawSample {
+  /** Queued jobs above low priority: those that may wake workers. */
+  readonly queued: number;
+  /** Workers without a job that run, those too that were thawed a moment ago. */
+  readonly idle: number;
+  /** Workers that start, idle and busy ones. */
+  readonly awake: number;
+  readonly frozen: number;
+}
+
+/**
+ * How many frozen workers to wake: one for each job that no idle worker can take, at once, because it costs milliseconds; and as many
+ * as are missing to the minimum, of which none is frozen.
+ */
+export function decideThaws({ queued, idle, awake, frozen }: ThawSample, { min }: Pick<EndpointSettings['scale'], 'min'>): number {
+  return Math.min(frozen, Math.max(0, queued - idle, min - awake));
+}
+
+/** A frozen worker as the memory budget sees it. */
+export interface FrozenView {
+  readonly id: string;
+  readonly frozenAt: number;
+  readonly memoryBytes: number;
+}
+
+/**
+ * Ids of the frozen workers that have to go so that the others fit the budget: those that are larger than all of it, then the longest
+ * frozen.
+ */
+export function decideEvictions(frozen: readonly FrozenView[], budgetBytes: number): readonly string[] {
+  const tooLarge = frozen.filter(({ memoryBytes }) => memoryBytes > budgetBytes);
+  const rest = frozen.filter((each) => !tooLarge.includes(each)).sort((a, b) => a.frozenAt - b.frozenAt);
+  let excess = rest.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0) - budgetBytes;
+  const evicted: FrozenView[] = [];
+  for (const each of rest) {
+    if (excess <= 0) break;
+    evicted.push(each);
+    excess -= each.memoryBytes;
+  }
+  return [...tooLarge, ...evicted].map(({ id }) => id);
+}
