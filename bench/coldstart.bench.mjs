@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { measureForks } from './coldstart/fork.mjs';
 import { call, median, openServer, spread, until } from './stage.mjs';
 
 const RUNS = 11;
@@ -68,7 +69,8 @@ async function ours(endpoint, { url, key }) {
   return performance.now() - startedAt;
 }
 
-const server = await openServer({ isPinned: false });
+// Forked workers are measured apart, below.
+const server = await openServer({ isPinned: false, environment: { WHERRY_FORK_SERVER: 'off' } });
 const stub = await openStub();
 const dir = mkdtempSync(join(tmpdir(), 'wherry-bench-cold-'));
 try {
@@ -95,3 +97,4 @@ try {
   await server.close();
   rmSync(dir, { recursive: true, force: true });
 }
+await measureForks({ isQuick: process.argv.includes('--quick') });

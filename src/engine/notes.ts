@@ -8,7 +8,7 @@ import { requireEndpoint } from './jobs.js';
 import { findOpenRollout } from './rollout.js';
 
 /** No runtime starts a worker faster: a job that was picked up sooner found one ready. */
-const COLDEST_MS = 10;
+const COLDEST_MS = 2;
 
 /** Notes of one job, made when somebody asks. */
 export async function noteJob(core: Core, backoff: Backoff, job: Job): Promise<JobNotes> {
