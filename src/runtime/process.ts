@@ -178,9 +178,10 @@ class ProcessRuntime implements Runtime {
 
   /** Ends those that preloaded another image; without a supervisor there are none. */
   async #keepForkServers(images: ReadonlySet<Digest>): Promise<void> {
+    if (this.#link === null) return;
     try {
-      const link = await this.#link;
-      await link?.request({ verb: 'keep', images: this.#options.forkServer === undefined ? [] : [...images] });
+      const link = await this.#connected();
+      await link.request({ verb: 'keep', images: this.#options.forkServer === undefined ? [] : [...images] });
     } catch (cause) {
       this.#options.log.warn({ reason: messageOf(cause) }, 'fork servers of images out of use could not be ended');
     }

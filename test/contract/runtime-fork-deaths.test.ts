@@ -68,6 +68,14 @@ describe.skipIf(!canFork)('a forked worker', () => {
     await stage.runtime.stopWorker('w-0', 0);
   });
 
+  it('is not waited for in vain when its fork server does not tell its end', async () => {
+    const [pid = 0, server = 0] = await start('w-1');
+    process.kill(server, 'SIGSTOP');
+    process.kill(pid, 'SIGKILL');
+    await vi.waitFor(() => expect(stage.heard.exit('w-1')).toEqual({ exitCode: null, signal: null }), within);
+    expect(await stage.runtime.list()).toEqual([]);
+  });
+
   it('ends with the supervisor when that is killed, and its exit is told (I8)', async () => {
     await start('w-1');
     for (const pid of stage.supervisors()) process.kill(pid, 'SIGKILL');

@@ -42,7 +42,7 @@ export interface SpawnOrder {
   readonly fork?: ForkPlan;
 }
 
-/** What a fork server needs to prepare workers ahead of their orders (docs/adr/0017). */
+/** What a fork server needs to prepare workers ahead of their orders (docs/adr/0019). */
 export interface ForkPlan {
   /** Orders with equal keys may be forked from one server. */
   readonly key: string;

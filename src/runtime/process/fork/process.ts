@@ -77,6 +77,7 @@ type Told =
   | { readonly refused: string; readonly name: string | null }
   | { readonly ready: number }
   | { readonly forked: number; readonly pid: number }
+  | { readonly failed: number; readonly why: string }
   | { readonly ended: number; readonly code: number | null; readonly signal: number | null };
 
 /** Starts it. Throws what the file system throws. */
@@ -105,8 +106,9 @@ export function startForkProcess(options: ForkProcessOptions): ForkProcess {
   };
   const talk = talkWith(child.stdio[3] as Socket, { plan, except: options.except, kill });
   const ended = exited.then(async ([code, by]) => {
-    await talk.end(`ends the process with ${by ?? code}${tail()}`);
+    await talk.drain();
     await clean();
+    talk.end(`ends the process with ${by ?? code}${tail()}`);
   });
   return { pid: child.pid ?? 0, ready: talk.ready, ended, fork: talk.fork, reap: talk.reap, kill };
 }
@@ -131,6 +133,9 @@ function talkWith(control: Socket, { plan, except, kill }: TalkOptions) {
       children.set(child.pid, child);
       asked.get(message.forked)?.resolve(child);
       asked.delete(message.forked);
+    } else if ('failed' in message) {
+      asked.get(message.failed)?.reject(new Error(message.why));
+      asked.delete(message.failed);
     } else children.get(message.ended)?.settle([message.code, message.signal === null ? null : signalName(message.signal)]);
   };
   const closed = once(control, 'close').catch(() => {});
@@ -139,7 +144,8 @@ function talkWith(control: Socket, { plan, except, kill }: TalkOptions) {
     createJsonReader((value) => hear(value as Told), kill),
   );
   control.on('error', () => control.destroy());
-  tell({ plan: { ...plan, except, mark: MARKER } });
+  const { handler, roots, own } = plan;
+  tell({ plan: { handler, roots, own, except, mark: MARKER } });
   return {
     ready: imports.ready,
     fork(request: ForkRequest): Promise<Child> {
@@ -155,13 +161,16 @@ function talkWith(control: Socket, { plan, except, kill }: TalkOptions) {
       if (children.delete(pid)) tell({ reap: pid });
     },
     /** The process is gone: hears what it still said, and looks after the children itself. */
-    async end(how: string): Promise<void> {
+    async drain(): Promise<void> {
       // An import may have left something that holds it open.
       await raceTime(closed, DRAIN_MS);
       control.destroy();
+      for (const child of children.values()) if (!child.hasEnded()) void awaitEnd(child.pid).then(() => child.settle([null, null]));
+    },
+    /** Nothing of it is left: whoever waits for it learns that. */
+    end(how: string): void {
       imports.refuse(how);
       for (const { reject } of asked.values()) reject(new Error('the fork server ended'));
-      for (const child of children.values()) if (!child.hasEnded()) void awaitEnd(child.pid).then(() => child.settle([null, null]));
     },
   };
 }
@@ -209,7 +218,7 @@ function createChild(pid: number): Child & { settle(exit: Exit): void } {
   return { pid, exited, hasEnded: () => hasEnded, settle };
 }
 
-/** The last that streams say, as the end of a sentence. */
+/** The last line that streams say, as the end of a sentence. */
 function keepTail(streams: readonly (NodeJS.ReadableStream | null)[]): () => string {
   let tail = '';
   for (const stream of streams) {
@@ -217,7 +226,7 @@ function keepTail(streams: readonly (NodeJS.ReadableStream | null)[]): () => str
       tail = (tail + text).slice(-TAIL_CHARACTERS);
     });
   }
-  return () => (tail === '' ? '' : `: ${tail.trim()}`);
+  return () => (tail.trim() === '' ? '' : `: ${tail.trim().split('\n').at(-1)}`);
 }
 
 /** Looks at a process that is nobody's child until it is gone. */

@@ -2,14 +2,17 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Cgroup, createCgroup, killGroups, membersOf, removeGroups } from '../cgroup.js';
+import { raceTime } from '../deadline.js';
 import type { MainProcess } from '../main-process.js';
-import { endMembers } from '../members.js';
+import { endMembers, lifeOf } from '../members.js';
 import { MARKER, type SpawnOrder } from '../protocol.js';
 import { type Child, type ForkProcess, type ForkProcessOptions, startForkProcess } from './process.js';
 import type { ForkStreams } from './streams.js';
 
 /** What a fork may take until the child waits for its order. */
 const FORK_MS = 5_000;
+/** How long the end of a process may go untold. */
+const EXIT_MS = 1_500;
 /** The next spare is forked so long after the last was used: not beside the start of that worker. */
 const REFILL_MS = 200;
 
@@ -22,7 +25,7 @@ interface Spare {
 }
 
 /**
- * A process with a handler's imports, one spare fork of it, and the workers that its spares became (docs/adr/0017). A spare
+ * A process with a handler's imports, one spare fork of it, and the workers that its spares became (docs/adr/0019). A spare
  * has joined its groups already, which may take longer than the fork.
  */
 export class ForkServer {
@@ -66,13 +69,14 @@ export class ForkServer {
     return this.#process.ended;
   }
 
-  /** Makes a spare into the worker. Rejects when there is none to be had; then nothing of the worker runs, and the server ends. */
+  /** Makes a spare into the worker. Rejects when there is none to be had; then nothing of the worker runs. */
   async begin(order: SpawnOrder): Promise<MainProcess> {
     this.#workers += 1;
     try {
       const spare = await this.#takeSpare();
       const { child, cgroup, out, err } = spare;
       out.write(`${JSON.stringify(this.#orderOf(order))}\n`);
+      out.once('close', () => this.#watchExit(child));
       this.#timer = setTimeout(() => this.#refill(), REFILL_MS);
       const { pid, exited, hasEnded } = child;
       return { pid, path: 'fork', cgroup, streams: [out, err], exited, hasEnded, release: () => this.#release(child) };
@@ -102,6 +106,18 @@ export class ForkServer {
   #orderOf({ argv, env, cwd }: SpawnOrder): object {
     const { command } = this.#options.plan;
     return { command, args: argv.slice(command.length + 2), env, cwd, mark: `${MARKER}=${env[MARKER]}` };
+  }
+
+  /** Its output is closed. A process that does not tell the end of a dead child is of no use: without it, the end is looked for. */
+  #watchExit(child: Child): void {
+    const look = (): void => {
+      if (!child.hasEnded() && lifeOf(child.pid) === undefined) this.#process.kill();
+    };
+    const timer = setTimeout(look, EXIT_MS);
+    child.exited.then(
+      () => clearTimeout(timer),
+      () => {},
+    );
   }
 
   #release(child: Child): void {
@@ -136,12 +152,12 @@ export class ForkServer {
   /** Ends a spare: it reads the end of its connection. */
   async #clear({ child, cgroup, out, err }: Spare): Promise<void> {
     for (const socket of [out, err]) socket.destroy();
-    await child.exited;
+    await raceTime(child.exited, EXIT_MS);
     this.#process.reap(child);
     removeGroups(cgroup?.dirs ?? []);
   }
 
-  /** When it fails the process is of no use, and is ended. */
+  /** When it fails nothing of it is left; a process that does not answer is ended. */
   async #fork(): Promise<Spare> {
     const { cgroups, plan } = this.#options;
     const cgroup = cgroups === null ? null : createCgroup(cgroups, `fork-${randomBytes(8).toString('hex')}`, plan.limits);
@@ -156,8 +172,6 @@ export class ForkServer {
       return { child, cgroup, out: outSocket, err: errSocket };
     } catch (cause) {
       for (const { forget } of [out, err]) forget();
-      this.#process.kill();
-      await this.#process.ended;
       await endMembers(
         () => membersOf(dirs),
         () => killGroups(dirs),

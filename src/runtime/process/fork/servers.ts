@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
+import { messageOf } from '../../../base/errors.js';
 import type { Cgroups } from '../cgroup.js';
 import type { MainProcess } from '../main-process.js';
 import { residentBytes } from '../members.js';
@@ -17,6 +18,8 @@ const IDLE_MS = 6 * 60 * 60_000;
 const MEMORY_SHARE = 1 / 8;
 /** So many packages are left to the workers; when another is at fault too, they are spawned. */
 const MOST_LEFT = 5;
+/** After so many forks in a row that failed, workers are spawned. */
+const MOST_FAILURES = 3;
 /** A server that died is replaced after the first pause, and each time later up to the second; one that lived as long as that begins anew. */
 const PAUSE_MS = { first: 1_000, longest: 60_000 } as const;
 
@@ -44,6 +47,7 @@ interface Entry {
   /** Why workers of the plan are spawned for good. */
   refusal: string | null;
   deaths: number;
+  failures: number;
   usedAt: number;
   readyAt: number;
   timer: NodeJS.Timeout | undefined;
@@ -69,9 +73,16 @@ export class ForkServers {
     if (!entry?.server || !entry.isReady || order.workerId.length > nameOf(entry.plan).length) return null;
     entry.usedAt = this.#options.now();
     try {
-      return await entry.server.begin(order);
+      const main = await entry.server.begin(order);
+      entry.failures = 0;
+      return main;
     } catch (cause) {
-      this.#note(entry.plan, `did not fork: ${cause}`);
+      this.#note(entry.plan, `did not fork: ${messageOf(cause)}`);
+      entry.failures += 1;
+      if (entry.failures === MOST_FAILURES) {
+        this.#refuse(entry, `the fork server did not fork: ${messageOf(cause)}`);
+        this.#end(entry);
+      }
       return null;
     }
   }
@@ -82,8 +93,8 @@ export class ForkServers {
     for (const entry of this.#entries.values())
       if (entry.plan.image === plan.image && entry.plan.sealId !== plan.sealId) this.#remove(entry);
     const now = this.#options.now();
-    const state = { isOpen: false, server: null, isReady: false, refusal: null, deaths: 0, usedAt: now, readyAt: now, timer: undefined };
-    const entry: Entry = { plan, left: new Map(), ...state };
+    const state = { isOpen: false, isReady: false, deaths: 0, failures: 0, usedAt: now, readyAt: now };
+    const entry: Entry = { plan, left: new Map(), server: null, refusal: null, timer: undefined, ...state };
     this.#entries.set(plan.key, entry);
     this.#openAfter(entry, SETTLE_MS);
     settled.then(
@@ -135,7 +146,7 @@ export class ForkServers {
       entry.isOpen = false;
       entry.server = null;
       if (!this.#isWanted(entry)) return;
-      if (!(cause instanceof ForkRefusal)) return this.#refuse(entry, `the fork server could not be started: ${cause}`);
+      if (!(cause instanceof ForkRefusal)) return this.#refuse(entry, `the fork server could not be started: ${messageOf(cause)}`);
       const { culprit, message } = cause;
       if (culprit === null || entry.left.size >= MOST_LEFT)
         return this.#refuse(entry, `${culprit === null ? 'the fork server' : `'${culprit}'`} ${message}`);
@@ -213,11 +224,9 @@ export class ForkServers {
       bytes -= bytesOf(entry);
       this.#remove(entry);
     }
+    const [held, most] = [bytesOf(newest), mostBytes].map((size) => `${Math.round(size / 1e6)} MB`);
     if (bytesOf(newest) <= mostBytes) return;
-    this.#refuse(
-      newest,
-      `what the handler imports holds ${Math.round(bytesOf(newest) / 1e6)} MB, more than ${mostBytes / 1e6} are set aside for`,
-    );
+    this.#refuse(newest, `the fork server holds ${held}, and all of them together may hold ${most}`);
     this.#end(newest);
   }
 

@@ -2,7 +2,7 @@
 
 The supervisor starts it (fork/process.ts) and talks with it in JSON lines over descriptor 3. It runs none of the project's own code.
 A fork copies one thread and shares all that is open, so an import that leaves more behind than modules is told to the supervisor,
-which begins anew without it (docs/adr/0017).
+which begins anew without it (docs/adr/0019).
 """
 
 import ast
@@ -130,7 +130,11 @@ def serve(control):
             if count_threads() > 1:
                 control.tell(refused="starts a thread", name=None)
                 os._exit(0)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                control.tell(failed=message["fork"]["id"], why=str(error))
+                continue
             if pid == 0:
                 signal.set_wakeup_fd(before[1])
                 signal.signal(signal.SIGCHLD, before[0])
