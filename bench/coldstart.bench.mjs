@@ -1,8 +1,10 @@
-// Cold starts beside what the machine can do at best, a part for each way. `--only=zero|thaw` for one part.
+// Cold starts beside what the machine can do at best, a part for each way. `--only=zero|fork|thaw` for one part, `--quick` for fewer forks.
+import { measureForks } from './coldstart/fork.mjs';
 import { measureThaw } from './coldstart/thaw.mjs';
 import { measureZero } from './coldstart/zero.mjs';
 
-const PARTS = { zero: measureZero, thaw: measureThaw };
+const isQuick = process.argv.includes('--quick');
+const PARTS = { zero: measureZero, fork: () => measureForks({ isQuick }), thaw: measureThaw };
 const only = process.argv
   .slice(2)
   .find((flag) => flag.startsWith('--only='))

@@ -21,12 +21,12 @@ export function pinSelf(core) {
 
 /**
  * Starts `wherry serve` on a fresh data directory; `close` ends it and its workers and removes the directory.
- * Workers inherit the server's core, so a benchmark whose peer is not pinned leaves the server unpinned too.
+ * `environment` is added to this process's own. Workers inherit the server's core, so a benchmark whose peer is not pinned leaves the server unpinned too.
  */
-export async function openServer({ isPinned = true } = {}) {
+export async function openServer({ isPinned = true, environment = {} } = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'wherry-bench-'));
   const [command, ...args] = [...(isPinned ? pin(1) : []), process.execPath, MAIN, 'serve', '--data', dataDir, '--port', '0'];
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...environment } });
   await until(() => existsSync(join(dataDir, 'server.json')));
   const { url } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8'));
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim();

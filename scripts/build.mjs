@@ -1,5 +1,5 @@
-// Bundles src to dist: `main.js` (with one chunk per lazily imported part) and `supervisor.js`, which stands alone.
-import { readFileSync, rmSync } from 'node:fs';
+// Bundles src to dist: `main.js` (with one chunk per lazily imported part) and `supervisor.js`, which stands alone, with `fork-server`.
+import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ensureInstalled, ROOT } from './setup.mjs';
@@ -27,6 +27,9 @@ export async function build() {
     chunkNames: 'parts/[name]-[hash]',
     define: { __WHERRY_VERSION__: JSON.stringify(version) },
   });
+  // Python, which the supervisor starts.
+  const isSource = (path) => !path.endsWith('__pycache__');
+  cpSync(join(ROOT, 'src/runtime/process/fork/program'), join(ROOT, 'dist/fork-server'), { recursive: true, filter: isSource });
   await bundle({ ...shared, entryPoints: { supervisor: join(ROOT, 'src/runtime/process/supervisor.ts') } });
 }
 

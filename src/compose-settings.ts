@@ -82,6 +82,13 @@ export function readFrozenMemory(environment: Environment): number {
   }
 }
 
+/** Whether a setting that is on unless it is `off` is on. Throws CONFIG_INVALID. */
+export function readSwitch(environment: Environment, name: string): boolean {
+  const text = environment[name] || 'on';
+  if (text === 'on' || text === 'off') return text === 'on';
+  throw new WherryError('CONFIG_INVALID', `${name} is '${text}', neither on nor off`, { hint: 'write on or off' });
+}
+
 /** The text of a file, or undefined when there is none. */
 export async function readText(file: string): Promise<string | undefined> {
   try {

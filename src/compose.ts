@@ -9,7 +9,16 @@ import { createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
-import { type Environment, keyFileOf, packageRoot, readFrozenMemory, readList, readText, type ServerFile } from './compose-settings.js';
+import {
+  type Environment,
+  keyFileOf,
+  packageRoot,
+  readFrozenMemory,
+  readList,
+  readSwitch,
+  readText,
+  type ServerFile,
+} from './compose-settings.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
 import { createEngine } from './engine/create.js';
@@ -112,6 +121,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     clock,
     supervisorEntry: join(packageRoot(), 'dist', 'supervisor.js'),
     searchPath: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+    forkServer: readSwitch(environment, 'WHERRY_FORK_SERVER') ? join(packageRoot(), 'dist', 'fork-server') : undefined,
   });
   const runtimes = createRuntimes([processes]);
   const engine = createEngine({

@@ -69,7 +69,7 @@ async function ours(endpoint, { url, key }) {
 }
 
 export async function measureZero() {
-  const server = await openServer({ isPinned: false });
+  const server = await openServer({ isPinned: false, environment: { WHERRY_FORK_SERVER: 'off' } });
   const stub = await openStub();
   const dir = mkdtempSync(join(tmpdir(), 'wherry-bench-cold-'));
   try {

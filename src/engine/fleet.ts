@@ -2,7 +2,7 @@ import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret, createWorkerId, hashSecret } from '../base/ids.js';
 import { JOB_LIMITS } from '../domain/job.js';
 import { formatRelease, type Release } from '../domain/release.js';
-import type { Worker } from '../domain/worker.js';
+import type { StartPath, Worker } from '../domain/worker.js';
 import { shortDigest } from '../oci/digest.js';
 import type { Runtime, WorkerSpec } from '../runtime/runtime.js';
 import type { Backoff } from './backoff.js';
@@ -112,9 +112,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const worker = newWorker({ core, release, runtime, token, isCandidate });
       await core.store.addWorker(worker);
       await startWorker(core, { worker, release, runtime, token }).then(
-        async (isKept) => {
+        async (path) => {
           const image = shortDigest(release.image.digest);
-          if (isKept) await say(worker, `started ${formatRelease(number)}, image ${image}${isCandidate ? ', as candidate' : ''}`);
+          const how = `${isCandidate ? ', as candidate' : ''}${path === 'fork' ? ' (forked)' : ''}`;
+          if (path !== null) await say(worker, `started ${formatRelease(number)}, image ${image}${how}`);
         },
         (thrown: unknown) => recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}` }),
       );
@@ -218,8 +219,8 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
   };
 }
 
-/** False when the worker was given up while it started: then nothing of it runs. */
-async function startWorker(core: Core, { worker, release, runtime, token }: Start & { worker: Worker }): Promise<boolean> {
+/** Gives how it was started; null when it was given up meanwhile: then nothing of it runs. */
+async function startWorker(core: Core, { worker, release, runtime, token }: Start & { worker: Worker }): Promise<StartPath | null> {
   const { image, spec } = release;
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
@@ -227,6 +228,7 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
     env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(core.workerUrl(), worker, token) },
+    ownEnv: OWN_ENV,
     args: spec.args,
     resources: spec.resources,
     ports: spec.ports,
@@ -236,13 +238,16 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   const { handle, ...prepared } = await runtime.startWorker(workerSpec);
   const start = { ...prepared, startedAt: core.clock.now() };
   const started = await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
-  if (started && started.state !== 'STOPPED') return true;
+  if (started && started.state !== 'STOPPED') return start.path;
   await runtime.stopWorker(worker.id, 0);
-  return false;
+  return null;
 }
 
 /** The SDK's own checks want four GB of memory and the internet; a release may ask for them (worker-protocol §9.3). */
 const SDK_DEFAULTS = { RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: 'true' };
+
+/** Those of {@link protocolEnv} that differ from worker to worker of a release. */
+const OWN_ENV = ['RUNPOD_POD_ID', 'RUNPOD_AI_API_KEY', 'RUNPOD_POD_HOSTNAME'];
 
 /** worker-protocol §1.1 and §1.3: placeholders stay literal, each URL has a query already; users cannot override these. */
 export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' | 'endpointId'>, token: string): Record<string, string> {

@@ -4,15 +4,14 @@ import type { Clock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Digest } from '../oci/digest.js';
-import { APP_ROOT } from '../oci/manifest.js';
 import { detectCgroups, hasController, removeGroups } from './process/cgroup.js';
-import { resolveArgv, resolveImageEnv } from './process/command.js';
 import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
 import { endLeftovers } from './process/members.js';
-import { type Frozen, MARKER, type SpawnOrder, type Started, type SupervisorEvent } from './process/protocol.js';
-import { acceptImage, type PreparedImage, prepareImage, pycacheOf, removeDrafts, removeRoots } from './process/root.js';
-import { copyTree, findChange } from './process/seal.js';
+import { writeOrder } from './process/order.js';
+import type { Frozen, Started, SupervisorEvent } from './process/protocol.js';
+import { acceptImage, type PreparedImage, prepareImage, removeDrafts, removeRoots } from './process/root.js';
+import { findChange } from './process/seal.js';
 import type { ImageName, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
 
 const CONNECT_MS = 10_000;
@@ -29,6 +28,8 @@ export interface ProcessRuntimeOptions {
   readonly supervisorEntry: string;
   /** The host's PATH: where interpreters are found, and the workers' own PATH. */
   readonly searchPath: string;
+  /** Folder of the program that forks Python workers (`process/fork/program`); when absent all are spawned. */
+  readonly forkServer?: string | undefined;
   /** How long workers live without a server; 120 000 ms when absent. */
   readonly orphanMs?: number;
 }
@@ -87,6 +88,7 @@ class ProcessRuntime implements Runtime {
   async forgetImages(except: ReadonlySet<Digest>): Promise<void> {
     await Promise.allSettled(this.#prepared.values());
     for (const digest of this.#prepared.keys()) if (!except.has(digest)) this.#prepared.delete(digest);
+    await this.#keepForkServers(except);
     await removeRoots(this.#options.dataDir, new Set([...except, ...this.#prepared.keys()]));
   }
 
@@ -103,11 +105,11 @@ class ProcessRuntime implements Runtime {
     }
     this.#known.add(spec.workerId);
     try {
-      const order = this.#writeOrder(spec, image);
+      const order = writeOrder(spec, image, this.#options);
       const madeAt = this.#options.clock.now();
-      const { pid } = (await link.request({ verb: 'spawn', order })) as Started;
+      const { pid, path } = (await link.request({ verb: 'spawn', order })) as Started;
       const bytes = isCached ? 0 : image.unpackedBytes;
-      return { handle: { pid, startedAt: this.#options.clock.now() }, path: 'spawn', preparedAt, madeAt, bytes, isCached };
+      return { handle: { pid, startedAt: this.#options.clock.now() }, path, preparedAt, madeAt, bytes, isCached };
     } catch (cause) {
       this.#known.delete(spec.workerId);
       await this.#retract(spec.workerId);
@@ -176,28 +178,15 @@ class ProcessRuntime implements Runtime {
     return resolving;
   }
 
-  /** Makes the worker's private folders and resolves everything the supervisor needs. */
-  #writeOrder(spec: WorkerSpec, image: PreparedImage): SpawnOrder {
-    const { dataDir, instanceId, searchPath } = this.#options;
-    const dir = join(dataDir, 'workers', spec.workerId);
-    const [cwd, home, tmp] = [join(dir, 'work'), join(dir, 'home'), join(dir, 'tmp')];
-    for (const folder of [cwd, home, tmp]) mkdirSync(folder, { recursive: true, mode: 0o700 });
-    copyTree({ ...image, top: `${APP_ROOT.slice(1)}/app`, target: cwd });
-    // Compiled modules are kept beside the root, which must not change, so that the second start imports them quickly.
-    const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: pycacheOf(dataDir, spec.image.digest) } : {};
-    const env = {
-      PATH: searchPath,
-      HOME: home,
-      TMPDIR: tmp,
-      LANG: 'C.UTF-8',
-      ...cache,
-      ...resolveImageEnv(image.config.Env, image.root),
-      ...spec.env,
-      [MARKER]: `${instanceId}/${spec.workerId}`,
-    };
-    const { cpu, memoryBytes } = spec.resources;
-    const limits = { ...(cpu === undefined ? {} : { cpu }), ...(memoryBytes === undefined ? {} : { memoryBytes }) };
-    return { workerId: spec.workerId, argv: resolveArgv({ ...image, args: spec.args }), env, cwd, dir, limits };
+  /** Ends those that preloaded another image; without a supervisor there are none. */
+  async #keepForkServers(images: ReadonlySet<Digest>): Promise<void> {
+    if (this.#link === null) return;
+    try {
+      const link = await this.#connected();
+      await link.request({ verb: 'keep', images: this.#options.forkServer === undefined ? [] : [...images] });
+    } catch (cause) {
+      this.#options.log.warn({ reason: messageOf(cause) }, 'fork servers of images out of use could not be ended');
+    }
   }
 
   async #connected(): Promise<Link> {
@@ -221,7 +210,14 @@ class ProcessRuntime implements Runtime {
       entry: supervisorEntry,
       searchPath,
       logFile: join(dataDir, 'run', 'supervisor.log'),
-      supervisor: { socket, instanceId, workersDir: join(dataDir, 'workers'), orphanMs, idleMs: 10_000 },
+      supervisor: {
+        socket,
+        instanceId,
+        workersDir: join(dataDir, 'workers'),
+        forksDir: join(dataDir, 'forks'),
+        orphanMs,
+        idleMs: 10_000,
+      },
       now: () => this.#options.clock.now(),
       onEvent: (event, ack) => this.#tell(event, ack),
       onEnd: (isReplaced) => this.#lose(isReplaced),
@@ -238,10 +234,11 @@ class ProcessRuntime implements Runtime {
   #tell(event: SupervisorEvent, ack: () => void): void {
     const step = async () => {
       if (event.event === 'output') await this.#events?.output(event);
-      else {
+      else if (event.event === 'exit') {
         this.#known.delete(event.workerId);
         this.#events?.exit(event);
-      }
+      } else if (event.workerId === null) this.#options.log.debug({}, event.text);
+      else this.#events?.note({ workerId: event.workerId, text: event.text });
       ack();
     };
     this.#enqueue(step, () => this.#tell(event, ack));

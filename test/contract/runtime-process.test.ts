@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openClock } from '../../src/base/clock.js';
@@ -101,13 +101,12 @@ interface Opened extends OpenedRuntime {
   readonly source: Source;
 }
 
-async function open({ orphanMs = 20_000 } = {}): Promise<Opened> {
+async function open({ orphanMs = 20_000, searchPath = process.env['PATH'] ?? '' } = {}): Promise<Opened> {
   const dataDir = realpathSync(mkdtempSync(join(tmpdir(), 'wherry-runtime-')));
   const instanceId = `test-${process.pid}-${dataDir.slice(-6)}`;
   const source = createSource();
   const runtimes: Runtime[] = [];
   const reopen = (): Runtime => {
-    const searchPath = process.env['PATH'] ?? '';
     const runtime = createProcessRuntime({
       dataDir,
       instanceId,
@@ -154,6 +153,11 @@ function cpuOf(pid: number): number {
   return Number(fields[11]) + Number(fields[12]);
 }
 
+/** Whether a Node knows NODE_COMPILE_CACHE. */
+function knowsCompileCache(node: string): boolean {
+  return spawnSync(node, ['-p', 'require("module").enableCompileCache !== undefined'], { encoding: 'utf8' }).stdout.trim() === 'true';
+}
+
 function supervisorsOf(dataDir: string): readonly number[] {
   const names = existsSync('/proc/self') ? readdirSync('/proc').filter((name) => /^\d+$/.test(name)) : [];
   return names.map(Number).filter((pid) => {
@@ -173,7 +177,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
   let runtime: Runtime;
   let told: Told;
 
-  async function begin(options?: { orphanMs: number }): Promise<void> {
+  async function begin(options?: { orphanMs?: number; searchPath?: string }): Promise<void> {
     opened = await open(options);
     runtime = opened.runtime;
     told = listen();
@@ -202,6 +206,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
       HOME: join(dir, 'home'),
       TMPDIR: join(dir, 'tmp'),
       LANG: 'C.UTF-8',
+      NODE_COMPILE_CACHE: expect.stringContaining(join(opened.dataDir, 'cache', 'compiled', image.digest.slice(7))),
       FROM_IMAGE: `${root}/wherry/app:/x`,
       BOTH: 'spec',
       WHERRY_WORKER: `${opened.instanceId}/w-1`,
@@ -274,6 +279,28 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(await startAndRead('w-1', 'console.log(2)')).toBe('2');
     await runtime.prepare(kept);
     expect(opened.source.opened).toEqual([kept.digest, other.digest, other.digest]);
+  });
+
+  it('keeps what Node compiled of an image for the next worker, and frees it with the image', async (context) => {
+    const lines = ['test/node-lines/node_modules/node-22/bin', dirname(process.execPath)];
+    const bin = lines.find((dir) => existsSync(join(dir, 'node')) && knowsCompileCache(join(dir, 'node')));
+    if (bin === undefined) return context.skip('no Node from 22.1 here: npm ci in test/node-lines brings one');
+    await opened.close();
+    await begin({ searchPath: `${resolve(bin)}:${process.env['PATH']}` });
+    const labels = (digest: string) => ({
+      [LABELS.interpreter]: 'node@22',
+      [LABELS.handler]: 'h',
+      [LABELS.layers]: JSON.stringify([digest]),
+    });
+    const script = "import { text } from './text.mjs'; console.log(text);";
+    const files = { 'text.mjs': "export const text = 'up';" };
+    const image = opened.source.image(script, { files, labels: labels(digestOf(JSON.stringify({ 'handler.mjs': script, ...files }))) });
+    await runtime.startWorker(specOf('w-1', image));
+    await vi.waitFor(() => expect(told.exit('w-1')?.exitCode).toBe(0), within);
+    const compiled = join(opened.dataDir, 'cache', 'compiled', image.digest.slice(7));
+    expect(readdirSync(compiled, { recursive: true }).length).toBeGreaterThan(2);
+    await runtime.forgetImages(new Set());
+    expect(existsSync(compiled)).toBe(false);
   });
 
   it('removes at its start what a crash left of a root', async () => {

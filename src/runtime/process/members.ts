@@ -51,6 +51,19 @@ function stateIn(dir: string): string {
   return stat.slice(stat.lastIndexOf(')') + 2).slice(0, 1);
 }
 
+/** Tells one process from a later one of the same number: when it began. Undefined when it is gone, or dead and only not asked for. */
+export function lifeOf(pid: number): string | undefined {
+  const stat = readQuietly(`/proc/${pid}/stat`)?.toString('latin1') ?? '';
+  const [state = 'X', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return /[ZX]/.test(state) ? undefined : fields[18];
+}
+
+/** Bytes of memory that a process holds, shared ones too; 0 when it is gone. */
+export function residentBytes(pid: number): number {
+  const [, kib = 0] = /^VmRSS:\s+(\d+) kB/m.exec(readQuietly(`/proc/${pid}/status`)?.toString('latin1') ?? '') ?? [];
+  return Number(kib) * 1024;
+}
+
 /** Ends every process of an instance that no supervisor knows, by its groups and by its marker. */
 export async function endLeftovers(instanceId: string, cgroupBases: readonly string[]): Promise<void> {
   const dirs = workerDirs(cgroupBases);

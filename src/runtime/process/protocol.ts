@@ -1,6 +1,6 @@
 /** What a server and the supervisor of its data directory say to each other: JSON lines over a unix socket. */
 
-/** Raised by every change that an older supervisor would misread. */
+/** Raised by every change that an older supervisor would misread, also of what it says to a fork server's program. */
 export const PROTOCOL = 3;
 
 /** Bounds of what the supervisor keeps and forwards. Bytes, lines, milliseconds. */
@@ -21,6 +21,8 @@ export interface SupervisorOptions {
   readonly socket: string;
   readonly instanceId: string;
   readonly workersDir: string;
+  /** Private folders of fork servers. */
+  readonly forksDir: string;
   /** Without a server, workers are ended after this time. */
   readonly orphanMs: number;
   /** Without a server, workers and events, the supervisor leaves after this time. */
@@ -36,6 +38,31 @@ export interface SpawnOrder {
   /** Removed with everything in it when the worker is gone. */
   readonly dir: string;
   readonly limits: { readonly cpu?: number; readonly memoryBytes?: number };
+  /** Absent when it must be spawned. */
+  readonly fork?: ForkPlan;
+}
+
+/** What a fork server needs to prepare workers ahead of their orders (docs/adr/0019). */
+export interface ForkPlan {
+  /** Orders with equal keys may be forked from one server. */
+  readonly key: string;
+  /** Digest of their image. */
+  readonly image: string;
+  /** What its files were when they were last looked at: what a server loaded of others serves nobody. */
+  readonly sealId: string;
+  /** The interpreter with its flags. */
+  readonly command: readonly string[];
+  /** Folder of the server's program. */
+  readonly program: string;
+  /** The handler's file. */
+  readonly handler: string;
+  /** Folders of the project's own modules. */
+  readonly roots: readonly string[];
+  /** What all workers have in common; none of their tokens. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Names of the variables that each worker has for itself. */
+  readonly own: readonly string[];
+  readonly limits: SpawnOrder['limits'];
 }
 
 export type Request =
@@ -44,6 +71,8 @@ export type Request =
   | { readonly id: number; readonly verb: 'stop'; readonly workerId: string; readonly graceMs: number }
   | { readonly id: number; readonly verb: 'freeze' | 'thaw'; readonly workerId: string }
   | { readonly id: number; readonly verb: 'list' }
+  /** Fork servers of other images end when their workers have. */
+  | { readonly id: number; readonly verb: 'keep'; readonly images: readonly string[] }
   /** Has no answer. */
   | { readonly id: number; readonly verb: 'ack'; readonly seq: number };
 
@@ -69,6 +98,7 @@ export interface Welcome {
 /** The answer to spawn. */
 export interface Started {
   readonly pid: number;
+  readonly path: 'spawn' | 'fork';
 }
 
 /** The answer to freeze. */
@@ -96,7 +126,9 @@ export type SupervisorEvent =
       readonly workerId: string;
       readonly exitCode: number | null;
       readonly signal: string | null;
-    };
+    }
+  /** A step of the supervisor itself; of no worker when `workerId` is null. */
+  | { readonly event: 'note'; readonly seq: number; readonly workerId: string | null; readonly text: string };
 
 /** Another server took over; the socket ends and nobody died. */
 export interface Replaced {

@@ -1,6 +1,7 @@
+import { hash } from 'node:crypto';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
@@ -20,6 +21,8 @@ export interface PreparedImage {
   readonly kind: 'node' | 'python';
   /** What the root must be; see {@link findChange}. */
   readonly seal: Seal;
+  /** Names the seal: another after each unpacking. */
+  readonly sealId: string;
   /** What unpacking wrote; 0 when it was there. */
   readonly unpackedBytes: number;
 }
@@ -55,6 +58,7 @@ export async function prepareImage(image: ImageName, options: RootOptions, inter
     interpreter,
     kind: labels.interpreter.startsWith('node') ? 'node' : 'python',
     seal,
+    sealId: hash('sha256', JSON.stringify(seal), 'hex'),
     unpackedBytes: sound ? 0 : seal.reduce((sum, { size }) => sum + size, 0),
   };
 }
@@ -64,20 +68,31 @@ export function rootOf(dataDir: string, digest: Digest): string {
   return join(dataDir, 'roots', digest.slice('sha256:'.length));
 }
 
-/** Where Python keeps the compiled modules of an image: beside its root, which is read-only. */
-export function pycacheOf(dataDir: string, digest: Digest): string {
-  return join(dataDir, 'cache', 'pycache', digest.slice('sha256:'.length));
+/**
+ * Where interpreters keep what they compiled of an image: beside its root, which is read-only, so that the next start loads it quickly.
+ * Apart for each unpacking: a process that runs on may still write what it compiled of a file that somebody had changed.
+ */
+export function compiledOf(dataDir: string, digest: Digest, sealId: string): string {
+  return join(compiledDir(dataDir), digest.slice('sha256:'.length), sealId.slice(0, 16));
 }
 
-/** Removes the unpacked roots and compiled modules of other images. */
+function compiledDir(dataDir: string): string {
+  return join(dataDir, 'cache', 'compiled');
+}
+
+/** Removes the unpacked roots of other images, and what was compiled of them. */
 export async function removeRoots(dataDir: string, except: ReadonlySet<Digest>): Promise<void> {
-  const roots = join(dataDir, 'roots');
-  for (const name of existsSync(roots) ? await readdir(roots) : []) {
-    const digest = `sha256:${name}`;
-    if (!isDigest(digest) || except.has(digest)) continue;
-    await rm(join(roots, name), { recursive: true, force: true });
-    await rm(pycacheOf(dataDir, digest), { recursive: true, force: true });
+  for (const dir of [join(dataDir, 'roots'), compiledDir(dataDir)]) {
+    for (const name of existsSync(dir) ? await readdir(dir) : []) {
+      const digest = `sha256:${name}`;
+      if (isDigest(digest) && !except.has(digest)) await removeTree(join(dir, name));
+    }
   }
+}
+
+/** Also one that processes write to. */
+function removeTree(path: string): Promise<void> {
+  return rm(path, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** Removes what a crash left of roots that were being unpacked; before the first is. */
@@ -136,7 +151,7 @@ async function unpackRoot(image: ImageName, root: string, wanted: readonly strin
     const seal = await sealTree(draft, APP_ROOT.slice(1));
     if (existsSync(root)) {
       // What was compiled out of a changed root goes with it.
-      await rm(pycacheOf(dataDir, image.digest), { recursive: true, force: true });
+      await removeTree(join(compiledDir(dataDir), basename(root)));
       // Workers that run find their files by path: the new ones are there at once.
       renameSync(root, former);
     }

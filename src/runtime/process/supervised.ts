@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { setTimeout as wait } from 'node:timers/promises';
-import { type Cgroup, type Cgroups, createCgroup, joinCommand, killGroups, membersOf, removeGroups } from './cgroup.js';
+import { type Cgroup, type Cgroups, killGroups, membersOf, removeGroups } from './cgroup.js';
+import { raceTime } from './deadline.js';
+import type { ForkServers } from './fork/servers.js';
 import { createFreezer, type FreezerOptions } from './freezer.js';
+import { spawnMain } from './main-process.js';
 import { endMembers, markedPids, signal } from './members.js';
 import { measureMemory } from './memory.js';
 import { createLineCutter, createWorkerOutput, type Outbox, type WorkerOutput } from './output.js';
@@ -26,39 +27,29 @@ export interface Supervised extends Started {
 export interface SuperviseOptions {
   readonly cgroups: Cgroups | null;
   readonly outbox: Outbox;
+  readonly forks: ForkServers;
   readonly now: () => number;
 }
 
-/** Starts a worker in its own process group and, where there are any, its own cgroups. Rejects when it could not start; then nothing runs. */
-export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now }: SuperviseOptions): Promise<Supervised> {
-  const cgroup = cgroups === null ? null : createCgroup(cgroups, order.workerId, order.limits);
+/** Forks or spawns a worker in its own process group and, where there are any, its own cgroups. Rejects when it could not start; then nothing runs. */
+export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, forks, now }: SuperviseOptions): Promise<Supervised> {
   const output = createWorkerOutput({ workerId: order.workerId, outbox, now });
-  const child = start(order, cgroup);
-  // Besides the two waits below: a later error (a signal that could not be sent) must not end the supervisor.
-  child.on('error', () => {});
-  const exited = once(child, 'exit').catch(() => [null, null]);
-  const closed = once(child, 'close').catch(() => []);
-  for (const stream of [child.stdout, child.stderr]) if (stream !== null) readLines(stream, output);
-  try {
-    await once(child, 'spawn');
-  } catch (cause) {
-    removeGroups(cgroup?.dirs ?? []);
-    throw cause;
-  }
-  const pid = child.pid ?? 0;
+  const main = (await forks.begin(order)) ?? (await spawnMain(order, cgroups));
+  const { pid, path, cgroup, streams, exited, hasEnded } = main;
+  const closed = Promise.all(streams.map((stream) => once(stream, 'close').catch(() => {})));
+  for (const stream of streams) readLines(stream, output);
   const dirs = cgroup?.dirs ?? [];
   const find = memberFinder(order, cgroup);
   const gone = exited.then(async ([exitCode, signalName]) => {
     await endRest({ pid, dirs, find });
+    main.release();
     await raceTime(closed, BOUNDS.drainMs);
-    child.stdout?.destroy();
-    child.stderr?.destroy();
+    for (const stream of streams) stream.destroy();
     output.finish();
     await rm(order.dir, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
     outbox.add({ event: 'exit', workerId: order.workerId, exitCode, signal: signalName });
   });
   const freezer = createFreezer({ pid, dirs, find });
-  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
   let isStopping = false;
   const freeze = async (): Promise<number> => {
     if (isStopping || hasEnded()) throw new Error('it ends');
@@ -82,19 +73,12 @@ export async function superviseWorker(order: SpawnOrder, { cgroups, outbox, now 
     if (!hasEnded()) signal(-pid, 'SIGKILL');
     await gone;
   };
-  return { pid, output, gone, stop, freeze, thaw: freezer.thaw };
-}
-
-/** Waits for a promise at most so long, and leaves no timer behind. */
-async function raceTime(promise: Promise<unknown>, timeMs: number): Promise<void> {
-  const timer = new AbortController();
-  await Promise.race([promise, wait(timeMs, undefined, { signal: timer.signal }).catch(() => {})]);
-  timer.abort();
-}
-
-function start(order: SpawnOrder, cgroup: Cgroup | null): ChildProcess {
-  const [file = '', ...args] = cgroup === null ? order.argv : joinCommand(cgroup, order.argv);
-  return spawn(file, args, { cwd: order.cwd, env: order.env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  if (order.fork !== undefined) {
+    const text = forks.remark(order.fork, path);
+    if (text !== null) outbox.add({ event: 'note', workerId: order.workerId, text });
+    if (path === 'spawn') forks.prepare(order.fork, gone);
+  }
+  return { pid, path, output, gone, stop, freeze, thaw: freezer.thaw };
 }
 
 /** How the processes of a worker are found. */

@@ -8,6 +8,7 @@ import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { openClock } from '../../base/clock.js';
 import { type Cgroups, detectCgroups, removeGroups } from './cgroup.js';
+import { ForkServers } from './fork/servers.js';
 import { endLeftovers } from './members.js';
 import { createOutbox } from './output.js';
 import {
@@ -17,6 +18,7 @@ import {
   PROTOCOL,
   type Replaced,
   type Request,
+  type Started,
   type SupervisorEvent,
   type SupervisorOptions,
 } from './protocol.js';
@@ -32,6 +34,7 @@ class Supervisor {
   /** Ids whose start is under way. */
   readonly #starting = new Map<string, Promise<Supervised>>();
   readonly #outbox = createOutbox((event) => this.#send(event));
+  readonly #forks: ForkServers;
   #listener: Server | null = null;
   #server: Socket | null = null;
   #aloneSince: number | null = null;
@@ -41,13 +44,21 @@ class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#cgroups = detectCgroups(options.instanceId);
+    this.#forks = new ForkServers({
+      dir: options.forksDir,
+      instanceId: options.instanceId,
+      cgroups: this.#cgroups,
+      socket: `${options.socket}.io`,
+      note: (text) => void this.#outbox.add({ event: 'note', workerId: null, text }),
+      now: () => this.#clock.now(),
+    });
   }
 
   async start(): Promise<void> {
-    const { instanceId, workersDir, socket } = this.#options;
+    const { instanceId, workersDir, forksDir, socket } = this.#options;
     if (await isAnswering(socket)) return;
     await endLeftovers(instanceId, this.#bases);
-    rmSync(workersDir, { recursive: true, force: true });
+    for (const dir of [workersDir, forksDir]) rmSync(dir, { recursive: true, force: true });
     rmSync(socket, { force: true });
     this.#listener = createServer((peer) => this.#accept(peer));
     this.#listener.listen(socket);
@@ -62,6 +73,7 @@ class Supervisor {
     this.#listener?.close();
     await Promise.allSettled(this.#starting.values());
     await Promise.all([...this.#workers.values()].map((worker) => worker.stop(GRACE_MS)));
+    await this.#forks.stop();
     this.#server?.destroy();
     removeGroups(this.#bases);
   }
@@ -100,8 +112,8 @@ class Supervisor {
     if (peer !== this.#server) throw new Error('say hello first');
     switch (request.verb) {
       case 'spawn': {
-        const { pid } = await this.#spawn(request.order);
-        return { value: { pid } };
+        const { pid, path } = await this.#spawn(request.order);
+        return { value: { pid, path } satisfies Started };
       }
       case 'stop':
         await this.#starting.get(request.workerId)?.catch(() => {});
@@ -111,6 +123,9 @@ class Supervisor {
         return { value: { memoryBytes: await this.#worker(request.workerId).freeze() } satisfies Frozen };
       case 'thaw':
         this.#worker(request.workerId).thaw();
+        return {};
+      case 'keep':
+        this.#forks.keep(request.images);
         return {};
       case 'list':
         return { value: [...this.#workers.keys()] };
@@ -157,7 +172,12 @@ class Supervisor {
     const { workerId } = order;
     if (this.#isLeaving) throw new Error('the supervisor is leaving');
     if (this.#workers.has(workerId) || this.#starting.has(workerId)) throw new Error(`worker ${workerId} exists already`);
-    const starting = superviseWorker(order, { cgroups: this.#cgroups, outbox: this.#outbox, now: () => this.#clock.now() });
+    const starting = superviseWorker(order, {
+      cgroups: this.#cgroups,
+      outbox: this.#outbox,
+      forks: this.#forks,
+      now: () => this.#clock.now(),
+    });
     this.#starting.set(workerId, starting);
     try {
       const worker = await starting;
