@@ -80,7 +80,7 @@ export interface Snapshot {
     readonly completed: number;
     readonly failed: number;
     readonly live: number;
-    /** Workers when idle time and grace had passed. */
+    /** Workers that were awake when idle time and grace had passed. */
     readonly workersAtRest: number;
   }[];
   /** `code` is the mark of the handler that was deployed; `actual` the digest computed over the manifest's bytes on disk. */

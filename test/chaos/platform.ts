@@ -1,6 +1,6 @@
 import { type Facts, groupBy, ofKind, TERMINAL, type Violation } from './history.js';
 
-/** I7: never more workers than max (one candidate beside them), none at rest beyond min. */
+/** I7: never more workers than max (one candidate beside them), none awake at rest beyond min. */
 export function keepsBounds({ history, snapshot }: Facts): Violation[] {
   const violations: Violation[] = [];
   const bounds = new Map(snapshot.endpoints.map((endpoint) => [endpoint.id, endpoint]));

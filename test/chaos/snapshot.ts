@@ -53,10 +53,13 @@ export async function readEndpoints(stage: Stage, restMs: number): Promise<Snaps
     items.map(async (item) => {
       const id = String(item['id']);
       const { scale } = item['settings'] as { scale: { min: number; max: number } };
-      let workersAtRest = (await list(stage, `/api/v1/endpoints/${id}/workers`)).length;
+      // Frozen ones are at rest; how many there may be is the bound of max.
+      const countAwake = async () =>
+        (await list(stage, `/api/v1/endpoints/${id}/workers`)).filter(({ state }) => state !== 'FROZEN').length;
+      let workersAtRest = await countAwake();
       while (workersAtRest > scale.min && performance.now() < end) {
         await delay(200);
-        workersAtRest = (await list(stage, `/api/v1/endpoints/${id}/workers`)).length;
+        workersAtRest = await countAwake();
       }
       const { jobs } = (await get(stage, `/v2/${id}/health`)) as { jobs: Record<string, number> };
       const live = (jobs['inQueue'] ?? 0) + (jobs['inProgress'] ?? 0);
