@@ -1,5 +1,4 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stage } from '../stage.js';
 import type { Observation } from './history.js';
@@ -11,12 +10,17 @@ export interface WorkerProcess {
   readonly endpoint: string;
 }
 
-/** Processes of this data directory's workers, from their environment. */
+/** Processes of this data directory's workers. */
 export function workerProcesses(dataDir: string): WorkerProcess[] {
+  return startedProcesses(dataDir).filter(({ worker }) => worker.startsWith('w-'));
+}
+
+/** Those of workers and of fork servers, from their environment: of a forked one it shows its server's, with its own mark. */
+export function startedProcesses(dataDir: string): WorkerProcess[] {
   return readProcesses('environ').flatMap(({ pid, text }) => {
-    if (!text.includes(join(dataDir, 'workers'))) return [];
+    if (!text.includes(dataDir)) return [];
     const variables = new Map(text.split('\0').map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]));
-    const worker = variables.get('RUNPOD_POD_ID');
+    const worker = variables.get('WHERRY_WORKER')?.split('/')[1];
     return worker === undefined ? [] : [{ pid, worker, endpoint: variables.get('RUNPOD_ENDPOINT_ID') ?? '' }];
   });
 }
@@ -75,7 +79,8 @@ async function deal(striker: Striker, blow: Blow): Promise<void> {
       return;
     case 'kill-worker':
     case 'pause-worker': {
-      const processes = workerProcesses(stage.dataDir);
+      // A fork server's end ends no worker; a pause would only hold back what it tells.
+      const processes = blow.act === 'kill-worker' ? startedProcesses(stage.dataDir) : workerProcesses(stage.dataDir);
       const ids = [...new Set(processes.map(({ worker }) => worker))].sort();
       const worker = ids[Math.floor(blow.pick * ids.length)];
       if (worker === undefined) return;

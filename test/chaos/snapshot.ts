@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stage } from '../stage.js';
-import { supervisorPids, workerProcesses } from './blows.js';
+import { startedProcesses, supervisorPids } from './blows.js';
 import type { Snapshot } from './history.js';
 
 type Listed = Readonly<Record<string, unknown>>;
@@ -114,7 +114,7 @@ async function hashBlob(stage: Stage, digest: string): Promise<string | null> {
 /** What is left of a stopped server; its supervisor has some seconds to leave. */
 export async function findLeftovers({ dataDir }: Stage, graceMs: number): Promise<string[]> {
   const find = () => [
-    ...workerProcesses(dataDir).map(({ pid, worker }) => `process ${pid} of ${worker}`),
+    ...startedProcesses(dataDir).map(({ pid, worker }) => `process ${pid} of ${worker}`),
     ...supervisorPids(dataDir).map((pid) => `supervisor ${pid}`),
     ...['workers', 'registry/incoming', 'registry/uploads'].flatMap((dir) => entriesOf(join(dataDir, dir)).map((name) => `${dir}/${name}`)),
     ...filesBelow(dataDir)

@@ -376,6 +376,15 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(told.exit('w-1')).toBeUndefined();
   });
 
+  it('removes what a server made of a worker that it did not come to start', async () => {
+    const folder = (id: string) => join(opened.dataDir, 'workers', id, 'work');
+    await startAndRead('w-1', `console.log('up'); ${FOREVER}`);
+    mkdirSync(folder('w-2'), { recursive: true });
+    await runtime.stop();
+    await opened.reopen().start(listen().events);
+    expect([existsSync(folder('w-1')), existsSync(folder('w-2'))]).toEqual([true, false]);
+  });
+
   it('ends workers and supervisor when no server comes back', async () => {
     await opened.close();
     await begin({ orphanMs: 100 });

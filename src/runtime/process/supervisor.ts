@@ -4,8 +4,9 @@
  *
  * Without a server it ends its workers after `orphanMs`; without server, workers and events it leaves after `idleMs`.
  */
-import { rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import { openClock } from '../../base/clock.js';
 import { type Cgroups, detectCgroups, removeGroups } from './cgroup.js';
 import { ForkServers } from './fork/servers.js';
@@ -48,7 +49,7 @@ class Supervisor {
       dir: options.forksDir,
       instanceId: options.instanceId,
       cgroups: this.#cgroups,
-      socket: `${options.socket}.io`,
+      socket: join(dirname(options.socket), 'forks.sock'),
       note: (text) => void this.#outbox.add({ event: 'note', workerId: null, text }),
       now: () => this.#clock.now(),
     });
@@ -157,6 +158,7 @@ class Supervisor {
       this.#server.end();
     }
     this.#server = peer;
+    this.#removeUnbegun();
     this.#aloneSince = null;
     clearTimeout(this.#timer);
     write(peer, {
@@ -166,6 +168,14 @@ class Supervisor {
     });
     for (const event of this.#outbox.list()) this.#send(event);
     return null;
+  }
+
+  /** A server that died may have made the folders of a worker that it did not come to order. */
+  #removeUnbegun(): void {
+    const { workersDir } = this.#options;
+    for (const name of existsSync(workersDir) ? readdirSync(workersDir) : []) {
+      if (!this.#workers.has(name) && !this.#starting.has(name)) rmSync(join(workersDir, name), { recursive: true, force: true });
+    }
   }
 
   async #spawn(order: Extract<Request, { verb: 'spawn' }>['order']): Promise<Supervised> {
