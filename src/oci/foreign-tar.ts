@@ -88,19 +88,14 @@ export function splitPath(path: string, { pathLength, pathDepth }: NameLimits = 
   return parts;
 }
 
-/** The error for an entry that is not taken. */
-export function refused(path: string, why: string): WherryError {
-  return new WherryError('LAYER_INVALID', `layer entry '${shown(path)}' refused: ${why}`, {
-    hint: 'build the image again with a tool you trust',
-  });
-}
-
 const SHOWN_LENGTH = 200;
 
-/** A name that may be long, and may hold what terminals obey. */
-function shown(path: string): string {
-  const short = path.length > SHOWN_LENGTH ? `${path.slice(0, SHOWN_LENGTH)}…` : path;
-  return [...short].map((letter) => (letter < ' ' || letter === '\x7f' ? escapeByte(letter) : letter)).join('');
+/** The error for an entry that is not taken. */
+export function refused(path: string, why: string): WherryError {
+  const shown = path.length > SHOWN_LENGTH ? `${path.slice(0, SHOWN_LENGTH)}…` : path;
+  return new WherryError('LAYER_INVALID', `layer entry '${shown}' refused: ${why}`, {
+    hint: 'build the image again with a tool you trust',
+  });
 }
 
 function describe(header: Header, limits: NameLimits): Omit<ForeignEntry, 'content'> {

@@ -73,7 +73,13 @@ async function raceTime(promise: Promise<unknown>, timeMs: number): Promise<void
 
 function start(order: SpawnOrder, cgroup: Cgroup | null): ChildProcess {
   const [file = '', ...args] = cgroup === null ? order.argv : joinCommand(cgroup, order.argv);
-  return spawn(file, args, { cwd: order.cwd, env: order.env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  try {
+    return spawn(file, args, { cwd: order.cwd, env: order.env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (cause) {
+    // A zero byte in a variable of the image, for instance.
+    removeGroups(cgroup?.dirs ?? []);
+    throw cause;
+  }
 }
 
 /** Ends children that outlived the main process: those of its group first, then whoever left the group. */
