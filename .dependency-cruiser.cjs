@@ -45,7 +45,7 @@ const PACKAGES = {
   esbuild: ['build'],
   '@photostructure/sqlite': ['store'],
   pino: ['compose\\.ts'],
-  'tar-stream': ['oci', 'image'],
+  'tar-stream': ['oci'],
   undici: ['registry'],
   yaml: ['project', 'cli'],
 };

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** Whether an outside program is there. Throws when it is absent but WHERRY_TEST_REQUIRE lists it: then skipping would hide a failure. */
 export function needs(name: string, isThere = () => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0): boolean {
@@ -22,4 +23,14 @@ export function needsMount(): boolean {
       rmdirSync(dir);
     }
   });
+}
+
+/** Nobody, on every system. */
+export const OTHER_USER = 65_534;
+
+/** Whether programs may be run as another user, who can reach this project; `other-user` in WHERRY_TEST_REQUIRE. */
+export function needsOtherUser(): boolean {
+  const root = fileURLToPath(new URL('.', import.meta.url));
+  const options = { uid: OTHER_USER, gid: OTHER_USER, cwd: '/', stdio: 'ignore' } as const;
+  return needs('other-user', () => spawnSync(process.execPath, ['-e', `fs.readdirSync(${JSON.stringify(root)})`], options).status === 0);
 }

@@ -4,7 +4,7 @@ import { DELIVERY_STATES } from '../domain/delivery.js';
 import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
-import { ROLLOUT_STATES } from '../domain/release.js';
+import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
 import { WORKER_STATES } from '../domain/worker.js';
 import type { DeliveryView, ReleaseView } from './resources.js';
 
@@ -75,9 +75,10 @@ export const EndpointChange = Type.Object(
   strict,
 );
 
+const Argument = Type.String({ pattern: ARGUMENT_PATTERN });
 const SPEC = {
-  env: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String(), { maxProperties: 50 }),
-  args: nullable(Type.Array(Type.String())),
+  env: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Argument, { maxProperties: 50 }),
+  args: nullable(Type.Array(Argument)),
   ports: Type.Array(Type.String()),
   resources: Type.Object(
     {

@@ -14,10 +14,12 @@ import { composeDockerfile } from './dockerfile-compose.js';
 import { findEngineNeed } from './dockerfile-needs.js';
 import { type Engine, type EngineName, findEngine } from './engine.js';
 import { readSourceState, type SourceState } from './git.js';
+import { isSecretPath } from './ignore.js';
 import { type BuiltLayer, findTarLayer, type LayerStore, packTarLayer } from './layers.js';
 import { lintDockerfile } from './lint.js';
-import { readLintContext } from './lint-context.js';
+import { type LintContext, readLintContext } from './lint-context.js';
 import type { LintFinding } from './lint-finding.js';
+import { listNames } from './plan.js';
 
 export interface DockerfileRequest extends ImageWork {
   readonly project: DockerfileProject;
@@ -43,14 +45,15 @@ export interface DockerfileRequest extends ImageWork {
 export async function buildDockerfile(request: DockerfileRequest): Promise<BuiltImage> {
   const { project, report } = request;
   const text = await readDockerfile(project);
-  const findings = await lint(request, text);
+  const context = await readLintContext(project.dir, { path: project.dockerfile, text }, request.now);
+  const findings = lint(request, text, context);
   const dockerfile = parseDockerfile(text);
   const need = findEngineNeed(dockerfile, request);
   if (need === undefined) return withFindings(await composeDockerfile(dockerfile, request), findings);
   const engine = await findEngine(request.engine, request);
   if (!engine) throw withoutEngine(request, need);
   report(`building ${project.dockerfile} with ${engine.name} for ${project.platforms.join(', ')}: ${need}`);
-  return withFindings(await buildWithEngine(engine, request), findings);
+  return withFindings(await buildWithEngine(engine, request), [...findings, ...contextWarnings(context, project)]);
 }
 
 async function readDockerfile({ dir, dockerfile }: DockerfileProject): Promise<string> {
@@ -66,8 +69,8 @@ async function readDockerfile({ dir, dockerfile }: DockerfileProject): Promise<s
 const describe = (path: string, { line, problem, fix, rule }: LintFinding) => `${path}:${line}: ${problem} [${rule}]: ${fix}`;
 
 /** What the linter warns of. Throws BUILD_FAILED for what it calls an error. */
-async function lint({ project: { dir, dockerfile: path }, isStrict, now }: DockerfileRequest, text: string): Promise<readonly string[]> {
-  const findings = lintDockerfile(text, await readLintContext(dir, { path, text }, now));
+function lint({ project: { dockerfile: path }, isStrict }: DockerfileRequest, text: string, context: LintContext): readonly string[] {
+  const findings = lintDockerfile(text, context);
   const errors = findings.filter(({ severity }) => isStrict || severity === 'error');
   const [first] = errors;
   if (first === undefined) return findings.map((finding) => describe(path, finding));
@@ -81,6 +84,15 @@ const withFindings = (built: BuiltImage, findings: readonly string[]): BuiltImag
   ...built,
   warnings: [...findings, ...built.warnings],
 });
+
+/** An engine knows only .dockerignore: its COPY takes along what a build without one leaves out. */
+function contextWarnings({ files }: LintContext, { dockerfile }: DockerfileProject): readonly string[] {
+  const secrets = files.filter(isSecretPath);
+  if (secrets.length === 0) return [];
+  return [
+    `the engine gets what may be secrets, because .dockerignore does not name it, and ${dockerfile} may copy it: ${listNames(secrets)}`,
+  ];
+}
 
 async function buildWithEngine(engine: Engine, request: DockerfileRequest): Promise<BuiltImage> {
   const { project } = request;

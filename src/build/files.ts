@@ -1,9 +1,17 @@
 import { existsSync } from 'node:fs';
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { WherryError } from '../base/errors.js';
+import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import type { TarEntry } from '../oci/tar.js';
-import { judgeContextName, judgeName, judgePackageName, readContextIgnore, readDockerignore, type Verdict } from './ignore.js';
+import {
+  type IgnoreRules,
+  judgeContextName,
+  judgeName,
+  judgePackageName,
+  readContextIgnore,
+  readDockerignore,
+  type Verdict,
+} from './ignore.js';
 
 /** A file that goes into a layer, with what tells whether it changed since it was last hashed. */
 export interface FoundFile {
@@ -25,25 +33,23 @@ export interface FoundFiles {
   readonly secrets: readonly string[];
 }
 
-type Judge = (entry: { readonly path: string; readonly name: string; readonly isDirectory: boolean }) => Verdict | Promise<Verdict>;
+type Found = { readonly path: string; readonly name: string; readonly isDirectory: boolean };
+type Judge = (entry: Found) => Verdict | Promise<Verdict>;
 
 /** The files of a project that belong in its image. Throws BUILD_FAILED for links that leave the project. */
 export async function findProjectFiles(dir: string): Promise<FoundFiles> {
-  const isIgnored = await readDockerignore(dir);
-  return walk(dir, ({ path, name }) => {
-    const verdict = judgeName(name, path === name);
-    return verdict === 'keep' && isIgnored?.(path) ? 'leave out' : verdict;
-  });
+  const rules = await readDockerignore(dir);
+  return walk(dir, (entry) => (isLeftOut(entry, rules) ? 'leave out' : judgeName(entry.name, entry.path === entry.name)));
 }
 
 /** What a Dockerfile may copy: all but what its `.dockerignore` leaves out, version control, and what may hold secrets. */
 export async function findContextFiles(dir: string, dockerfile: string): Promise<FoundFiles> {
-  const isIgnored = await readContextIgnore(dir, dockerfile);
-  return walk(dir, ({ path, name, isDirectory }) => {
-    // A rule may take something back in below a directory that is left out.
-    if (!isDirectory && isIgnored?.(path)) return 'leave out';
-    return judgeContextName(name);
-  });
+  const rules = await readContextIgnore(dir, dockerfile);
+  return walk(dir, (entry) => (isLeftOut(entry, rules) ? 'leave out' : judgeContextName(entry.name)));
+}
+
+function isLeftOut({ path, isDirectory }: Found, rules: IgnoreRules | undefined): boolean {
+  return rules !== undefined && !(isDirectory && rules.hasExceptions) && rules(path);
 }
 
 /**
@@ -69,7 +75,7 @@ async function walk(root: string, judge: Judge): Promise<FoundFiles> {
   const files: FoundFile[] = [];
   const secrets: string[] = [];
   const visit = async (relative: string): Promise<void> => {
-    const entries = await readdir(join(root, relative), { withFileTypes: true });
+    const entries = await readdir(join(root, relative), { withFileTypes: true }).catch(unreadable(relative === '' ? root : relative));
     await Promise.all(
       entries.map(async (entry) => {
         const path = relative === '' ? entry.name : `${relative}/${entry.name}`;
@@ -86,9 +92,20 @@ async function walk(root: string, judge: Judge): Promise<FoundFiles> {
   return { files: files.sort((a, b) => (a.path < b.path ? -1 : 1)), secrets: secrets.sort() };
 }
 
+/** Names that are not UTF-8 are read as others, which are not there. */
+function unreadable(path: string): (thrown: unknown) => never {
+  return (thrown) => {
+    const why = systemCodeOf(thrown) === 'ENOENT' ? 'its name is not UTF-8, or it has just been removed' : messageOf(thrown);
+    throw new WherryError('BUILD_FAILED', `'${path}' of the project cannot be read: ${why}`, {
+      hint: 'name it in .dockerignore if the image does not need it',
+      cause: thrown,
+    });
+  };
+}
+
 async function describeFile(root: string, path: string): Promise<FoundFile> {
   const file = join(root, path);
-  const found = await lstat(file, { bigint: true });
+  const found = await lstat(file, { bigint: true }).catch(unreadable(path));
   const stamp = `${found.size}:${found.mtimeNs}:${found.ctimeNs}:${found.ino}`;
   const base = { path, file, size: Number(found.size), isExecutable: (found.mode & 0o100n) !== 0n, stamp };
   if (!found.isSymbolicLink()) return base;

@@ -73,7 +73,7 @@ export async function checkOut(dir: string, revision: string): Promise<CheckedOu
 }
 
 function withoutCredentials(origin: string): string {
-  return origin.replace(/^([a-z+]+:\/\/)[^@/]*@/, '$1');
+  return origin.replace(/^([a-z+]+:\/\/)[^/]*@/i, '$1');
 }
 
 /** A checkout of a large repository takes a while. */
@@ -81,11 +81,14 @@ const TIMEOUT_MS = 120_000;
 
 function git(dir: string, args: readonly string[]): Promise<string | undefined> {
   return new Promise((resolve) => {
-    execFile('git', ['-C', dir, ...args], { timeout: TIMEOUT_MS, env: { ...gitEnvironment } }, (error, stdout) =>
+    execFile('git', [...SAFE, '-C', dir, ...args], { timeout: TIMEOUT_MS, env: { ...gitEnvironment } }, (error, stdout) =>
       resolve(error ? undefined : stdout.trim()),
     );
   });
 }
+
+/** A repository's own settings may name programs to run: for every look at its state, every checkout, every log. */
+const SAFE = ['core.fsmonitor=false', 'core.hooksPath=/dev/null', 'log.showSignature=false'].flatMap((setting) => ['-c', setting]);
 
 /** Asks nobody for passwords and takes no lock. */
 const gitEnvironment = {

@@ -15,10 +15,11 @@ const NEVER = new Set(
 
 /** Never in an image because they hold secrets: environment files, private keys, credentials of tools. */
 const SECRETS = [
-  /^\.env(\..+)?$/,
-  /\.(pem|key|p12|pfx|jks|keystore|kdbx)$/i,
+  /^\.env(rc|[._-].+)?$/i,
+  /\.env$/i,
+  /\.(pem|key|p8|p12|pfx|ppk|jks|keystore|kdbx)$/i,
   /^id_(rsa|dsa|ecdsa|ed25519)(\..+)?$/,
-  /^\.(netrc|npmrc|pypirc|git-credentials|htpasswd)$/,
+  /^\.(netrc|npmrc|pypirc|pgpass|git-credentials|htpasswd)$/,
   /^(aws|gcp|google)?[-_.]?credentials(\.json)?$/i,
   /^service[-_]?account.*\.json$/i,
 ];
@@ -32,7 +33,7 @@ export type Verdict = 'keep' | 'leave out' | 'secret';
 /** Decides by name alone; `isTop` for entries directly in the project's directory. */
 export function judgeName(name: string, isTop: boolean): Verdict {
   if (NEVER.has(name) || name.endsWith('.pyc') || (isTop && PROJECT_FILES.has(name))) return 'leave out';
-  if (/^\.env\.(example|sample|template)$/.test(name)) return 'keep';
+  if (/^\.env[._-](example|sample|template)$/i.test(name)) return 'keep';
   if (SECRET_DIRECTORIES.has(name) || SECRETS.some((pattern) => pattern.test(name))) return 'secret';
   return 'keep';
 }
@@ -51,16 +52,30 @@ export function judgeContextName(name: string): Verdict {
   return verdict === 'secret' ? 'secret' : 'keep';
 }
 
+/** Whether the file at a path may hold a secret, by the names on it; as {@link judgePackageName}. */
+export function isSecretPath(path: string): boolean {
+  const names = path.split('/');
+  return names.some((name, index) => judgePackageName(name, index < names.length - 1) === 'secret');
+}
+
+/** What a `.dockerignore` leaves out. */
+export interface IgnoreRules {
+  (path: string): boolean;
+  /** A rule may take something back in below a directory that is left out. */
+  readonly hasExceptions: boolean;
+}
+
 /** BuildKit prefers the `.dockerignore` that belongs to the Dockerfile. */
-export async function readContextIgnore(dir: string, dockerfile: string): Promise<((path: string) => boolean) | undefined> {
+export async function readContextIgnore(dir: string, dockerfile: string): Promise<IgnoreRules | undefined> {
   return (await readDockerignore(dir, `${dockerfile}.dockerignore`)) ?? (await readDockerignore(dir));
 }
 
-/** A directory's `.dockerignore` (Docker's semantics), or undefined: true for paths that it leaves out. */
-export async function readDockerignore(dir: string, name = '.dockerignore'): Promise<((path: string) => boolean) | undefined> {
+/** A directory's `.dockerignore` (Docker's semantics), or undefined. */
+export async function readDockerignore(dir: string, name = '.dockerignore'): Promise<IgnoreRules | undefined> {
   try {
-    const rules = dockerignore({ ignorecase: false }).add(await readFile(join(dir, name), 'utf8'));
-    return (path) => rules.ignores(path);
+    const text = await readFile(join(dir, name), 'utf8');
+    const rules = dockerignore({ ignorecase: false }).add(text);
+    return Object.assign((path: string) => rules.ignores(path), { hasExceptions: /^\s*!/m.test(text) });
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT') return undefined;
     throw thrown;

@@ -63,11 +63,20 @@ function chooseTarget(
   }
 }
 
+/** Others would be looked for, and placed, in other folders than `node_modules`. */
+const PACKAGE_NAME = /^(@[^/\\.][^/\\]*\/)?[^/\\.][^/\\]*$/;
+
 async function readDependencies(dir: string): Promise<readonly (readonly [string, boolean])[]> {
   const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
     await readFile(posix.join(dir, 'package.json'), 'utf8'),
   ) as Manifest;
   const wanted = { ...peerDependencies, ...optionalDependencies, ...dependencies };
+  const wrong = Object.keys(wanted).find((name) => !PACKAGE_NAME.test(name));
+  if (wrong !== undefined) {
+    throw new WherryError('BUILD_FAILED', `the package in '${dir}' needs '${wrong}', which is no name of a package`, {
+      hint: 'do not use the package, or mend its package.json',
+    });
+  }
   return Object.keys(wanted)
     .sort()
     .map((name) => [name, dependencies?.[name] !== undefined && optionalDependencies?.[name] === undefined] as const);

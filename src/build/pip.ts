@@ -20,10 +20,16 @@ export interface PipRequest {
 
 /**
  * pip answers environment markers for the Python that runs it, whatever platform it is told to install for. This puts the target's
- * values in their place.
+ * values in their place. And pip builds directories, archives and repositories that are named as they are, though it is told to take only wheels:
+ * that runs their code on this machine, for this machine. This refuses them.
  */
 const PROGRAM = `
 import json, sys
+from pip._internal.distributions.sdist import SourceDistribution
+from pip._internal.exceptions import InstallationError
+def refuse(self, *args, **options):
+    raise InstallationError("no wheel: " + str(self.req.link or self.req))
+SourceDistribution.prepare_distribution_metadata = refuse
 from pip._vendor.packaging import markers
 of_this_machine = markers.default_environment
 target = json.loads(sys.argv[1])
@@ -87,6 +93,13 @@ function run(program: string, args: readonly string[], { dir, environment, repor
 function explainFailure(output: readonly string[], { requirements: { file }, target }: PipRequest): WherryError {
   const detail = output.slice(-20).map(withoutCredentials);
   const missing = /No matching distribution found for (.+)/.exec(detail.join('\n'))?.[1];
+  const source = /ERROR: no wheel: (.+)/.exec(detail.join('\n'))?.[1];
+  if (source !== undefined) {
+    return new WherryError('BUILD_FAILED', `'${source.trim()}' of ${file} is no wheel, and wherry runs no code to make one`, {
+      hint: 'build the wheel (`pip wheel`) and name its file in requirements.txt, or build the image with a Dockerfile',
+      detail,
+    });
+  }
   const where = `Python ${target.version} on linux/${target.architecture} (${target.libc})`;
   if (missing !== undefined) {
     return new WherryError('BUILD_FAILED', `package '${missing.trim()}' of ${file} has no wheel for ${where}`, {
@@ -106,5 +119,5 @@ function explainFailure(output: readonly string[], { requirements: { file }, tar
 }
 
 function withoutCredentials(line: string): string {
-  return line.replace(/(\w+:\/\/)[^@/\s]+@/g, '$1');
+  return line.replace(/(\w+:\/\/)[^/\s]+@/g, '$1');
 }

@@ -41,11 +41,15 @@ export function planFiles(role: LayerRole, files: readonly FoundFile[], prefix: 
   );
 }
 
-const SECRETS_NAMED = 20;
+const NAMED = 20;
 
 /** Says which files were left out as possible secrets. */
 export function secretWarnings(secrets: readonly string[]): string[] {
-  if (secrets.length === 0) return [];
-  const more = secrets.length > SECRETS_NAMED ? ` and ${secrets.length - SECRETS_NAMED} more` : '';
-  return [`left out because they may hold secrets: ${secrets.slice(0, SECRETS_NAMED).join(', ')}${more}`];
+  return secrets.length === 0 ? [] : [`left out because they may hold secrets: ${listNames(secrets)}`];
+}
+
+/** The first of many names. */
+export function listNames(names: readonly string[]): string {
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
+  return `${names.slice(0, NAMED).join(', ')}${more}`;
 }

@@ -11,7 +11,7 @@ import { libcOf } from './libc.js';
 import { installWheels } from './pip.js';
 import { DEFAULT_PATH, NO_DEPENDENCIES, type Plan, type PlanRequest, planFiles, secretWarnings } from './plan.js';
 import type { PythonTarget } from './python-target.js';
-import { findRequirements, type Requirements, readRequirements } from './requirements.js';
+import { findRequirements, isRequirement, type Requirements, readRequirements } from './requirements.js';
 
 /** Plans a Python handler: its packages as wheels, the worker SDK, and the project's files. Throws BUILD_FAILED. */
 export async function planPython(request: PlanRequest): Promise<Plan> {
@@ -53,8 +53,8 @@ async function planPackages(request: PlanRequest): Promise<Dependencies> {
   const warnings = requirements.asksForSdk
     ? [`the worker SDK in ${file.file} is not installed: the image has wherry's own, which answers to \`import runpod\``]
     : [];
-  if (requirements.lines.every((line) => line.startsWith('-'))) return { ...none, warnings };
-  const key = JSON.stringify(['wheels-1', target, requirements.isLocked, requirements.key]);
+  if (!requirements.lines.some(isRequirement)) return { ...none, warnings };
+  const key = JSON.stringify(['wheels-2', target, requirements.isLocked, requirements.key]);
   const layer: LayerPlan = { role: 'dependencies', key, gather: () => gatherPackages(request, requirements, target) };
   return { layer, interpreter: project.interpreter ?? `python@${target.version}`, warnings };
 }

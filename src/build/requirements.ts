@@ -53,12 +53,27 @@ export async function readRequirements({ dir, file, text }: RequirementsFile, ta
     const { lines, indexes, links, asksForSdk } = readUvLock(text, { environment: markerEnvironment(target), without: SDK_PACKAGES });
     const places = [...indexes.map((index) => `--extra-index-url ${index}`), ...links.map((link) => `--find-links ${link}`)];
     const all = [...places, ...lines];
+    refuseLines(file, all);
     return { file, lines: all, isLocked: true, key: all.join('\n'), asksForSdk };
   }
   const all = file === 'pyproject.toml' ? dependenciesOf(text) : await flatten(dir, file, new Set());
+  refuseLines(file, all);
   const lines = all.filter((line) => !isSdk(line));
   const stamps = await Promise.all(lines.flatMap(localPathOf).map((path) => stampsOf(isAbsolute(path) ? path : join(dir, path))));
   return { file, lines, isLocked: false, key: [...lines, ...stamps.flat()].join('\n'), asksForSdk: lines.length < all.length };
+}
+
+/** As Python divides lines, and pip with it. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for.
+const LINE_ENDS = /[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/;
+
+/** What is one value in TOML must not become more lines, or an option, for pip. Throws BUILD_FAILED. */
+function refuseLines(file: string, lines: readonly string[]): void {
+  const wrong = lines.find((line) => LINE_ENDS.test(line) || (file === 'pyproject.toml' && /^\s*-/.test(line)));
+  if (wrong === undefined) return;
+  throw new WherryError('BUILD_FAILED', `${file} asks for ${JSON.stringify(wrong)}, which is no requirement`, {
+    hint: 'a requirement is one line, a name with its version',
+  });
 }
 
 function isSdk(line: string): boolean {
@@ -91,7 +106,12 @@ function linesOf(text: string): readonly string[] {
 }
 
 function hasRequirement(text: string): boolean {
-  return linesOf(text).some((line) => !line.startsWith('-') || /^(-r|--requirement)\b/.test(line));
+  return linesOf(text).some((line) => isRequirement(line) || /^(-r|--requirement)/.test(line));
+}
+
+/** An option alone asks for nothing, but for that of an editable directory. */
+export function isRequirement(line: string): boolean {
+  return !line.startsWith('-') || /(^|\s)(-e|--ed)/.test(line);
 }
 
 /** The lines of a requirements file with those of the files it names in their place, and its paths from the project on. */
@@ -137,7 +157,8 @@ async function readText(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, 'utf8');
   } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT' || systemCodeOf(thrown) === 'ENOTDIR') return undefined;
+    const code = systemCodeOf(thrown) ?? '';
+    if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes(code)) return undefined;
     throw thrown;
   }
 }

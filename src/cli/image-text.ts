@@ -1,6 +1,6 @@
 import type { ImageSummary, LayerSummary } from '../image/summary.js';
 import { shortDigest } from '../oci/digest.js';
-import { colours, formatBytes, formatTable } from './output.js';
+import { colours, formatBytes, formatTable, printable } from './output.js';
 
 const COMMAND_WIDTH = 70;
 const PACKAGES_SHOWN = 20;
@@ -66,12 +66,6 @@ function shorten(command: string): string {
     .replace(/^\/bin\/sh -c (#\(nop\) )?/, '')
     .trim();
   return line.length > COMMAND_WIDTH ? `${line.slice(0, COMMAND_WIDTH - 1)}…` : line;
-}
-
-/** Images come from strangers: what would steer the terminal is shown as `?`, a line break as a space. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for.
-  return text.replace(/\s/g, ' ').replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, '?');
 }
 
 /** A value of plain JSON with all its texts {@link printable}. */

@@ -36,18 +36,26 @@ export function createOutput({ isJson, isQuiet, isDebug }: OutputOptions): Outpu
     talk: (text) => {
       if (isTalking) process.stderr.write(`${text}\n`);
     },
-    warn: (text) => void process.stderr.write(`${colours.yellow('warning')}  ${text}\n`),
+    warn: (text) => void process.stderr.write(`${colours.yellow('warning')}  ${printableLines(text)}\n`),
     error: (error) => {
       if (isJson)
         process.stdout.write(
           `${JSON.stringify({ error: { code: error.code, message: error.message, hint: error.hint, detail: error.detail } })}\n`,
         );
-      process.stderr.write(`${colours.red('error')} ${error.code}  ${error.message}\n`);
-      if (error.hint) process.stderr.write(`  ${colours.dim('fix')}  ${error.hint}\n`);
+      process.stderr.write(`${colours.red('error')} ${error.code}  ${printableLines(error.message)}\n`);
+      if (error.hint) process.stderr.write(`  ${colours.dim('fix')}  ${printableLines(error.hint)}\n`);
       if (isDebug || error.code === 'INTERNAL') process.stderr.write(`${stackOf(error)}\n`);
     },
   };
 }
+
+/** Names of files and what images hold come from strangers: what would steer the terminal is shown as `?`, a line break as a space. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for.
+  return text.replace(/\s/g, ' ').replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, '?');
+}
+
+const printableLines = (text: string) => text.split('\n').map(printable).join('\n');
 
 function stackOf(error: WherryError): string {
   const { cause } = error;

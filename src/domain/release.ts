@@ -17,6 +17,9 @@ export interface ReleaseSpec {
   readonly initTimeoutMs: number;
 }
 
+/** Of each variable and argument of a worker: a zero byte would end it for the system. */
+export const ARGUMENT_PATTERN = '^[^\\u0000]*$';
+
 export const DEFAULT_SPEC: ReleaseSpec = { env: {}, args: null, ports: [], resources: {}, volumes: [], initTimeoutMs: 420_000 };
 
 export interface ReleaseImage {

@@ -1,5 +1,6 @@
 import { type Header, pack } from 'tar-stream';
 import { expect, it } from 'vitest';
+import * as raw from '../../test/raw-tar.js';
 import { WherryError } from '../base/errors.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import { digestOf } from '../oci/digest.js';
@@ -196,4 +197,29 @@ it('passes on what opening a layer threw, and stops when it is told to', async (
   const controller = new AbortController();
   const stopped = read([[file('a')], [file('b')]], { signal: controller.signal, onLayer: (_, index) => index === 1 && controller.abort() });
   await expect(stopped).rejects.toThrow();
+});
+
+it('tells of hostile names without following them (S4)', async () => {
+  const lower = [raw.file('a/x'), raw.file('kept'), raw.symlink('etc/l', '/etc/passwd')];
+  const upper = [
+    raw.file('a/.wh...'),
+    raw.file('.wh.'),
+    raw.file('.wh..'),
+    { name: 'd', type: '3' },
+    raw.hardLink('h', '../../etc/passwd'),
+  ];
+  expect(await pathsOf([raw.rawLayer(lower), raw.rawLayer(upper)])).toEqual(['a/x@0', 'd@1', 'etc/l@0', 'h@1', 'kept@0']);
+});
+
+it('keeps names apart that are not UTF-8 (S4)', async () => {
+  const layer = [Buffer.from([0x61, 0xfe]), Buffer.from([0x61, 0xff]), 'aü'].map((name) => raw.file(name));
+  expect(await pathsOf([raw.rawLayer(layer)])).toEqual(['a\\xfe@0', 'a\\xff@0', 'aü@0']);
+});
+
+it.each([
+  ['a pax path that leaves the image', [raw.file('a', '', { pax: { path: '../a' } })]],
+  ['a sparse file', [raw.file('a', '', { pax: { 'GNU.sparse.realsize': '99999999999' } })]],
+  ['a long name of GNU that leaves the image', [raw.file('a', '', { longName: 'b/../../a' })]],
+])('refuses %s (S4)', async (_, entries) => {
+  await expect(read([raw.rawLayer(entries)])).rejects.toMatchObject({ code: 'LAYER_INVALID' });
 });

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
-import { addAbortSignal, Readable } from 'node:stream';
-import { extract, type Header } from 'tar-stream';
-import { messageOf, WherryError } from '../base/errors.js';
+import { WherryError } from '../base/errors.js';
+import { type ForeignEntry, type NameLimits, readTar } from '../oci/foreign-tar.js';
 import { readPackages, tellsOfPackages } from './packages.js';
 import type { ImageSource, SourceLayer } from './source.js';
-import { FileTree, type FileType, type ImageFile, type LayerEntry, type Software } from './tree.js';
+import { FileTree, type ImageFile, type LayerEntry, type Software } from './tree.js';
 
 /** What the layers of an image hold. */
 export interface ImageContents extends Software {
@@ -32,12 +31,9 @@ export interface ContentsOptions {
 }
 
 /** Beyond these an image is refused, because memory is not. */
-export interface ContentsLimits {
+export interface ContentsLimits extends NameLimits {
   /** Files, links and folders in all. */
   readonly entries: number;
-  /** Characters of a path; Linux has the same limit. */
-  readonly pathLength: number;
-  readonly pathDepth: number;
   /** Characters of all paths. */
   readonly allPaths: number;
   /** Bytes of a file that tells of packages. */
@@ -91,78 +87,44 @@ export function createWalk({ isCompared = false, signal, limits = LIMITS }: Cont
 
 /** Puts the next layer over those before. */
 export async function readLayer(walk: Walk, layer: SourceLayer, index: number): Promise<{ entries: number; unpackedBytes: number }> {
-  const extractor = extract();
-  const input = Readable.from(layer.open());
-  input.on('error', (error) => extractor.destroy(error));
-  if (walk.signal) addAbortSignal(walk.signal, input);
-  input.pipe(extractor);
+  const { limits, signal } = walk;
   const read = { entries: 0, unpackedBytes: 0 };
-  try {
-    for await (const stream of extractor) {
-      const entry = await readEntry(walk, stream.header, stream as unknown as Readable);
-      if (!entry) continue;
-      walk.tree.apply(entry, index);
-      checkSize(walk);
-      read.entries += 1;
-      read.unpackedBytes += entry.size;
-    }
-  } catch (thrown) {
-    if (thrown instanceof WherryError) throw thrown;
-    throw new WherryError('LAYER_INVALID', `layer '${layer.descriptor.digest}' could not be read: ${messageOf(thrown)}`, {
-      hint: 'push the image again',
-      cause: thrown,
-    });
-  } finally {
-    input.destroy();
+  for await (const found of readTar(layer.open(), { what: `layer '${layer.descriptor.digest}'`, limits, signal })) {
+    const entry = await readEntry(walk, found);
+    if (!entry) continue;
+    walk.tree.apply(entry, index);
+    checkSize(walk);
+    read.entries += 1;
+    read.unpackedBytes += entry.size;
   }
   return read;
 }
 
 /** Undefined for the root of the image, which every layer may name. */
-async function readEntry(walk: Walk, header: Header, stream: Readable): Promise<LayerEntry | undefined> {
-  const path = normalize(header.name, walk.limits);
+async function readEntry(walk: Walk, { parts, type, mode, size, ...entry }: ForeignEntry): Promise<LayerEntry | undefined> {
+  const path = parts.join('/');
   walk.paths += path.length;
-  const type = typeOf(header);
   const isRead = type === 'file' && tellsOfPackages(path);
-  const size = type === 'file' ? (header.size ?? 0) : 0;
   if (isRead && size > walk.limits.packageFileBytes) throw refused(`its file '${path}' has ${size} bytes`);
-  const { bytes, content } = await readStream(stream, { isKept: isRead, isHashed: walk.isCompared && type === 'file' });
+  const { bytes, content } = await readStream(entry.content, { isKept: isRead, isHashed: walk.isCompared && type === 'file' });
   const found = isRead ? readPackages(path, bytes) : undefined;
   walk.packages += found?.packages.length ?? 0;
   if (path === '') return undefined;
-  const target = type === 'symlink' || type === 'link' ? (header.linkname ?? '').slice(0, walk.limits.pathLength) : undefined;
-  return { path, type, mode: (header.mode ?? 0) & 0o7777, size, target, content, found };
+  const target = type === 'symlink' || type === 'link' ? entry.target : undefined;
+  return { path, type, mode, size, target, content, found };
 }
 
-async function readStream(stream: Readable, { isKept, isHashed }: { readonly isKept: boolean; readonly isHashed: boolean }) {
+async function readStream(
+  stream: AsyncIterable<Uint8Array>,
+  { isKept, isHashed }: { readonly isKept: boolean; readonly isHashed: boolean },
+) {
   const parts: Uint8Array[] = [];
   const hash = isHashed ? createHash('sha256') : undefined;
   for await (const part of stream) {
-    if (isKept) parts.push(part as Uint8Array);
-    hash?.update(part as Uint8Array);
+    if (isKept) parts.push(part);
+    hash?.update(part);
   }
   return { bytes: Buffer.concat(parts), content: hash?.digest('base64') };
-}
-
-const TYPES: Readonly<Record<string, FileType>> = {
-  file: 'file',
-  'contiguous-file': 'file',
-  directory: 'directory',
-  symlink: 'symlink',
-  link: 'link',
-};
-
-function typeOf({ type }: Header): FileType {
-  return TYPES[type ?? 'file'] ?? 'special';
-}
-
-/** As `path` of {@link LayerEntry}; absolute paths are taken below the root. */
-function normalize(name: string, { pathLength, pathDepth }: ContentsLimits): string {
-  if (name.length > pathLength) throw refused(`it has a path of ${name.length} characters`);
-  const parts = name.split('/').filter((part) => part !== '' && part !== '.');
-  if (parts.length > pathDepth) throw refused(`it has a path of ${parts.length} folders`);
-  if (parts.includes('..')) throw refused(`its path '${name}' holds '..'`);
-  return parts.join('/');
 }
 
 function checkSize({ tree, limits, paths, packages }: Walk): void {

@@ -1,11 +1,10 @@
+import type { ForeignType } from '../oci/foreign-tar.js';
 import { type Distribution, type FoundPackages, type Package, sortPackages } from './packages.js';
-
-export type FileType = 'file' | 'directory' | 'symlink' | 'link' | 'special';
 
 /** One entry of a layer, with what its content told. `path` is relative, with `/`, without `.` and `..`; never empty. */
 export interface LayerEntry {
   readonly path: string;
-  readonly type: FileType;
+  readonly type: ForeignType;
   /** Permission bits. */
   readonly mode: number;
   /** Bytes; 0 for what is no file. */

@@ -1,12 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { posix } from 'node:path';
-import type { Readable } from 'node:stream';
-import { extract } from 'tar-stream';
-import { WherryError } from '../base/errors.js';
+import { Readable } from 'node:stream';
+import { messageOf, WherryError } from '../base/errors.js';
 import type { Digest } from './digest.js';
+import { type ForeignEntry, readTar } from './foreign-tar.js';
 import { type ImageConfig, parseImageConfig } from './manifest.js';
-
-type Entry = ReturnType<typeof extract> extends AsyncIterable<infer Item> ? Item : never;
 
 /** What `docker image save` wrote (Docker image specification 1.2; newer engines write the same documents beside an OCI layout). */
 export interface DockerArchive {
@@ -19,6 +17,9 @@ export interface DockerArchive {
 
 /** Documents of an archive are small; layers may be, too, and are told apart by how they begin. */
 const DOCUMENT_BYTES = 1024 * 1024;
+/** An engine writes a few documents and links a layer; layers are bounded by the manifest. */
+const DOCUMENTS = 10_000;
+const DOCUMENTS_BYTES = 256 * 1024 * 1024;
 
 /** Reads what the archive holds, but for the layers' bytes. Throws LAYER_INVALID, MANIFEST_INVALID. */
 export async function readArchive(file: string): Promise<DockerArchive> {
@@ -41,42 +42,36 @@ export async function* readLayers(
   if (paths.size === 0) return;
   for await (const entry of entriesOf(file)) {
     const path = pathOf(entry);
-    if (paths.has(path) && entry.header.type === 'file') yield { path, tar: entry as unknown as Readable };
-    else entry.resume();
+    if (paths.has(path) && entry.type === 'file') yield { path, tar: Readable.from(entry.content) };
   }
 }
 
 async function readDocuments(file: string) {
   const documents = new Map<string, Uint8Array>();
   const links = new Map<string, string>();
+  let keptBytes = 0;
   for await (const entry of entriesOf(file)) {
-    const { type, size = 0, linkname } = entry.header;
+    const { type, size, target, content } = entry;
     const path = pathOf(entry);
-    if (type === 'symlink' && typeof linkname === 'string') links.set(path, posix.join(posix.dirname(path), linkname));
-    const bytes = type === 'file' && size <= DOCUMENT_BYTES ? await readWhole(entry) : undefined;
-    if (bytes && (bytes[0] === 0x7b || bytes[0] === 0x5b)) documents.set(path, bytes);
-    if (!bytes) entry.resume();
+    if (type === 'symlink') links.set(path, posix.join(posix.dirname(path), target));
+    const bytes = type === 'file' && size <= DOCUMENT_BYTES ? await readWhole(content) : undefined;
+    if (!bytes || (bytes[0] !== 0x7b && bytes[0] !== 0x5b)) continue;
+    documents.set(path, bytes);
+    keptBytes += bytes.length;
+    if (documents.size + links.size > DOCUMENTS || keptBytes > DOCUMENTS_BYTES) throw unreadable('it holds too many documents');
   }
   return { documents, links };
 }
 
-async function* entriesOf(file: string): AsyncIterable<Entry> {
-  const reader = extract();
-  const source = createReadStream(file, { highWaterMark: 256 * 1024 });
-  source.on('error', (error) => reader.destroy(error));
-  source.pipe(reader as unknown as NodeJS.WritableStream);
-  try {
-    yield* reader;
-  } finally {
-    source.destroy();
-  }
+function entriesOf(file: string): AsyncIterable<ForeignEntry> {
+  return readTar(createReadStream(file, { highWaterMark: 256 * 1024 }), { what: "the engine's archive of the image" });
 }
 
-const pathOf = ({ header }: Entry) => posix.normalize(header.name);
+const pathOf = ({ parts }: ForeignEntry) => parts.join('/');
 
-async function readWhole(entry: Entry): Promise<Uint8Array> {
+async function readWhole(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  for await (const part of entry) parts.push(part as Uint8Array);
+  for await (const part of content) parts.push(part);
   return Buffer.concat(parts);
 }
 
@@ -88,9 +83,20 @@ function followLink(path: string, links: ReadonlyMap<string, string>): string {
 function readList(documents: ReadonlyMap<string, Uint8Array>) {
   const bytes = documents.get('manifest.json');
   if (!bytes) throw unreadable('it has no manifest.json');
-  const [image] = JSON.parse(Buffer.from(bytes).toString('utf8')) as { readonly Config?: string; readonly Layers?: readonly string[] }[];
-  if (!image?.Config || !image.Layers) throw unreadable('its manifest.json names no image');
-  return { configPath: posix.normalize(image.Config), layerPaths: image.Layers };
+  const [image] = parseList(bytes);
+  const { Config: config, Layers: layers } = image ?? {};
+  const isImage = typeof config === 'string' && Array.isArray(layers) && layers.every((path) => typeof path === 'string');
+  if (!isImage) throw unreadable('its manifest.json names no image');
+  return { configPath: posix.normalize(config), layerPaths: layers as readonly string[] };
+}
+
+function parseList(bytes: Uint8Array): readonly ({ readonly Config?: unknown; readonly Layers?: unknown } | null)[] {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    return Array.isArray(value) ? value : [];
+  } catch (thrown) {
+    throw unreadable(`its manifest.json is not JSON: ${messageOf(thrown)}`);
+  }
 }
 
 function unreadable(why: string): WherryError {

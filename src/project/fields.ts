@@ -1,4 +1,5 @@
 import { DEFAULT_SETTINGS, KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
+import { ARGUMENT_PATTERN } from '../domain/release.js';
 import type { Field } from './field.js';
 import { LIMIT_FIELDS } from './limit-fields.js';
 import { formatDuration } from './units.js';
@@ -95,7 +96,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     goesTo: 'release',
     description: "Arguments of the worker's program, in place of the image's own.",
     example: ['--verbose'],
-    rules: { items: { type: ['string', 'number', 'boolean'] } },
+    rules: { items: { type: ['string', 'number', 'boolean'], pattern: ARGUMENT_PATTERN } },
   },
   {
     path: 'ports',

@@ -66,6 +66,7 @@ function expected({ type, rules, example }: Field, error: ErrorObject, isInside:
   if (error.keyword === 'minimum') return `at least ${String(error.params['limit'])}`;
   if (error.keyword === 'exclusiveMinimum') return `more than ${String(error.params['limit'])}`;
   const sample = isInside && Array.isArray(example) ? example[0] : example;
+  if (isInside && typeof error.data === 'string' && error.data.includes('\0')) return 'a text without a zero byte';
   if (isInside) return type === 'map of strings' ? 'a text, a number or a boolean' : `a text such as ${show(sample)}`;
   const words: Partial<Record<string, string>> = { string: 'a text', integer: 'a whole number', section: 'a group of fields' };
   return `${words[type] ?? `a ${type}`} such as ${show(sample)}`;
@@ -73,6 +74,7 @@ function expected({ type, rules, example }: Field, error: ErrorObject, isInside:
 
 function show(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
-  const text = typeof value === 'string' ? `'${value}'` : JSON.stringify(value);
+  const isPlain = typeof value === 'string' && ![...value].some((letter) => letter < ' ');
+  const text = isPlain ? `'${value}'` : JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

@@ -1,6 +1,6 @@
 import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
-import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+import { type ErrorCode, messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, DEFAULT_SETTINGS, type EndpointSettings } from '../domain/endpoint.js';
 import { DEFAULT_SPEC, type ReleaseSpec } from '../domain/release.js';
 import { FIELDS } from './fields.js';
@@ -95,12 +95,16 @@ async function readParts(root: string, file: ProjectFile): Promise<HandlerParts 
   } catch (thrown) {
     const isOnly = isOther && file.handler === undefined && thrown instanceof WherryError && thrown.code === 'HANDLER_NOT_FOUND';
     if (!isOnly) throw thrown;
+    await refuseOutside(root, DOCKERFILE, { code: 'CONFIG_INVALID', what: `read ${DOCKERFILE}` });
     return { dockerfile: DOCKERFILE, chosen: [`dockerfile: ${DOCKERFILE} (no handler was found)`] };
   }
 }
 
 async function checkedDockerfile(root: string, path: string): Promise<string> {
-  if (await isFile(join(root, path))) return path;
+  if (await isFile(join(root, path))) {
+    await refuseOutside(root, path, { code: 'CONFIG_INVALID', what: `${PROJECT_FILE}: 'dockerfile' is '${path}'` });
+    return path;
+  }
   throw new WherryError('CONFIG_INVALID', `${PROJECT_FILE}: 'dockerfile' is '${path}', but there is no such file`, {
     hint: 'the path is relative to the project',
   });
@@ -230,13 +234,19 @@ async function readSource(root: string, path: string): Promise<string | undefine
   const file = join(root, path);
   const bytes = await readStart(file);
   if (bytes === undefined) return undefined;
-  const [realRoot, realFile] = await Promise.all([realpath(root), realpath(file)]);
-  if (!realFile.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) {
-    throw new WherryError('HANDLER_NOT_FOUND', `read handler '${path}': it is a link to a file outside the project`, {
-      hint: 'copy the file into the project',
-    });
-  }
+  await refuseOutside(root, path, { code: 'HANDLER_NOT_FOUND', what: `read handler '${path}'` });
   return Buffer.from(bytes).toString('utf8');
+}
+
+/** Throws for a file that links on its way lead out of the project. */
+async function refuseOutside(
+  root: string,
+  path: string,
+  { code, what }: { readonly code: ErrorCode; readonly what: string },
+): Promise<void> {
+  const [realRoot, realFile] = await Promise.all([realpath(root), realpath(join(root, path))]);
+  if (realFile.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) return;
+  throw new WherryError(code, `${what}: it is a link to a file outside the project`, { hint: 'copy the file into the project' });
 }
 
 /** At most one byte more than the limit, so that a huge file costs no memory; undefined when there is no such regular file. */

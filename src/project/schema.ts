@@ -1,3 +1,4 @@
+import { ARGUMENT_PATTERN } from '../domain/release.js';
 import type { Field, FieldType } from './field.js';
 import { FIELDS } from './fields.js';
 import { DURATION_PATTERN, SIZE_PATTERN } from './units.js';
@@ -18,7 +19,7 @@ const SHAPES: Readonly<Record<Exclude<FieldType, 'section'>, JsonSchema>> = {
   'map of strings': {
     type: 'object',
     propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]*$' },
-    additionalProperties: { type: ['string', 'number', 'boolean'] },
+    additionalProperties: { type: ['string', 'number', 'boolean'], pattern: ARGUMENT_PATTERN },
   },
   'count or list of kinds': { type: ['integer', 'string', 'array'], minimum: 0, minLength: 1, items: TEXT },
   'list or path': { type: ['string', 'array'], minLength: 1, items: { type: 'object' } },

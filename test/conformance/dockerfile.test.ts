@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,6 +14,7 @@ interface Built {
   readonly digest: string;
   readonly layers: readonly { readonly isCached: boolean; readonly diffId: string }[];
   readonly platforms: readonly { readonly platform: string; readonly digest: string }[];
+  readonly warnings: readonly string[];
 }
 
 /** An ELF file for a processor that does not exist, so that no emulator takes it either. */
@@ -155,6 +156,32 @@ describe.skipIf(!needs('dockerd') || python === undefined)('Dockerfile projects'
     } finally {
       rmSync(dir, { recursive: true });
     }
+  });
+
+  it('get build arguments as they are given, and a warning of what may be secrets in the context (S6)', async () => {
+    const project = stage.project('odd-arguments', {
+      'wherry.yaml': 'dockerfile: Dockerfile\n',
+      Dockerfile: 'FROM scratch\nARG ODD\nENV ODD=$ODD\nCOPY run /run\nCMD ["/run"]\n',
+      run: '',
+      '.env': 'TOKEN=1',
+      'keys/id_rsa': '',
+    });
+    const odd = '$(touch pwned) `touch pwned` ; "two" \'words\' --privileged\\';
+    const { digest, warnings } = await build(
+      project,
+      '--build-arg',
+      `ODD=${odd}`,
+      '--build-arg',
+      '--network=host',
+      '--build-arg',
+      '-v=/:/host',
+    );
+    const { env: found } = JSON.parse((await wherry('image', 'inspect', digest, '--json')).stdout) as {
+      env: { name: string; value: string }[];
+    };
+    expect(found.find(({ name }) => name === 'ODD')?.value).toBe(odd);
+    expect(warnings.join()).toContain('.env, keys/id_rsa');
+    expect([project, '.', stage.dir].flatMap((dir) => readdirSync(dir)).filter((name) => name === 'pwned')).toEqual([]);
   });
 
   interface Config {

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openLayout } from '../../src/oci/layout.js';
-import { packTar, unpackTar } from '../../src/oci/tar.js';
+import { packTar } from '../../src/oci/tar.js';
+import { unpackLayers } from '../../src/oci/unpack.js';
 import { needsMount } from '../needs.js';
 
 const mounted: string[] = [];
@@ -38,6 +39,9 @@ describe.skipIf(!needsMount())('a disk that takes only a part of a write', () =>
   it('ends the unpacking of a layer', async () => {
     const content = { bytes: Buffer.alloc(200 * 1024, 1) };
     const tar = packTar([{ path: 'large', type: 'file', isExecutable: false, content }]);
-    await expect(unpackTar(tar, mountTiny())).rejects.toMatchObject({ code: 'LAYER_INVALID', message: expect.stringContaining('ENOSPC') });
+    await expect(unpackLayers([tar], mountTiny())).rejects.toMatchObject({
+      code: 'LAYER_INVALID',
+      message: expect.stringContaining('ENOSPC'),
+    });
   });
 });

@@ -84,16 +84,6 @@ describe('a Dockerfile in which nothing runs', () => {
     ]);
   });
 
-  it('has the same digest when it is built again', async () => {
-    write(FILES);
-    const digests = [];
-    for (const args of [[], ['--verify']]) {
-      const { stdout } = await build('--json', ...args);
-      digests.push((JSON.parse(stdout) as { digest: string }).digest);
-    }
-    expect(digests[0]).toBe(digests[1]);
-  });
-
   it('never takes secrets of the context along, and says so (S6)', async () => {
     write({ Dockerfile: 'FROM scratch\nCOPY . /app/\nCMD ["/app/run"]\n', run: '', '.env': 'TOKEN=hidden', 'deploy/id_rsa': 'hidden' });
     const { code, stderr, stdout } = await build('--output', join(data, 'out'));

@@ -22,8 +22,7 @@ export interface MainProcess extends Pick<Started, 'pid' | 'path'> {
 /** Spawns it in its own process group and, where there are any, its own cgroups. Rejects when it could not start; then nothing runs. */
 export async function spawnMain(order: SpawnOrder, cgroups: Cgroups | null): Promise<MainProcess> {
   const cgroup = cgroups === null ? null : createCgroup(cgroups, order.workerId, order.limits);
-  const [file = '', ...args] = cgroup === null ? order.argv : joinCommand(cgroup, order.argv);
-  const child = spawn(file, args, { cwd: order.cwd, env: order.env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = start(order, cgroup);
   // Besides the two waits below: a later error (a signal that could not be sent) must not end the supervisor.
   child.on('error', () => {});
   const exited = once(child, 'exit').then(
@@ -45,4 +44,15 @@ export async function spawnMain(order: SpawnOrder, cgroups: Cgroups | null): Pro
     hasEnded: () => child.exitCode !== null || child.signalCode !== null,
     release: () => {},
   };
+}
+
+function start(order: SpawnOrder, cgroup: Cgroup | null) {
+  const [file = '', ...args] = cgroup === null ? order.argv : joinCommand(cgroup, order.argv);
+  try {
+    return spawn(file, args, { cwd: order.cwd, env: order.env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (cause) {
+    // A zero byte in a variable of the image, for instance.
+    removeGroups(cgroup?.dirs ?? []);
+    throw cause;
+  }
 }

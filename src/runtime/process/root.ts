@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { WherryError } from '../../base/errors.js';
+import { systemCodeOf, WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
 import { syncDirectory } from '../../oci/durable-file.js';
 import { APP_ROOT, type ImageConfig, LABELS } from '../../oci/manifest.js';
-import { unpackTar } from '../../oci/tar.js';
+import { unpackLayers } from '../../oci/unpack.js';
 import type { ImageName, ImageSource } from '../runtime.js';
 import { resolveInterpreter } from './interpreter.js';
 import { findChange, readSeal, type Seal, sealTree } from './seal.js';
@@ -140,14 +140,9 @@ async function unpackRoot(image: ImageName, root: string, wanted: readonly strin
   const draft = await mkdtemp(join(roots, DRAFT));
   const former = `${draft}-former`;
   try {
-    const layers = new Map((await images.layers(image)).map((layer) => [layer.diffId, layer]));
-    for (const diffId of wanted) {
-      const layer = layers.get(diffId);
-      if (layer === undefined) throw lacksLayer(image, diffId);
-      await unpackTar(layer.open(), draft);
-    }
+    await unpackLayers(openLayers(image, wanted, await images.layers(image)), draft);
     for (const name of await readdir(draft)) if (`/${name}` !== APP_ROOT) await rm(join(draft, name), { recursive: true, force: true });
-    await mkdir(join(draft, APP_ROOT, 'app'), { recursive: true });
+    for (const folder of [APP_ROOT, `${APP_ROOT}/app`]) await makeFolder(image, join(draft, folder));
     const seal = await sealTree(draft, APP_ROOT.slice(1));
     if (existsSync(root)) {
       // What was compiled out of a changed root goes with it.
@@ -161,6 +156,27 @@ async function unpackRoot(image: ImageName, root: string, wanted: readonly strin
   } finally {
     for (const left of [draft, former]) await rm(left, { recursive: true, force: true });
   }
+}
+
+function* openLayers(image: ImageName, wanted: readonly string[], all: Awaited<ReturnType<ImageSource['layers']>>) {
+  const layers = new Map(all.map((layer) => [layer.diffId, layer]));
+  for (const diffId of wanted) {
+    const layer = layers.get(diffId);
+    if (layer === undefined) throw lacksLayer(image, diffId);
+    yield layer.open();
+  }
+}
+
+/** Links and files in its place would make the worker's copy of it something else. */
+async function makeFolder({ repository, digest }: ImageName, path: string): Promise<void> {
+  await mkdir(path).catch(async (thrown: unknown) => {
+    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
+    if ((await lstat(path)).isDirectory()) return;
+    throw new WherryError('LAYER_INVALID', `image '${repository}@${digest}' refused: its ${APP_ROOT} or ${APP_ROOT}/app is no folder`, {
+      hint: 'build the image again with `wherry build`',
+      cause: thrown,
+    });
+  });
 }
 
 function lacksLayer({ repository, digest }: ImageName, diffId: string): WherryError {

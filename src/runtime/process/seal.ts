@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { lstat, open, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import { systemCodeOf } from '../../base/errors.js';
 import { syncDirectory } from '../../oci/durable-file.js';
 
@@ -26,7 +26,7 @@ const COPIED_BYTES = 1024 * 1024;
 
 /** Makes the files of `root/top` read-only, puts everything on disk, and writes down what is there. */
 export async function sealTree(root: string, top: string): Promise<Seal> {
-  const paths = [top, ...(await readdir(join(root, top), { recursive: true })).map((path) => `${top}/${path}`)].sort();
+  const paths = [top, ...(await listBelow(root, top))].sort();
   const queue = paths.values();
   await Promise.all(
     Array.from({ length: PARALLEL }, async () => {
@@ -68,10 +68,29 @@ export function copyTree({ root, seal, top, target }: { root: string; seal: Seal
     const from = join(root, path);
     const to = join(target, path.slice(top.length + 1));
     if (kind === 'directory') mkdirSync(to);
-    else if (kind === 'link') symlinkSync(readlinkSync(from), to);
+    else if (kind === 'link') symlinkSync(linkText(from, join(root, top)), to);
     else if (size > COPIED_BYTES) symlinkSync(from, to);
     else writeFileSync(to, readFileSync(from), { mode: isExecutable ? 0o755 : 0o644 });
   }
+}
+
+/** The text for a copy of a link: one that leads out of the copied folder is shown where it leads beside the original. */
+function linkText(link: string, folder: string): string {
+  const text = readlinkSync(link);
+  const target = resolve(dirname(link), text);
+  return target === folder || target.startsWith(folder + sep) ? text : target;
+}
+
+/** Everything below a folder; links are not followed, or they would be sealed, and made read-only, wherever they lead. */
+async function listBelow(root: string, folder: string): Promise<string[]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true });
+  const lists = await Promise.all(
+    entries.map(async (entry) => {
+      const path = `${folder}/${entry.name}`;
+      return entry.isDirectory() ? [path, ...(await listBelow(root, path))] : [path];
+    }),
+  );
+  return lists.flat();
 }
 
 async function settleEntry(file: string): Promise<void> {
