@@ -1,15 +1,8 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Digest } from '../../src/oci/digest.js';
-import { planFork } from '../../src/runtime/process/fork/plan.js';
-import { ForkServers } from '../../src/runtime/process/fork/servers.js';
-import { endLeftovers, lifeOf, markedPids } from '../../src/runtime/process/members.js';
-import { createOutbox } from '../../src/runtime/process/output.js';
-import { MARKER } from '../../src/runtime/process/protocol.js';
-import { type Supervised, superviseWorker } from '../../src/runtime/process/supervised.js';
+import { lifeOf, markedPids } from '../../src/runtime/process/members.js';
 import type { ImageName } from '../../src/runtime/runtime.js';
 import { buildSupervisor, canFork, type ForkStage, OBEDIENT, openForkStage, told, WAIT } from './forked.js';
 import { listen, specOf, within } from './runtime.js';
@@ -108,67 +101,5 @@ describe.skipIf(!canFork)('a forked worker', () => {
     await next.stopWorker('w-1', 10_000);
     await vi.waitFor(() => expect(heard.exit('w-1')).toEqual({ exitCode: 5, signal: null }), within);
     await next.stopWorker('w-2', 0);
-  });
-});
-
-describe.skipIf(!canFork)('a forked worker where there are no cgroups', () => {
-  let dir: string;
-  let forks: ForkServers;
-  let workers: Supervised[];
-  const said: string[] = [];
-  const instanceId = `test-${process.pid}-plain`;
-  const outbox = createOutbox(() => {});
-
-  beforeEach(() => {
-    dir = realpathSync(mkdtempSync(join(tmpdir(), 'wherry-forks-')));
-    writeFileSync(join(dir, 'handler.py'), OBEDIENT);
-    const note = (text: string) => said.push(text);
-    forks = new ForkServers({ dir: join(dir, 'forks'), instanceId, cgroups: null, socket: join(dir, 'io.sock'), note, now: Date.now });
-    workers = [];
-  });
-  afterEach(async () => {
-    await Promise.all(workers.map((worker) => worker.stop(0)));
-    await forks.stop();
-    expect(markedPids(`${instanceId}/`)).toEqual([]);
-    rmSync(dir, { recursive: true, force: true });
-  });
-
-  async function start(workerId: string, ...statements: readonly string[]): Promise<Supervised> {
-    const python = execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
-    const argv = [python, '-u', '-m', 'wherry', `${dir}/handler.py:handler`];
-    const shared = { PYTHONPATH: join(process.cwd(), 'sdk/python'), PYTHONDONTWRITEBYTECODE: '1' };
-    const program = join(process.cwd(), 'src/runtime/process/fork/program');
-    const image = `sha256:${'0'.repeat(64)}` as Digest;
-    const fork = planFork({ image, sealId: '', program, app: dir, argv, env: shared, own: ['DO'], limits: {} });
-    const cwd = join(dir, workerId);
-    mkdirSync(cwd);
-    const env = { ...shared, DO: statements.join('\n'), [MARKER]: `${instanceId}/${workerId}` };
-    const order = { workerId, argv, env, cwd, dir: cwd, limits: {}, ...(fork && { fork }) };
-    const worker = await superviseWorker(order, { cgroups: null, outbox, forks, now: Date.now });
-    workers.push(worker);
-    return worker;
-  }
-
-  it('is found by its mark with all its children, and nothing of it is left', async () => {
-    const first = await start('w-1', WAIT);
-    expect(first.path).toBe('spawn');
-    await first.stop(0);
-    await vi.waitFor(() => expect(said.join()).toContain('is ready'), within);
-    const away = 'import time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(1000)\n    os._exit(0)\nos.wait()';
-    const second = await start('w-2', away, WAIT);
-    expect(second.path).toBe('fork');
-    const members = () => markedPids(`${instanceId}/w-2\0`);
-    await vi.waitFor(() => expect(members()).toHaveLength(2), within);
-    expect(members()).toContain(second.pid);
-    await second.stop(0);
-    expect(members()).toEqual([]);
-    expect((await start('w-3', WAIT)).path).toBe('fork');
-  });
-
-  it('is ended with its server when nobody knows them any more (I8)', async () => {
-    await (await start('w-1', WAIT)).stop(0);
-    await vi.waitFor(async () => expect((await start(`w-${workers.length + 1}`, WAIT)).path).toBe('fork'), within);
-    await endLeftovers(instanceId, []);
-    expect(markedPids(`${instanceId}/`)).toEqual([]);
   });
 });

@@ -6,6 +6,7 @@
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { openClock } from '../../base/clock.js';
 import { type Cgroups, detectCgroups, removeGroups } from './cgroup.js';
@@ -26,6 +27,8 @@ import {
 import { type Supervised, superviseWorker } from './supervised.js';
 
 const GRACE_MS = 5_000;
+/** The part of the machine's memory that fork servers may hold. */
+const FORKS_SHARE = 1 / 8;
 
 class Supervisor {
   readonly #options: SupervisorOptions;
@@ -50,6 +53,7 @@ class Supervisor {
       instanceId: options.instanceId,
       cgroups: this.#cgroups,
       socket: join(dirname(options.socket), 'forks.sock'),
+      mostBytes: (process.constrainedMemory() || totalmem()) * FORKS_SHARE,
       note: (text) => void this.#outbox.add({ event: 'note', workerId: null, text }),
       now: () => this.#clock.now(),
     });

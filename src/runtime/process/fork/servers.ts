@@ -1,5 +1,4 @@
 import { rm } from 'node:fs/promises';
-import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../../base/errors.js';
 import type { Cgroups } from '../cgroup.js';
@@ -14,8 +13,6 @@ import { type ForkStreams, openForkStreams } from './streams.js';
 const SETTLE_MS = 2_000;
 /** A server that nothing was forked from for so long, and that has no workers, ends. */
 const IDLE_MS = 6 * 60 * 60_000;
-/** The most that all servers together may hold of the machine's memory; those that were used last stay. */
-const MEMORY_SHARE = 1 / 8;
 /** So many packages are left to the workers; when another is at fault too, they are spawned. */
 const MOST_LEFT = 5;
 /** After so many forks in a row that failed, workers are spawned. */
@@ -29,6 +26,8 @@ export interface ForkServersOptions {
   readonly cgroups: Cgroups | null;
   /** Where forked processes connect. */
   readonly socket: string;
+  /** What all servers together may hold in memory; those that were used last stay. */
+  readonly mostBytes: number;
   /** Tells what operators may want to know. */
   note(text: string): void;
   now(): number;
@@ -214,7 +213,7 @@ export class ForkServers {
 
   /** Ends servers without workers, the one used longest ago first, until all fit; one that is too large by itself is given up. */
   #makeRoom(newest: Entry): void {
-    const mostBytes = (process.constrainedMemory() || totalmem()) * MEMORY_SHARE;
+    const { mostBytes } = this.#options;
     const bytesOf = ({ server }: Entry) => residentBytes(server?.pid ?? 0);
     const others = [...this.#entries.values()].filter((entry) => entry.isReady && entry !== newest);
     const endable = others.filter(({ server }) => server?.workers === 0).sort((a, b) => a.usedAt - b.usedAt);
