@@ -89,7 +89,7 @@ async function referenceOf(name: string, { client }: Needs): Promise<Reference> 
 }
 
 async function findRelease(client: ApiClient, endpointId: string, wanted: number) {
-  const releases = await client.listReleases(endpointId);
+  const releases = await client.listReleases(endpointId, { before: wanted + 1, limit: 1 });
   const found = releases.find(({ number }) => number === wanted);
   if (found) return found.image;
   throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release r${wanted}`, {

@@ -32,6 +32,8 @@ export interface Core extends EngineOptions {
   readonly startedAt: number;
   /** Recent queue lengths by endpoint; `pending` are submissions that are not in the store yet. */
   readonly depths: Map<string, { at: number; count: number; pending: number }>;
+  /** Endpoints whose workers do not all take the same jobs: a wake-up may find nobody who can. Noted by each look of the control loop. */
+  readonly split: Set<string>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */
   readonly removals: Map<string, Promise<void>>;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */
@@ -57,8 +59,8 @@ export interface Fleet {
     workerId: string,
     exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string; readonly isLost?: boolean },
   ): Promise<void>;
-  /** A job was settled: the endpoint's workers do work. */
-  recordSuccess(endpointId: string): void;
+  /** A job was settled: the release's workers do work. */
+  recordSuccess(endpointId: string, release: number): void;
 }
 
 /** Sends what is due. What is on disk decides: after a crash everything due is sent again, with the same id. */

@@ -1,6 +1,6 @@
 import { WherryError } from '../base/errors.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import { formatRelease, type Release, type ReleaseImage, type ReleaseSpec } from '../domain/release.js';
+import { formatRelease, type Release, type ReleaseImage, type ReleaseSpec, type RolloutPlan, WHOLE_ROLLOUT } from '../domain/release.js';
 import type { Core } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
 import { requireEndpoint } from './jobs.js';
@@ -19,9 +19,12 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
   const active = await activeRelease(core, endpoint);
   const warnings = tagWarnings(image);
   if (active && isSameRelease(active, image, request.spec)) return { release: active, rollout: null, warnings };
+  const { share = 100, holdMs = null } = request;
   return store(core, {
     image,
-    warnings,
+    warnings:
+      active || share === 100 ? warnings : [...warnings, 'no release serves yet that a canary could stand beside: this one gets all jobs'],
+    plan: { share: active ? share : 100, holdMs, reason: null },
     release: { endpointId, author: request.author, source: 'deploy', sourceRevision: request.sourceRevision, spec: request.spec },
   });
 }
@@ -30,7 +33,7 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
 export async function rollback(
   core: Core,
   endpointId: string,
-  { release, author }: { release?: number; author: string },
+  { release, author, reason }: { readonly release?: number; readonly author: string; readonly reason?: string },
 ): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
   await closeUnproven(core, endpoint);
@@ -45,6 +48,7 @@ export async function rollback(
   return store(core, {
     image,
     warnings: [],
+    plan: { ...WHOLE_ROLLOUT, reason: reason ?? null },
     release: { endpointId, author, source: `rollback:${formatRelease(target.number)}`, sourceRevision, spec },
   });
 }
@@ -52,15 +56,16 @@ export async function rollback(
 type Planned = {
   readonly image: ReleaseImage;
   readonly warnings: readonly string[];
+  readonly plan: RolloutPlan;
   readonly release: Omit<Release, 'number' | 'createdAt' | 'image'>;
 };
 
-async function store(core: Core, { image, warnings, release }: Planned): Promise<DeployResult> {
+async function store(core: Core, { image, warnings, plan, release }: Planned): Promise<DeployResult> {
   await core.images.verify(image);
   const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image);
   await runtime.prepare({ repository: image.repository, digest: image.digest });
   const now = core.clock.now();
-  const added = await core.store.addRelease({ ...release, image, createdAt: now }, now);
+  const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);
   core.wake(release.endpointId);
   return { ...added, warnings };
 }

@@ -6,6 +6,7 @@ import { createRecordWriter } from './records.js';
 
 const JOB_MOMENTS = ['expires_at', 'submitted_at', 'queued_at', 'claimed_at', 'finished_at', 'lease_until', 'retain_until'];
 const WORKER_MOMENTS = ['created_at', 'ready_at', 'last_seen_at', 'idle_since', 'frozen_at', 'stopped_at'];
+const ROLLOUT_MOMENTS = ['started_at', 'proved_at', 'ended_at'];
 /** Inside the JSON text of `worker.start`. */
 const START_MOMENTS = ['preparedAt', 'madeAt', 'startedAt'];
 
@@ -17,6 +18,7 @@ const movedStart = `start = json_set(start, ${START_MOMENTS.map((name) => `'$.${
 export function createMoments(db: Database, commits: CommitQueue): Pick<Store, 'moveMoments'> {
   const moveJobs = db.prepare(`UPDATE job SET ${moved(JOB_MOMENTS)}`);
   const moveWorkers = db.prepare(`UPDATE worker SET ${moved(WORKER_MOMENTS)}`);
+  const moveRollouts = db.prepare(`UPDATE rollout SET ${moved(ROLLOUT_MOMENTS)}`);
   const moveStarts = db.prepare(`UPDATE worker SET ${movedStart} WHERE start IS NOT NULL`);
   const listDue = db.prepare(`SELECT id FROM record WHERE kind = 'delivery-due'`);
   const getDelivery = db.prepare(`SELECT value FROM record WHERE kind = 'delivery' AND id = ?`);
@@ -39,7 +41,7 @@ export function createMoments(db: Database, commits: CommitQueue): Pick<Store, '
         () => {
           write({ kind: 'setting', id: 'clock', value: { value: mark } });
           if (byMs === 0) return;
-          for (const statement of [moveJobs, moveWorkers, moveStarts]) statement.run(byMs);
+          for (const statement of [moveJobs, moveWorkers, moveRollouts, moveStarts]) statement.run(byMs);
           for (const { id } of listDue.all()) moveDelivery(String(id), byMs);
         },
         { isDurable: true },
