@@ -8,7 +8,7 @@ import { MEDIA_TYPES, type Platform } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { type Layout, openLayout } from '../oci/layout.js';
 import { parseManifest } from '../oci/manifest.js';
-import { parseReference, type Reference } from '../oci/reference.js';
+import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import { createRegistryClient, type RegistryClient } from '../registry/client.js';
 import { decompressLayer } from '../registry/layer-content.js';
 import type { Context } from './command.js';
@@ -79,13 +79,27 @@ export function readerOf({ client, name }: OpenRepository): ImageReader {
 
 const openTar: ImageReader['openTar'] = (blob, layer) => decompressLayer(Readable.from(blob), layer);
 
+/** `ENDPOINT@rN`. */
+const RELEASE = /^([a-z0-9][a-z0-9-]*)@r(\d+)$/;
+
 /** The image of a release is pinned by digest, so its tag may have moved meanwhile. */
 async function referenceOf(name: string, { client }: Needs): Promise<Reference> {
-  const [, endpointId, number] = /^([a-z0-9][a-z0-9-]*)@r(\d+)$/.exec(name) ?? [];
+  const [, endpointId, number] = RELEASE.exec(name) ?? [];
   if (endpointId === undefined) return parseReference(name);
   const { reference, digest } = await findRelease(await client(), endpointId, Number(number));
   const { registry, repository } = parseReference(reference);
   return { repository, digest, ...(registry !== undefined && { registry }) };
+}
+
+/**
+ * The image of a release, named `ENDPOINT@rN`, as a reference by the digest that it runs: its tag is not asked for again. Other
+ * references stay as they are. Throws RELEASE_UNKNOWN.
+ */
+export async function pinReleased(name: string, needs: Pick<Context, 'client'>): Promise<string> {
+  const [, endpointId, number] = RELEASE.exec(name) ?? [];
+  if (endpointId === undefined) return name;
+  const { reference, digest } = await findRelease(await needs.client(), endpointId, Number(number));
+  return formatReference({ ...parseReference(reference), digest });
 }
 
 async function findRelease(client: ApiClient, endpointId: string, wanted: number) {

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient } from '../api/client.js';
 import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
@@ -25,49 +24,65 @@ export interface RolledOut extends DeployView {
 export async function rollOut(client: ApiClient, { test, signal, ...deployment }: RollOut, motion: Motion): Promise<RolledOut> {
   const isHeld = deployment.hold === true;
   const released = await releasePhases(client, { ...deployment, hold: isHeld || test !== undefined }, motion);
-  const candidate = await candidatePhase(client, released, motion);
-  if (!candidate || !test || candidate.provedAt === null) return { ...released, rollout: candidate, test: null };
-  const tested = await runTest(client, { candidate, test, signal }, motion);
-  const { endpointId, to } = candidate;
-  if (tested.status !== 'COMPLETED') {
-    return { ...released, rollout: await takeBack(client, candidate, `its test input failed: ${describeEnd(tested)}`), test: tested };
-  }
-  const rollout = isHeld ? candidate : await client.stepRollout(endpointId, { action: 'promote', to });
+  if (!test || !released.rollout) return { ...released, rollout: await candidatePhase(client, released, motion), test: null };
+  const tested = await testCandidate(client, { released: { ...released, rollout: released.rollout }, test, signal }, motion);
+  // Not ready in all that time: nothing was tested, and the server goes on trying.
+  if (!tested) return { ...released, test: null };
+  const { endpointId, to } = released.rollout;
+  const step = isHeld ? () => client.waitRollout(endpointId, to, 0) : () => client.stepRollout(endpointId, { action: 'promote', to });
+  const isPassed = tested.status === 'COMPLETED';
+  const rollout = isPassed ? await step() : await takeBack(client, released.rollout, `its test input failed: ${describeEnd(tested)}`);
   return { ...released, rollout, test: tested };
+}
+
+type Test = {
+  readonly released: DeployView & { readonly rollout: RolloutView };
+  readonly test: TestInput;
+  readonly signal: AbortSignal;
+};
+
+/** The job of the test once it has ended; undefined when there was no candidate to test. Whatever stops the test takes the release back: nobody else would promote it. */
+async function testCandidate(client: ApiClient, { released, test, signal }: Test, motion: Motion): Promise<JobView | undefined> {
+  const { rollout } = released;
+  const { endpointId, to } = rollout;
+  const interruption = watchInterruption(signal);
+  try {
+    const candidate = await Promise.race([candidatePhase(client, released, motion), interruption.came]);
+    if (candidate?.provedAt == null) return undefined;
+    const finished = () => finishJob(client, endpointId, { ...test, releaseId: to });
+    return await Promise.race([motion.phases.run('test', finished, describeEnd), interruption.came]);
+  } catch (thrown) {
+    await takeBack(client, rollout, `its test could not be run: ${messageOf(thrown)}`);
+    throw thrown;
+  } finally {
+    interruption.release();
+  }
+}
+
+function watchInterruption(signal: AbortSignal): { readonly came: Promise<never>; release(): void } {
+  let release = () => {};
+  const came = new Promise<never>((_resolve, reject) => {
+    const stop = () => reject(new WherryError('WAIT_TIMEOUT', 'the deploy was interrupted'));
+    release = () => signal.removeEventListener('abort', stop);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+  });
+  // Whoever races it hears of it; when it comes too late nobody does.
+  came.catch(() => {});
+  return { came, release };
 }
 
 /** Longest test: the server takes a held release back by itself a little later. */
 const TEST_MS = 840_000;
-/** Longest single wait for the test's job: an interruption is noticed in between. */
-const LOOK_MS = 2_000;
+/** Longest single wait for the test's job. */
+const LOOK_MS = 20_000;
 
-type Test = { readonly candidate: RolloutView; readonly test: TestInput; readonly signal: AbortSignal };
-
-/** The job of the test once it has ended. Whatever stops the test takes the release back. */
-async function runTest(client: ApiClient, { candidate, test, signal }: Test, { phases }: Motion): Promise<JobView> {
-  const { endpointId, to } = candidate;
-  try {
-    return await phases.run('test', () => finishJob(client, { endpointId, body: { ...test, releaseId: to }, signal }), describeEnd);
-  } catch (thrown) {
-    await takeBack(client, candidate, `its test could not be run: ${messageOf(thrown)}`);
-    throw thrown;
-  }
-}
-
-type TestJob = {
-  readonly endpointId: string;
-  readonly body: TestInput & { readonly releaseId: number };
-  readonly signal: AbortSignal;
-};
-
-async function finishJob(client: ApiClient, { endpointId, body, signal }: TestJob): Promise<JobView> {
+async function finishJob(client: ApiClient, endpointId: string, body: TestInput & { readonly releaseId: number }): Promise<JobView> {
   const end = performance.now() + TEST_MS;
   let job = await client.submit(endpointId, body);
   while (isLive(job)) {
-    if (signal.aborted) throw new WherryError('WAIT_TIMEOUT', 'it was interrupted');
     if (performance.now() > end) throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${TEST_MS / 1000} s`);
-    const interrupted = delay(LOOK_MS, undefined, { signal }).catch(() => {});
-    job = await Promise.race([client.jobStatus(endpointId, job.id, LOOK_MS), interrupted.then(() => job)]);
+    job = await client.jobStatus(endpointId, job.id, LOOK_MS);
   }
   return job;
 }

@@ -72,5 +72,5 @@ export function placesHeld(
   { others, canary }: { readonly others: number; readonly canary: number },
 ): number {
   const held = Math.max(0, others - (max - canaryMax));
-  return canary === 0 ? Math.min(held, canaryMax - 1) : held;
+  return canary === 0 ? Math.min(held, Math.max(0, canaryMax - 1)) : held;
 }

@@ -20,11 +20,11 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
   const warnings = tagWarnings(image);
   if (active && isSameRelease(active, image, request.spec)) return { release: active, rollout: null, warnings };
   const { share = 100, holdMs = null } = request;
+  const isAlone = !active && share < 100;
   return store(core, {
     image,
-    warnings:
-      active || share === 100 ? warnings : [...warnings, 'no release serves yet that a canary could stand beside: this one gets all jobs'],
-    plan: { share: active ? share : 100, holdMs, reason: null },
+    warnings: isAlone ? [...warnings, 'no release serves yet that a canary could stand beside: this one gets all jobs'] : warnings,
+    plan: { share: isAlone ? 100 : share, holdMs, reason: null },
     release: { endpointId, author: request.author, source: 'deploy', sourceRevision: request.sourceRevision, spec: request.spec },
   });
 }

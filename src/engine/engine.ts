@@ -21,12 +21,16 @@ export interface Images {
   resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<ReleaseImage>;
   /** Re-hashes every blob of the image from disk (skipping unchanged files). Throws DIGEST_MISMATCH. */
   verify(image: ReleaseImage): Promise<void>;
+  /** `linux/arm64`: what the image's programs are made for. Throws as `verify` does. */
+  platformOf(image: ReleaseImage): Promise<string>;
 }
 
 export interface EngineOptions {
   readonly store: Store;
   readonly runtimes: Runtimes;
   readonly images: Images;
+  /** Of this machine, as images name it. */
+  readonly platform: string;
   readonly clock: Clock;
   /** How far the wall clock was set back between servers: what is ordered by time and cannot be moved begins so much later. */
   readonly clockBehindMs: number;

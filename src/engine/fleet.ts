@@ -78,7 +78,8 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const evidence = await lastLines(core, worker);
     const reason = `worker ${worker.id} of ${formatRelease(release)} ${why}${evidence}`;
     if (worker.isCandidate) {
-      const reverted = await endRollout(core, { endpointId, to: release, state: 'REVERTED', reason });
+      const whole = `${reason}${await describeForeign(core, worker)}`;
+      const reverted = await endRollout(core, { endpointId, to: release, state: 'REVERTED', reason: whole });
       if (!reverted && isReleaseToBlame) await endPinned(core, endpointId, { release, why: reason });
       return;
     }
@@ -265,6 +266,16 @@ export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' |
     RUNPOD_POD_HOSTNAME: id,
     RUNPOD_GPU_COUNT: '0',
   };
+}
+
+/** An image for another machine may still run; when its candidate failed, that is worth knowing. */
+async function describeForeign({ store, images, platform, log }: Core, { endpointId, release }: Worker): Promise<string> {
+  const found = await store.getRelease(endpointId, release);
+  const made =
+    found && (await images.platformOf(found.image).catch((cause: unknown) => log.warn({ err: cause }, 'an image cannot be read')));
+  return made === undefined || made.split('/')[1] === platform.split('/')[1]
+    ? ''
+    : `\nthe image is for ${made}, this machine is ${platform}`;
 }
 
 function describeExit(exitCode: number | null, signal: string | null): string {

@@ -72,7 +72,9 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   await stopLost(core, found.workers, core.clock.now());
   if (found.rollout) await endOverdueHold(core, found.rollout);
   const view = (await core.store.viewFleet(endpointId)) ?? found;
-  const { endpoint, workers, rollout } = view;
+  const { endpoint, workers, rollout, pinned } = view;
+  if (rollout || pinned.length > 0) core.split.add(endpointId);
+  else core.split.delete(endpointId);
   if (rollout) await startCandidate(core, view, rollout);
   await startForPinned(core, view, backoff);
   stopOutdated(core, view);

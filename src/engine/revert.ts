@@ -1,3 +1,4 @@
+import { WherryError } from '../base/errors.js';
 import { WATCH_MS } from '../domain/crashes.js';
 import { formatRelease } from '../domain/release.js';
 import type { FleetName } from './backoff.js';
@@ -24,5 +25,8 @@ export async function revertBroken(core: Core, { endpointId, release }: FleetNam
   const { source } = (await core.store.getRelease(endpointId, release)) ?? {};
   if (!isWatched || newest.from === null || source !== 'deploy') return;
   core.log.warn({ endpointId, release, to: newest.from }, `${formatRelease(release)} crashes: rolling back`);
-  await rollback(core, endpointId, { release: newest.from, author: SELF, reason });
+  await rollback(core, endpointId, { release: newest.from, author: SELF, reason }).catch((thrown: unknown) => {
+    // Somebody's release, or this very rollback for the crash before, was first.
+    if (!(thrown instanceof WherryError && thrown.code === 'ROLLOUT_OPEN')) throw thrown;
+  });
 }

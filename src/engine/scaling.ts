@@ -22,19 +22,16 @@ interface Lane {
 
 /** Starts and stops workers of the releases that serve, as the scaler decides. */
 export async function scaleEndpoint(core: Core, { endpoint, workers, rollout, pinned }: FleetView, backoff: Backoff): Promise<void> {
-  const { id, activeRelease, settings } = endpoint;
+  const { activeRelease, settings } = endpoint;
   if (activeRelease === null) return;
   const counted = workers.filter(({ isCandidate }) => !isCandidate);
   const active = counted.filter(({ release }) => release === activeRelease);
   if (rollout?.state !== 'CANARY') {
-    core.split.delete(id);
-    if (pinned.length > 0) core.split.add(id);
     const isWhole = pinned.length === 0;
     const held = counted.length - active.length;
     await scaleLane(core, { endpoint, release: activeRelease, policy: settings.scale, workers: active, held, isWhole }, backoff);
     return;
   }
-  core.split.add(id);
   const { to, share } = rollout;
   const canary = counted.filter(({ release }) => release === to);
   const policy = scaleOfCanary(settings.scale, share);

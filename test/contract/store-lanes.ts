@@ -85,6 +85,13 @@ export function describeStoreLanes(name: string, open: () => Promise<OpenedStore
       expect(await change(2, 'DONE')).toMatchObject({ reason: 'begun by the server' });
     });
 
+    it('moves with a wall clock that was set (B5)', async () => {
+      await release({ holdMs: 5_000 });
+      await store.changeRollout({ endpointId: 'e1', to: 2, provedAt: NOW + 3 }, NOW);
+      await store.moveMoments(1_000, 'mark');
+      expect((await store.viewFleet('e1'))?.rollout).toMatchObject({ startedAt: NOW + 1_000, provedAt: NOW + 1_003, endedAt: null });
+    });
+
     it('lists releases and rollouts newest first, in parts, and the open one alone', async () => {
       for (const to of [2, 3, 4]) await serve(to);
       await release();
@@ -92,6 +99,16 @@ export function describeStoreLanes(name: string, open: () => Promise<OpenedStore
       expect((await store.listReleases('e1', { before: 4, limit: 2 })).map(({ number }) => number)).toEqual([3, 2]);
       expect((await store.listRollouts('e1', { before: 3 })).map(({ to }) => to)).toEqual([2, 1]);
       expect((await store.listRollouts('e1', { isOpen: true })).map(({ to }) => to)).toEqual([5]);
+    });
+
+    it('numbers a thousand releases without a gap and gives any part of them (D5)', async () => {
+      for (let to = 2; to <= 1_000; to++) await serve(to);
+      const numbers = async (range: { before?: number; limit?: number }) =>
+        (await store.listReleases('e1', range)).map(({ number }) => number);
+      expect(await numbers({})).toEqual(Array.from({ length: 1_000 }, (_, n) => 1_000 - n));
+      expect(await numbers({ limit: 100 })).toEqual(Array.from({ length: 100 }, (_, n) => 1_000 - n));
+      expect(await numbers({ before: 501, limit: 2 })).toEqual([500, 499]);
+      expect((await store.getEndpoint('e1'))?.activeRelease).toBe(1_000);
     });
 
     it('gives the canary its share of the jobs and the stable release the rest, each in order', async () => {

@@ -144,7 +144,7 @@ export const deploy: Command = {
   summary: 'build, push and release a project; or release an image',
   args: '[dir]',
   options: [
-    { flags: '--image <reference>', text: 'release this image instead of building a project' },
+    { flags: '--image <reference>', text: 'release this image instead of building a project; ENDPOINT@rN is the image of that release' },
     { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
     { flags: '--canary <percent>', text: 'give it this share of new jobs (1 to 99) until `wherry promote` or `wherry abort`' },
@@ -164,7 +164,7 @@ export const deploy: Command = {
     const client = await context.client();
     const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
-    let reference = image ?? '';
+    let reference = image === undefined ? '' : await (await import('../image-source.js')).pinReleased(image, context);
     let sourceRevision: string | null = null;
     if (project) {
       const built = await buildPhase(project, motion, buildOptions(context));

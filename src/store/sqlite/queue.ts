@@ -231,17 +231,21 @@ export function createQueue(db: Database, commits: CommitQueue, lanes: Lanes): Q
     removeJobs: (endpointId, limit) => commits.write(() => sql.removeJobs.run(endpointId, limit).changes),
 
     sampleQueue: async (endpointId, release): Promise<QueueSample> => {
-      const row = sql.sample.get(endpointId) ?? {};
-      const whole = {
+      const isWhole = release === undefined;
+      const row = (isWhole ? sql.sample : sql.ended).get(endpointId) ?? {};
+      const ended = {
         completed: Number(row['completed'] ?? 0),
         failed: Number(row['failed'] ?? 0),
         retried: Number(row['retried'] ?? 0),
+      };
+      if (!isWhole) return { ...lanes.sample(endpointId, release), ...ended };
+      return {
         inQueue: Number(row['in_queue'] ?? 0),
         inProgress: Number(row['in_progress'] ?? 0),
         queuedNormal: Number(row['queued_normal'] ?? 0),
         oldestQueuedAt: row['oldest'] == null ? null : Number(row['oldest']),
+        ...ended,
       };
-      return release === undefined ? whole : { ...whole, ...lanes.sample(endpointId, release) };
     },
   };
 }
@@ -332,6 +336,7 @@ function prepare(db: Database) {
     ),
     sweepWorkers: db.prepare(`DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE state = 'STOPPED' AND stopped_at < ? LIMIT ?)`),
     removeJobs: db.prepare('DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE endpoint_id = ? LIMIT ?)'),
+    ended: db.prepare('SELECT completed, failed, retried FROM endpoint WHERE id = ?'),
     sample: db.prepare(`SELECT completed, failed, retried,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE') AS in_queue,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority < 2) AS queued_normal,
