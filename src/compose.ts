@@ -127,7 +127,14 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const engine = createEngine({
     store,
     runtimes,
-    images,
+    images: {
+      ...images,
+      platformOf: async (image) => {
+        const { os, architecture } = await images.config(image);
+        return `${os}/${architecture}`;
+      },
+    },
+    platform: hostPlatform(),
     clock,
     clockBehindMs,
     log,
@@ -285,6 +292,12 @@ function readFaults(environment: Environment): Faults {
   return (at: FaultPoint) => {
     if (at === point && --left === 0) process.kill(process.pid, 'SIGKILL');
   };
+}
+
+/** Images name processors otherwise than Node does. */
+function hostPlatform(): string {
+  const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
+  return `${process.platform}/${architectures[process.arch] ?? process.arch}`;
 }
 
 function openLog(environment: Environment): Log {

@@ -1,6 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import type { EndpointSettings } from '../domain/endpoint.js';
-import type { ReleaseSpec } from '../domain/release.js';
+import { isAtRest, type ReleaseSpec } from '../domain/release.js';
 import { parseError } from './envelope.js';
 import { readEvents } from './events.js';
 import { readLines } from './lines.js';
@@ -20,7 +20,10 @@ import type {
   LogQuery,
   RegistryView,
   ReleaseOrigin,
+  ReleaseQuery,
   ReleaseView,
+  RolloutProgressView,
+  RolloutStepBody,
   RolloutView,
   StatusView,
   VerifyLineView,
@@ -49,12 +52,20 @@ export interface ApiClient {
       readonly spec?: Partial<ReleaseSpec>;
       readonly sourceRevision?: string | null;
       readonly supersede?: boolean;
+      /** Percent of new jobs until it is promoted. */
+      readonly canary?: number;
+      readonly hold?: boolean;
+      readonly holdMs?: number;
     },
   ): Promise<DeployView>;
   rollback(id: string, body: { readonly release?: number }): Promise<DeployView>;
-  listReleases(id: string): Promise<readonly ReleaseView[]>;
-  listRollouts(id: string): Promise<readonly RolloutView[]>;
-  /** Waits until the rollout has ended, `waitMs` at most. */
+  /** Newest first, 100 of them when no limit is given. */
+  listReleases(id: string, query?: ReleaseQuery): Promise<readonly ReleaseView[]>;
+  /** Newest first, 100 of them when no limit is given. */
+  listRollouts(id: string, query?: ReleaseQuery): Promise<readonly RolloutProgressView[]>;
+  /** Promotes or aborts the open rollout, or changes its share. */
+  stepRollout(id: string, step: RolloutStepBody): Promise<RolloutView>;
+  /** Waits until the rollout has ended, is a canary, or waits to be promoted; `waitMs` at most. */
   waitRollout(id: string, to: number, waitMs: number): Promise<RolloutView>;
   listWorkers(id: string, options?: { readonly all?: boolean }): Promise<readonly WorkerView[]>;
   listJobs(id: string, query?: JobQuery): Promise<readonly JobRecordView[]>;
@@ -94,7 +105,11 @@ export interface ApiClient {
   updateKey(id: string, change: { readonly isEnabled: boolean }): Promise<KeyView>;
   removeKey(id: string): Promise<void>;
   /** Sends a job; with `waitMs` through /runsync. */
-  submit(id: string, body: { readonly input: unknown; readonly policy?: object }, options?: { readonly waitMs?: number }): Promise<JobView>;
+  submit(
+    id: string,
+    body: { readonly input: unknown; readonly policy?: object; readonly releaseId?: number },
+    options?: { readonly waitMs?: number },
+  ): Promise<JobView>;
   jobStatus(id: string, jobId: string, waitMs?: number): Promise<JobView>;
   cancel(id: string, jobId: string): Promise<JobView>;
   purge(id: string): Promise<{ readonly removed: number }>;
@@ -135,14 +150,15 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     removeEndpoint: (id) => call('DELETE', at(id)),
     deploy: (id, body) => call('POST', at(id, '/releases'), body),
     rollback: (id, body) => call('POST', at(id, '/rollback'), body),
-    listReleases: (id) => list(at(id, '/releases')),
-    listRollouts: (id) => list(at(id, '/rollouts')),
+    listReleases: (id, query = {}) => list(at(id, `/releases${formatQuery(query)}`)),
+    listRollouts: (id, query = {}) => list(at(id, `/rollouts${formatQuery(query)}`)),
+    stepRollout: (id, step) => call('POST', at(id, '/rollout'), step),
     async waitRollout(id, to, waitMs) {
       const end = performance.now() + waitMs;
       for (;;) {
         const hold = Math.max(0, Math.min(HOLD_MS, Math.round(end - performance.now())));
         const rollout = await call<RolloutView>('GET', at(id, `/rollouts/${to}?waitMs=${hold}`));
-        if (rollout.state === 'DONE' || rollout.state === 'REVERTED' || performance.now() >= end) return rollout;
+        if (isAtRest(rollout) || performance.now() >= end) return rollout;
       }
     },
     listWorkers: (id, { all = false } = {}) => list(at(id, `/workers?all=${all}`)),

@@ -34,10 +34,26 @@ export interface RolloutView {
   readonly to: number;
   readonly share: number;
   readonly state: RolloutState;
+  /** Why it was reverted, or why the server itself began it. */
   readonly reason: string | null;
+  /** How long its proved candidate waits to be promoted; null: it does not wait. */
+  readonly holdMs: number | null;
+  /** When its candidate became ready. */
+  readonly provedAt: string | null;
   readonly startedAt: string;
   readonly endedAt: string | null;
 }
+
+export interface RolloutProgressView extends RolloutView {
+  /** Percent of the workers that run the release; null for all but the newest rollout, and when that was reverted. */
+  readonly percentOnLatest: number | null;
+}
+
+/** What is to be done with the open rollout; `to` says which one is meant. */
+export type RolloutStepBody =
+  | { readonly action: 'promote'; readonly to?: number }
+  | { readonly action: 'abort'; readonly to?: number; readonly reason?: string }
+  | { readonly action: 'share'; readonly to?: number; readonly share: number };
 
 export interface DeployView {
   readonly release: ReleaseView;
@@ -166,7 +182,12 @@ export interface FrozenView {
 export interface StatusView {
   readonly version: string;
   readonly startedAt: string;
-  readonly endpoints: readonly (EndpointView & { readonly health: HealthView; readonly frozen: FrozenView })[];
+  /** `rollout` is the newest one, while it is open or workers of other releases are left. */
+  readonly endpoints: readonly (EndpointView & {
+    readonly health: HealthView;
+    readonly frozen: FrozenView;
+    readonly rollout: RolloutProgressView | null;
+  })[];
 }
 
 /** What the embedded registry holds. */
@@ -221,6 +242,12 @@ export interface LogQuery {
   readonly worker?: string;
   readonly job?: string;
   readonly release?: number;
+  readonly limit?: number;
+}
+
+/** Part of a list of releases or rollouts, newest first: only numbers below `before`. */
+export interface ReleaseQuery {
+  readonly before?: number;
   readonly limit?: number;
 }
 

@@ -14,6 +14,7 @@ const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null
 const oneOf = (values: readonly string[]) => Type.Enum([...values]);
 const moment = Type.String({ description: 'RFC 3339' });
 const ms = (description: string) => Type.Integer({ minimum: 0, maximum: 2_592_000_000, description: `${description}, in milliseconds` });
+const share = (what: string) => Type.Integer({ minimum: 1, maximum: 99, description: `percent of ${what}` });
 const count = Type.Integer({ minimum: 0 });
 const bytes = (description: string) =>
   Type.Integer({ minimum: 1_024, maximum: 256 * 1024 * 1024, description: `${description}, in bytes` });
@@ -118,6 +119,9 @@ export const NewRelease = Type.Object(
     spec: Type.Optional(SpecChange),
     sourceRevision: Type.Optional(nullable(Type.String())),
     supersede: Type.Optional(Type.Boolean({ description: 'a rollout that is still open gives way instead of refusing this one' })),
+    canary: Type.Optional(share('new jobs it gets once it is proved, until it is promoted; all when absent')),
+    hold: Type.Optional(Type.Boolean({ description: 'its candidate, once ready, waits to be promoted' })),
+    holdMs: Type.Optional(ms('how long it waits before it is taken back; 15 minutes by default')),
   },
   strict,
 );
@@ -128,8 +132,27 @@ export const Rollout = Type.Object({
   share: Type.Integer(),
   state: oneOf(ROLLOUT_STATES),
   reason: nullable(Type.String()),
+  holdMs: nullable(Type.Integer()),
+  provedAt: nullable(moment),
   startedAt: moment,
   endedAt: nullable(moment),
+});
+export const RolloutProgress = Type.Object({
+  ...Rollout.properties,
+  percentOnLatest: nullable(Type.Integer({ description: 'of the workers, those that run the release; only of the newest rollout' })),
+});
+export const RolloutStep = Type.Object(
+  {
+    action: oneOf(['promote', 'abort', 'share']),
+    to: Type.Optional(Type.Integer({ minimum: 1, description: 'the release that is meant; refused when another one is being rolled out' })),
+    share: Type.Optional(share('new jobs, for the action share')),
+    reason: Type.Optional(Type.String({ maxLength: 10_000, description: 'for the action abort' })),
+  },
+  strict,
+);
+export const ReleaseQuery = Type.Object({
+  before: Type.Optional(Type.Integer({ minimum: 1, description: 'only releases with a smaller number' })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: '100 when absent' })),
 });
 export const Rollback = Type.Object({ release: Type.Optional(Type.Integer({ minimum: 1 })) }, strict);
 export const Deployed = Type.Object({
@@ -251,7 +274,7 @@ const Frozen = Type.Object(
 export const Status = Type.Object({
   version: Type.String(),
   startedAt: moment,
-  endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health, frozen: Frozen })),
+  endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health, frozen: Frozen, rollout: nullable(RolloutProgress) })),
 });
 export const RegistryState = Type.Object({
   blobs: count,

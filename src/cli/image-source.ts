@@ -107,7 +107,7 @@ async function referenceOf(name: string, { client }: Needs): Promise<Reference> 
 }
 
 async function findRelease(client: ApiClient, { endpointId, number: wanted }: ReleaseName) {
-  const releases = await client.listReleases(endpointId);
+  const releases = await client.listReleases(endpointId, { before: wanted + 1, limit: 1 });
   const found = releases.find(({ number }) => number === wanted);
   if (found) return found.image;
   throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release r${wanted}`, {

@@ -99,6 +99,10 @@ export interface Deployment {
   readonly sourceRevision: string | null;
   /** A rollout that is still open gives way. */
   readonly supersede?: boolean;
+  /** Percent of new jobs that the release gets until it is promoted. */
+  readonly canary?: number | undefined;
+  /** Its candidate waits to be promoted. */
+  readonly hold?: boolean;
 }
 
 /** Makes the endpoint what the project says, releases the image and waits until it serves. Throws WORKER_START_TIMEOUT, BUILD_FAILED. */
@@ -110,7 +114,7 @@ export async function deployPhases(client: ApiClient, deployment: Deployment, mo
 /** Makes the endpoint what the project says and releases the image. Requests go on as before until a candidate is ready. */
 export async function releasePhases(
   client: ApiClient,
-  { endpointId, reference, project, sourceRevision, supersede = false }: Deployment,
+  { endpointId, reference, project, sourceRevision, supersede = false, canary, hold = false }: Deployment,
   { phases, output }: Motion,
 ): Promise<DeployView> {
   await phases.run(
@@ -128,7 +132,15 @@ export async function releasePhases(
   };
   const result = await phases.run(
     'release',
-    () => client.deploy(endpointId, { ...originOf(reference), sourceRevision, ...(spec && { spec }), ...(supersede && { supersede }) }),
+    () =>
+      client.deploy(endpointId, {
+        ...originOf(reference),
+        sourceRevision,
+        ...(spec && { spec }),
+        ...(supersede && { supersede }),
+        ...(canary !== undefined && { canary }),
+        ...(hold && { hold }),
+      }),
     ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest as never)}${rollout ? '' : ' (nothing changed)'}`,
   );
   for (const warning of result.warnings) output.warn(warning);
@@ -147,12 +159,7 @@ export async function candidatePhase(
   { phases }: Motion,
 ): Promise<RolloutView | null> {
   if (!open) return null;
-  const rollout = await phases.run(
-    'candidate',
-    () => client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS),
-    ({ state, reason }) =>
-      state === 'DONE' ? 'one worker became ready; the release serves' : `${state}${reason ? `: ${reason.split('\n')[0]}` : ''}`,
-  );
+  const rollout = await phases.run('candidate', () => client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS), describeCandidate);
   if (rollout.state !== 'REVERTED') return rollout;
   throw new WherryError(
     'WORKER_START_TIMEOUT',
@@ -161,12 +168,26 @@ export async function candidatePhase(
   );
 }
 
+function describeCandidate({ state, share, provedAt, reason }: RolloutView): string {
+  if (state === 'DONE') return 'one worker became ready; the release serves';
+  if (state === 'CANARY') return `one worker became ready; the release gets ${share} % of new jobs`;
+  if (state === 'PROVING' && provedAt !== null) return 'one worker became ready and waits';
+  return `${state}${reason ? `: ${reason.split('\n')[0]}` : ''}`;
+}
+
 async function ensureEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<string> {
   const known = (await client.listEndpoints()).find((endpoint) => endpoint.id === id);
   const settings = project && { scale: project.scale, limits: project.limits, ...(project.runtime && { runtime: project.runtime }) };
   if (!known) {
-    await client.createEndpoint({ id, ...(settings && { settings }) });
-    return `${id} created`;
+    const isMade = await client.createEndpoint({ id, ...(settings && { settings }) }).then(
+      () => true,
+      (thrown: unknown) => {
+        // Another deploy was first.
+        if (thrown instanceof WherryError && thrown.code === 'NAME_TAKEN') return false;
+        throw thrown;
+      },
+    );
+    return isMade ? `${id} created` : ensureEndpoint(client, id, project);
   }
   if (!settings || isWithin(settings, known.settings)) return `${id} unchanged`;
   await client.updateEndpoint(id, { settings });

@@ -10,7 +10,8 @@ import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
 import { lint } from './commands/lint.js';
 import { registry } from './commands/registry.js';
-import { logs, releases, resume, rollback, status } from './commands/releases.js';
+import { logs, releases, resume, status } from './commands/releases.js';
+import { abort, promote, rollback } from './commands/rollouts.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
 import { verify } from './commands/verify.js';
@@ -32,6 +33,8 @@ export const COMMANDS: readonly Command[] = [
   run,
   jobs,
   releases,
+  promote,
+  abort,
   rollback,
   resume,
   logs,

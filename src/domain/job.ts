@@ -56,6 +56,8 @@ export interface Job {
   readonly executionTimeoutMs: number;
   /** Submission time plus ttl: a hard limit, whatever the state. */
   readonly expiresAt: number;
+  /** The only release whose workers may have it, or null. */
+  readonly pinnedRelease: number | null;
   readonly submittedAt: number;
   /** When its run began to wait: at the submission, or at the newest /retry. */
   readonly queuedAt: number;

@@ -3,6 +3,14 @@ import type { Digest } from '../oci/digest.js';
 export const ROLLOUT_STATES = ['PROVING', 'CANARY', 'DONE', 'REVERTED'] as const;
 export type RolloutState = (typeof ROLLOUT_STATES)[number];
 
+/** The drawing is in docs/states.md. */
+export const ROLLOUT_EDGES: Readonly<Record<RolloutState, readonly RolloutState[]>> = {
+  PROVING: ['CANARY', 'DONE', 'REVERTED'],
+  CANARY: ['DONE', 'REVERTED'],
+  DONE: [],
+  REVERTED: [],
+};
+
 /** What a release runs and how: together with the image, everything that never changes once stored. */
 export interface ReleaseSpec {
   readonly env: Readonly<Record<string, string>>;
@@ -52,11 +60,15 @@ export interface Rollout {
   readonly endpointId: string;
   readonly from: number | null;
   readonly to: number;
-  /** Percent of new work on `to`. */
+  /** Percent of new jobs that `to` gets once it is proved; below 100 it is a canary then. */
   readonly share: number;
   readonly state: RolloutState;
-  /** Why it was reverted, with the last log lines; null otherwise. */
+  /** Why it was reverted, with the last log lines; or why the server itself began it. Null otherwise. */
   readonly reason: string | null;
+  /** How long the proved candidate waits to be promoted; null: it does not wait. */
+  readonly holdMs: number | null;
+  /** When its candidate became ready. */
+  readonly provedAt: number | null;
   readonly startedAt: number;
   readonly endedAt: number | null;
 }
@@ -65,6 +77,45 @@ export interface Rollout {
 export interface ReleaseName {
   readonly endpointId: string;
   readonly number: number;
+}
+
+/** What a rollout is to become, decided with its release. */
+export type RolloutPlan = Pick<Rollout, 'share' | 'holdMs' | 'reason'>;
+
+/** A release serves as soon as it is proved. */
+export const WHOLE_ROLLOUT: RolloutPlan = { share: 100, holdMs: null, reason: null };
+
+/** How long a held candidate waits when nobody says: long enough for tests, short enough to free its place. */
+export const HOLD_MS = 900_000;
+
+/** How an open rollout goes on: one step further, back, or with another share of the jobs. */
+export type RolloutStep =
+  | { readonly action: 'promote' }
+  | { readonly action: 'abort'; readonly reason: string }
+  | { readonly action: 'share'; readonly share: number };
+
+export function isOpen({ state }: Pick<Rollout, 'state'>): boolean {
+  return state === 'PROVING' || state === 'CANARY';
+}
+
+/** Nothing more happens to it by itself: it ended, is a canary, or its candidate waits to be promoted. */
+export function isAtRest({ state, holdMs, provedAt }: Pick<Rollout, 'state' | 'holdMs'> & { readonly provedAt: unknown }): boolean {
+  return state !== 'PROVING' || (holdMs !== null && provedAt !== null);
+}
+
+/**
+ * How far an endpoint's newest rollout is: the percentage of its workers that run the new release. Without workers it is what the next
+ * one would be: all of a release that serves, its share of a canary. Null when nothing moves to it (any more).
+ */
+export function percentOnLatest(
+  { state, to, share }: Rollout,
+  workers: readonly { readonly release: number; readonly isCandidate: boolean }[],
+): number | null {
+  if (state === 'REVERTED') return null;
+  if (state === 'PROVING') return 0;
+  const counted = workers.filter(({ isCandidate }) => !isCandidate);
+  if (counted.length === 0) return state === 'CANARY' ? share : 100;
+  return Math.round((counted.filter(({ release }) => release === to).length * 100) / counted.length);
 }
 
 /** `r17` for 17. */

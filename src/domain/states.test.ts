@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { JOB_EDGES } from './job.js';
+import { ROLLOUT_EDGES } from './release.js';
 import { WORKER_EDGES } from './worker.js';
 
 const page = readFileSync(new URL('../../docs/states.md', import.meta.url), 'utf8');
@@ -19,6 +20,7 @@ describe('state machines', () => {
   it.each([
     ['Jobs', JOB_EDGES],
     ['Workers', WORKER_EDGES],
+    ['Rollouts', ROLLOUT_EDGES],
   ])('are drawn in docs/states.md as they are in the code: %s', (section, table) => {
     expect(drawnEdges(section)).toEqual(edgesOf(table));
   });

@@ -17,6 +17,7 @@ const CALM: WaitSample = {
   thawing: 0,
   stopping: 0,
   pulling: 0,
+  pinned: null,
   nextStartAt: 0,
   lastEnd: null,
 };
@@ -29,6 +30,8 @@ describe('explainWait', () => {
     ['paused', { ...NONE, pausedReason: 'paused by request', max: 0 }],
     ['no-release', { ...NONE, hasRelease: false }],
     ['parked', { ...NONE, max: 0 }],
+    ['pinned', { ...NONE, pinned: { release: 3, workers: 0, busy: 0 } }],
+    ['pinned', { busy: 2, pinned: { release: 3, workers: 1, busy: 1 } }],
     ['crash-looping', { ...NONE, nextStartAt: NOW + 700, lastEnd: END }],
     ['no-capacity', { ...NONE, nextStartAt: NOW + 700, lastEnd: { ...END, isStarted: false } }],
     ['pulling', { ...NONE, starting: 1, pulling: 1, startingSince: NOW - 50 }],

@@ -1,10 +1,12 @@
 import type { JobPriority } from './job.js';
+import { formatRelease } from './release.js';
 
 /** Why a queued job waits (extension B1). One word a reason, the same in API, console and CLI. */
 export const WAIT_REASONS = [
   'no-release',
   'paused',
   'parked',
+  'pinned',
   'no-capacity',
   'crash-looping',
   'pulling',
@@ -47,6 +49,8 @@ export interface WaitSample {
   readonly stopping: number;
   /** After crashes the next start waits until then; 0 when it does not. */
   readonly nextStartAt: number;
+  /** The release that the job is pinned to, with its workers, when it is not the one that serves. */
+  readonly pinned: { readonly release: number; readonly workers: number; readonly busy: number } | null;
   /** Of `starting`, those whose image is not there yet. */
   readonly pulling: number;
   /** The newest worker that ended by itself; `isStarted` is false when the runtime could not start it. */
@@ -61,6 +65,7 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
   if (sample.pausedReason !== null) return said('paused', sample.pausedReason, 'mend the cause, then deploy again or resume the endpoint');
   if (!sample.hasRelease && !sample.isProving) return said('no-release', `no release serves${last}`, 'deploy an image to the endpoint');
   if (max === 0) return said('parked', 'scale.max is 0', 'set scale.max to 1 or more');
+  if (sample.pinned !== null) return explainPinned(sample.pinned, said);
   if (sample.nextStartAt > now && busy + idle + starting === 0) {
     const waitMs = sample.nextStartAt - now;
     if (sample.lastEnd?.isStarted === false)
@@ -100,5 +105,16 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
     'next',
     `${sample.queued} jobs wait, ${busy} workers are busy, ${idle} idle, ${starting} starting`,
     'nothing to do, it is served next',
+  );
+}
+
+type Said = (reason: WaitReason, evidence: string, next: string) => Waiting;
+
+function explainPinned({ release, workers, busy }: NonNullable<WaitSample['pinned']>, said: Said): Waiting {
+  const evidence = `it runs on ${formatRelease(release)} only, which has ${workers} workers, ${busy} of them busy`;
+  return said(
+    'pinned',
+    evidence,
+    workers === 0 ? 'nothing to do, a worker is started for it' : 'nothing to do, it is served once one is free',
   );
 }

@@ -159,7 +159,7 @@ async function enqueueRequests(core: Core, { id: batchId, endpointId }: Batch): 
   const { limits } = (await requireEndpoint(core, endpointId)).settings;
   const now = core.clock.now();
   const requests = await listRequests(core, batchId);
-  const fixed = { endpointId, extras: null, isSync: false, priority: 'batch', webhook: null, batchId } as const;
+  const fixed = { endpointId, extras: null, isSync: false, priority: 'batch', webhook: null, batchId, pinnedRelease: null } as const;
   const times = { executionTimeoutMs: limits.executionMs, expiresAt: now + JOB_LIMITS.ttlMs.max };
   await Promise.all(
     requests.map(({ id, input }) => core.store.enqueue({ ...fixed, ...times, id, input, idempotencyKey: `${batchId}/${id}` }, now)),

@@ -33,6 +33,8 @@ export interface Core extends EngineOptions {
   readonly startedAt: number;
   /** Recent queue lengths by endpoint; `pending` are submissions that are not in the store yet. */
   readonly depths: Map<string, { at: number; count: number; pending: number }>;
+  /** Endpoints whose workers do not all take the same jobs: a wake-up may find nobody who can. Noted by each look of the control loop. */
+  readonly split: Set<string>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */
   readonly removals: Map<string, Promise<void>>;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */
@@ -58,8 +60,8 @@ export interface Fleet {
     workerId: string,
     exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string; readonly isLost?: boolean },
   ): Promise<void>;
-  /** A job was settled: the endpoint's workers do work. */
-  recordSuccess(endpointId: string): void;
+  /** A job was settled: the release's workers do work. */
+  recordSuccess(endpointId: string, release: number): void;
 }
 
 /** The frozen workers of all endpoints: suspended with what they have in memory, within the server's budget. */
@@ -68,8 +70,8 @@ export interface Freezer {
   isAble(worker: Worker): boolean;
   /** IDLE → FROZEN, unless it got a job meanwhile; one that cannot be frozen is stopped. */
   freeze(worker: Worker): void;
-  /** Wakes frozen workers of an endpoint, the last frozen first, for they are the warmest; gives how many of `count` there were. */
-  thaw(endpointId: string, count: number): number;
+  /** Wakes frozen workers of a release, the last frozen first, for they are the warmest; gives how many of `count` there were. */
+  thaw(of: { readonly endpointId: string; readonly release: number }, count: number): number;
   /** While the worker is being thawed: resolves when it may take jobs. */
   waking(workerId: string): Promise<void> | undefined;
   /** Since when a worker that was thawed has not asked for work. */

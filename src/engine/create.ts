@@ -9,7 +9,7 @@ import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
-import { cancel, purge, requireEndpoint, requireJob, retry, shortenRetention, submit, waitForJob } from './jobs.js';
+import { cancel, purge, requireEndpoint, requireJob, requireRelease, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import { createLogs } from './logs.js';
 import { noteJob } from './notes.js';
 import { ping } from './ping.js';
@@ -17,7 +17,7 @@ import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
 import { removeEndpoint } from './remove.js';
-import { waitRollout } from './rollout.js';
+import { listRollouts, stepRollout, waitRollout } from './rollout.js';
 import { done } from './settle.js';
 import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
@@ -49,6 +49,7 @@ export function createEngine(options: EngineOptions): Engine {
     seen: new Map(),
     startedAt: options.clock.now(),
     depths: new Map(),
+    split: new Set(),
     removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
     get fleet() {
@@ -171,14 +172,16 @@ export function createEngine(options: EngineOptions): Engine {
     removeEndpoint: (id) => removeEndpoint(core, id, () => reconciler.settle(id)),
     deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
     rollback: async (endpointId, request) => resumed(await rollback(core, endpointId, request)),
-    async listReleases(endpointId) {
+    async getRelease(endpointId, number) {
       await requireEndpoint(core, endpointId);
-      return store.listReleases(endpointId);
+      return requireRelease(core, endpointId, number);
     },
-    async listRollouts(endpointId) {
+    async listReleases(endpointId, range) {
       await requireEndpoint(core, endpointId);
-      return store.listRollouts(endpointId);
+      return store.listReleases(endpointId, range);
     },
+    listRollouts: (endpointId, range) => listRollouts(core, endpointId, range),
+    stepRollout: (endpointId, step) => stepRollout(core, endpointId, step),
     waitRollout: (endpointId, to, waiting) => waitRollout(core, { endpointId, to }, waiting),
 
     listDeliveries: (filter) => listDeliveries(core, filter),

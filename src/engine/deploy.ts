@@ -5,13 +5,14 @@ import {
   formatReleaseName,
   type Release,
   type ReleaseImage,
-  type ReleaseName,
   type ReleaseSpec,
+  type RolloutPlan,
+  WHOLE_ROLLOUT,
 } from '../domain/release.js';
 import { isFloating, parseReference } from '../oci/reference.js';
 import type { Core } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
-import { requireEndpoint } from './jobs.js';
+import { requireEndpoint, requireRelease } from './jobs.js';
 import { endRollout, findOpenRollout } from './rollout.js';
 
 /**
@@ -28,7 +29,14 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
   if (active && isSameRelease(active, image, request.spec)) {
     return { release: active, rollout: null, warnings, size: await core.images.measure(active.image) };
   }
-  return store(core, { image, warnings, release: { ...origin, endpointId, author: request.author, spec: request.spec } });
+  const { share = 100, holdMs = null } = request;
+  const isAlone = !active && share < 100;
+  return store(core, {
+    image,
+    warnings: isAlone ? [...warnings, 'no release serves yet that a canary could stand beside: this one gets all jobs'] : warnings,
+    plan: { share: isAlone ? 100 : share, holdMs, reason: null },
+    release: { ...origin, endpointId, author: request.author, spec: request.spec },
+  });
 }
 
 type Chosen = Pick<Release, 'image' | 'source' | 'sourceRevision'> & Pick<DeployResult, 'warnings'>;
@@ -38,30 +46,21 @@ async function chooseImage(core: Core, endpointId: string, { from, sourceRevisio
     const image = await core.images.resolve(from.reference, { endpointId });
     return { image, warnings: tagWarnings(image), source: 'deploy', sourceRevision };
   }
-  const origin = await requireRelease(core, from.release);
+  await requireEndpoint(core, from.release.endpointId);
+  const origin = await requireRelease(core, from.release.endpointId, from.release.number);
   const image = await core.images.retainFor(origin.image, { endpointId });
   return { image, warnings: [], source: `promote:${formatReleaseName(from.release)}`, sourceRevision: origin.sourceRevision };
-}
-
-/** Throws ENDPOINT_UNKNOWN, RELEASE_UNKNOWN. */
-async function requireRelease(core: Core, { endpointId, number }: ReleaseName): Promise<Release> {
-  await requireEndpoint(core, endpointId);
-  const release = await core.store.getRelease(endpointId, number);
-  if (release) return release;
-  throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release ${formatRelease(number)}`, {
-    hint: '`wherry releases` lists them',
-  });
 }
 
 /** Makes an earlier release's image and spec a new release; its bytes are here, so no other registry is asked. */
 export async function rollback(
   core: Core,
   endpointId: string,
-  { release, author }: { release?: number; author: string },
+  { release, author, reason }: { readonly release?: number; readonly author: string; readonly reason?: string },
 ): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
   await closeUnproven(core, endpoint);
-  const target = await requireRelease(core, { endpointId, number: release ?? (await formerRelease(core, endpoint)) });
+  const target = await requireRelease(core, endpointId, release ?? (await formerRelease(core, endpoint)));
   if (target.number === endpoint.activeRelease) {
     const size = await core.images.measure(target.image);
     return { release: target, rollout: null, warnings: ['this release serves already'], size };
@@ -70,6 +69,7 @@ export async function rollback(
   return store(core, {
     image,
     warnings: [],
+    plan: { ...WHOLE_ROLLOUT, reason: reason ?? null },
     release: { endpointId, author, source: `rollback:${formatRelease(target.number)}`, sourceRevision, spec },
   });
 }
@@ -77,16 +77,17 @@ export async function rollback(
 type Planned = {
   readonly image: ReleaseImage;
   readonly warnings: readonly string[];
+  readonly plan: RolloutPlan;
   readonly release: Omit<Release, 'number' | 'createdAt' | 'image'>;
 };
 
-async function store(core: Core, { image, warnings, release }: Planned): Promise<DeployResult> {
+async function store(core: Core, { image, warnings, plan, release }: Planned): Promise<DeployResult> {
   await core.images.verify(image);
   const size = await core.images.measure(image);
   const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image);
   await runtime.prepare({ repository: image.repository, digest: image.digest });
   const now = core.clock.now();
-  const added = await core.store.addRelease({ ...release, image, createdAt: now }, now);
+  const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);
   core.wake(release.endpointId);
   return { ...added, warnings, size };
 }

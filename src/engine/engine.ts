@@ -7,11 +7,11 @@ import type { Delivery, DeliveryState } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
-import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout } from '../domain/release.js';
+import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutStep } from '../domain/release.js';
 import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
-import type { ChunkRequest, JobFilter, Store, WebhookSecret } from '../store/store.js';
+import type { ChunkRequest, JobFilter, ReleaseRange, Store, WebhookSecret } from '../store/store.js';
 import type { Batches } from './batch.js';
 import type { Runtimes } from './runtimes.js';
 import type { WebhookTargets } from './webhook-target.js';
@@ -26,12 +26,16 @@ export interface Images {
   verify(image: ReleaseImage): Promise<void>;
   /** Throws IMAGE_UNKNOWN. */
   measure(image: ReleaseImage): Promise<ImageSize>;
+  /** `linux/arm64`: what the image's programs are made for. Throws as `verify` does. */
+  platformOf(image: ReleaseImage): Promise<string>;
 }
 
 export interface EngineOptions {
   readonly store: Store;
   readonly runtimes: Runtimes;
   readonly images: Images;
+  /** Of this machine, as images name it. */
+  readonly platform: string;
   readonly clock: Clock;
   /** How far the wall clock was set back between servers: what is ordered by time and cannot be moved begins so much later. */
   readonly clockBehindMs: number;
@@ -64,6 +68,8 @@ export interface Submission {
   readonly batchId?: string;
   /** A second submission with the same key is the first one's job. */
   readonly idempotencyKey?: string;
+  /** Only workers of this release may run it. */
+  readonly pinnedRelease?: number;
 }
 
 export interface Health {
@@ -82,6 +88,10 @@ export interface DeployRequest {
   readonly sourceRevision: string | null;
   /** A rollout that is still open gives way instead of refusing this one with ROLLOUT_OPEN. */
   readonly isSuperseding?: boolean;
+  /** Percent of new jobs it gets once it is proved, until it is promoted; absent: all. */
+  readonly share?: number;
+  /** Once it is proved its candidate waits so long to be promoted; absent: it serves at once. */
+  readonly holdMs?: number;
 }
 
 /** A deploy or rollback that changed no release field makes no release: then `rollout` is null and `release` the active one. */
@@ -90,6 +100,11 @@ export interface DeployResult {
   readonly rollout: Rollout | null;
   readonly warnings: readonly string[];
   readonly size: ImageSize;
+}
+
+/** A rollout and how far it is (`percentOnLatest`). */
+export interface RolloutProgress extends Rollout {
+  readonly percentOnLatest: number | null;
 }
 
 /** The body of job-done (worker-protocol §6.2), parsed as JSON whatever its content type; undefined when it was not JSON. */
@@ -263,9 +278,15 @@ export interface Engine {
   deploy(endpointId: string, request: DeployRequest): Promise<DeployResult>;
   /** Without `release`: the one that served before the active one. */
   rollback(endpointId: string, request: { readonly release?: number; readonly author: string }): Promise<DeployResult>;
-  listReleases(endpointId: string): Promise<readonly Release[]>;
-  listRollouts(endpointId: string): Promise<readonly Rollout[]>;
-  /** The rollout to that release once it is DONE or REVERTED, or as it is when time is over. */
+  /** Throws ENDPOINT_UNKNOWN, RELEASE_UNKNOWN. */
+  getRelease(endpointId: string, number: number): Promise<Release>;
+  /** Newest first. */
+  listReleases(endpointId: string, range?: ReleaseRange): Promise<readonly Release[]>;
+  /** Newest first, with how far the newest is. */
+  listRollouts(endpointId: string, range?: ReleaseRange): Promise<readonly RolloutProgress[]>;
+  /** Promotes or aborts the open rollout (`to`, when it is given), or changes its share. Throws ROLLOUT_UNKNOWN, ROLLOUT_NOT_READY. */
+  stepRollout(endpointId: string, step: RolloutStep & { readonly to?: number }): Promise<Rollout>;
+  /** The rollout to that release once nothing more happens to it by itself, or as it is when time is over. */
   waitRollout(endpointId: string, to: number, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<Rollout>;
 
   /** Newest first. Throws ENDPOINT_UNKNOWN. */

@@ -5,11 +5,12 @@ import { formatRelease, type Release } from '../domain/release.js';
 import type { StartPath, Worker } from '../domain/worker.js';
 import { shortDigest } from '../oci/digest.js';
 import type { Runtime, WorkerSpec } from '../runtime/runtime.js';
-import type { Backoff } from './backoff.js';
+import type { Backoff, Verdict } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
-import { requireEndpoint } from './jobs.js';
+import { requireEndpoint, requireRelease } from './jobs.js';
 import { giveBack } from './lost.js';
-import { endRollout } from './rollout.js';
+import { revertBroken } from './revert.js';
+import { endPinned, endRollout, proveRelease } from './rollout.js';
 import { forgetWorker } from './stops.js';
 import { writeSystemLine } from './system-line.js';
 import { createWaiters } from './waiters.js';
@@ -50,10 +51,11 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const evidence = held.length > 0 && !isWanted ? await lastLines(core, before) : '';
     let isQuarantined = false;
     for (const job of held) isQuarantined = (await giveBack(core, job, { why, isOwnDoing: isWanted, evidence })) || isQuarantined;
-    // The job was to blame, not the release: the queue moves on.
-    if (isQuarantined) backoff.reset(before.endpointId);
     // A lost worker is no crash: its endpoint is not paused for it, and its rollout goes on with another candidate.
-    else if (!isWanted && !isInnocent) await recordCrash(before, said === why ? why : `${why}: ${said}`);
+    if (!isWanted && !isInnocent) {
+      const verdict = backoff.recordCrash(before, { at: now, jobIds: held.map(({ id }) => id), isQuarantined });
+      await actOnCrash(before, said === why ? why : `${why}: ${said}`, verdict);
+    } else if (isQuarantined) backoff.reset(before.endpointId, before.release);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
     forgetWorker(core, workerId);
@@ -71,18 +73,26 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     return recorded;
   };
 
-  const recordCrash = async (worker: Worker, why: string) => {
+  const actOnCrash = async (worker: Worker, why: string, { crashes, isOverBudget, isReleaseToBlame }: Verdict) => {
+    const { endpointId, release } = worker;
     const evidence = await lastLines(core, worker);
-    const reason = `worker ${worker.id} of ${formatRelease(worker.release)} ${why}${evidence}`;
+    const reason = `worker ${worker.id} of ${formatRelease(release)} ${why}${evidence}`;
     if (worker.isCandidate) {
-      await endRollout(core, { endpointId: worker.endpointId, to: worker.release, state: 'REVERTED', reason });
+      const whole = `${reason}${await describeForeign(core, worker)}`;
+      const reverted = await endRollout(core, { endpointId, to: release, state: 'REVERTED', reason: whole });
+      if (!reverted && isReleaseToBlame) await endPinned(core, endpointId, { release, why: reason });
       return;
     }
-    const pause = backoff.recordCrash(worker.endpointId, core.clock.now());
-    if (!pause) return;
-    const pausedReason = `${pause} workers in a row ended without finishing a job (\`wherry resume ${worker.endpointId}\` tries again); the last: ${reason}`;
-    await core.store.updateEndpoint(worker.endpointId, { pausedReason });
-    core.log.warn({ endpointId: worker.endpointId }, 'endpoint paused: its workers crash');
+    const inRow = `${crashes} workers of ${formatRelease(release)} in a row ended without finishing a job`;
+    // Not waited for: what it hashes may be large, and who waits for this exit needs none of it.
+    if (isReleaseToBlame)
+      revertBroken(core, worker, `${inRow}; the last: ${reason}`).catch((cause: unknown) => {
+        if (!core.life.isStopped) core.log.error({ err: cause, endpointId, release }, 'a release that crashes could not be taken back');
+      });
+    if (!isOverBudget || (await core.store.getEndpoint(endpointId))?.activeRelease !== release) return;
+    const pausedReason = `${inRow} (\`wherry resume ${endpointId}\` tries again); the last: ${reason}`;
+    await core.store.updateEndpoint(endpointId, { pausedReason });
+    core.log.warn({ endpointId }, 'endpoint paused: its workers crash');
   };
 
   const stop = async (workerId: string, reason: string, graceMs: number | undefined): Promise<void> => {
@@ -153,7 +163,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       return requireWorker(core, workerId);
     },
     recordExit,
-    recordSuccess: (endpointId) => backoff.reset(endpointId),
+    recordSuccess: (endpointId, release) => backoff.reset(endpointId, release),
   };
 }
 
@@ -164,13 +174,12 @@ export async function requireWorker({ store }: Core, workerId: string): Promise<
   throw new WherryError('WORKER_UNKNOWN', `there is no worker '${workerId}'`, { hint: '`wherry status` lists the workers' });
 }
 
-/** The candidate is ready: its release serves from now on; it stays only if there is work for it. */
+/** The candidate is ready; when its release serves from now on, it stays only if there is work for it. */
 async function prove(core: Core, worker: Worker): Promise<void> {
   const { endpointId, release } = worker;
-  const ended = await endRollout(core, { endpointId, to: release, state: 'DONE', reason: null });
+  const rollout = await proveRelease(core, endpointId, release);
   const endpoint = await core.store.getEndpoint(endpointId);
-  // Another request of this worker was first, or its release gave way.
-  if (!ended || !endpoint) return;
+  if (rollout?.state !== 'DONE' || !endpoint) return;
   const { inQueue } = await core.store.sampleQueue(endpointId);
   if (inQueue === 0 && endpoint.settings.scale.min === 0) {
     const drained = core.fleet.drain(worker.id, { reason: 'its release is proved and nothing waits' });
@@ -266,12 +275,14 @@ export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' |
   };
 }
 
-async function requireRelease({ store }: Core, endpointId: string, number: number): Promise<Release> {
-  const release = await store.getRelease(endpointId, number);
-  if (release) return release;
-  throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release ${formatRelease(number)}`, {
-    hint: '`wherry releases` lists them',
-  });
+/** An image for another machine may still run; when its candidate failed, that is worth knowing. */
+async function describeForeign({ store, images, platform, log }: Core, { endpointId, release }: Worker): Promise<string> {
+  const found = await store.getRelease(endpointId, release);
+  const made =
+    found && (await images.platformOf(found.image).catch((cause: unknown) => log.warn({ err: cause }, 'an image cannot be read')));
+  return made === undefined || made.split('/')[1] === platform.split('/')[1]
+    ? ''
+    : `\nthe image is for ${made}, this machine is ${platform}`;
 }
 
 function describeExit(exitCode: number | null, signal: string | null): string {

@@ -124,9 +124,9 @@ export function createFreezer(core: Core): Freezer {
     isAble: ({ runtime }) =>
       core.frozenMemoryBytes > 0 && core.runtimes.all.some(({ name, capabilities }) => name === runtime && capabilities.freeze),
     freeze: (worker) => follow(worker.id, () => freeze(worker)),
-    thaw(endpointId, count) {
+    thaw({ endpointId, release }, count) {
       if (places.size === 0 || count <= 0) return 0;
-      const own = [...places.values()].filter(({ worker }) => worker.endpointId === endpointId);
+      const own = [...places.values()].filter(({ worker }) => worker.endpointId === endpointId && worker.release === release);
       const chosen = own.sort((a, b) => b.frozenAt - a.frozenAt).slice(0, count);
       const decidedAt = core.clock.now();
       for (const place of chosen) {

@@ -3,6 +3,7 @@ import { WherryError } from '../base/errors.js';
 import { createUuid } from '../base/ids.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { isTerminal, type Job, type JobFacts, type Outcome, type TerminalState } from '../domain/job.js';
+import { formatRelease, type Release } from '../domain/release.js';
 import type { NewJob } from '../store/store.js';
 import type { Core } from './core.js';
 import type { JobName, Submission } from './engine.js';
@@ -38,12 +39,22 @@ function expired({ id, state }: Job, limit: 'ttl' | 'retention', at: number): Wh
   });
 }
 
-/** Puts a job on disk, then wakes who can run it. Throws ENDPOINT_UNKNOWN, REQUEST_INVALID, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
+/** That release or RELEASE_UNKNOWN. */
+export async function requireRelease({ store }: Core, endpointId: string, number: number): Promise<Release> {
+  const release = await store.getRelease(endpointId, number);
+  if (release) return release;
+  throw new WherryError('RELEASE_UNKNOWN', `endpoint '${endpointId}' has no release ${formatRelease(number)}`, {
+    hint: '`wherry releases` lists them',
+  });
+}
+
+/** Puts a job on disk, then wakes who can run it. Throws ENDPOINT_UNKNOWN, RELEASE_UNKNOWN (the one it is pinned to), REQUEST_INVALID, TOOMANYREQUESTS, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
 export async function submit(core: Core, submission: Submission): Promise<Job> {
   const { store, clock } = core;
   const endpoint = await requireEndpoint(core, submission.endpointId);
   const { limits } = endpoint.settings;
   checkWebhook(core, submission.webhook);
+  if (submission.pinnedRelease !== undefined) await requireRelease(core, endpoint.id, submission.pinnedRelease);
   const admitted = await admit(core, endpoint);
   const now = clock.now();
   const { endpointId, isSync } = submission;
@@ -54,17 +65,20 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   // A worker that waits is woken before the commit, so that its claim shares it: one flush, and the job leaves with it.
   const isWoken = core.polls.wake(endpointId);
   // Thawed beside the commit, too. Low priority wakes nobody, as it starts nobody.
-  if (!isWoken && submission.priority !== 'low' && endpoint.pausedReason === null) core.freezer.thaw(endpointId, 1);
+  const release = submission.pinnedRelease ?? endpoint.activeRelease;
+  if (!isWoken && submission.priority !== 'low' && endpoint.pausedReason === null && release !== null)
+    core.freezer.thaw({ endpointId, release }, 1);
   const job = await enqueued;
   if (job.id !== id) checkSame(job, submission);
   // One that came meanwhile looked before the commit; else one may have to be started.
-  if (!isWoken && !core.polls.wake(endpointId)) core.wake(endpointId);
+  if ((!isWoken && !core.polls.wake(endpointId)) || job.pinnedRelease !== null) core.wake(endpointId);
   return job;
 }
 
 function contentOf(submission: Submission): Omit<NewJob, 'id' | 'executionTimeoutMs' | 'expiresAt'> {
-  const { endpointId, input, extras, isSync, priority = 'normal', webhook = null, batchId = null, idempotencyKey = null } = submission;
-  return { endpointId, input, extras, isSync, priority, webhook, batchId, idempotencyKey };
+  const { endpointId, input, extras, isSync, priority = 'normal', webhook = null, batchId = null } = submission;
+  const { idempotencyKey = null, pinnedRelease = null } = submission;
+  return { endpointId, input, extras, isSync, priority, webhook, batchId, idempotencyKey, pinnedRelease };
 }
 
 /** A key that was used is for the same request only. Throws IDEMPOTENCY_KEY_REUSED. */

@@ -19,7 +19,7 @@ export function listKeptReleases(store: Records): Promise<readonly Release[]> {
 async function listReleases(store: Records, newest: number): Promise<readonly Release[]> {
   const found: Release[] = [];
   for (const { id, activeRelease } of await store.listEndpoints()) {
-    const open = (await store.listRollouts(id)).filter(({ state }) => state === 'PROVING' || state === 'CANARY');
+    const open = await store.listRollouts(id, { isOpen: true });
     const workers = await store.listWorkers(id);
     const used = new Set([activeRelease, ...open.flatMap(({ from, to }) => [from, to]), ...workers.map(({ release }) => release)]);
     const newestFirst = (await store.listReleases(id)).toSorted((a, b) => b.number - a.number);

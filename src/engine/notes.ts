@@ -1,3 +1,4 @@
+import type { Endpoint } from '../domain/endpoint.js';
 import type { Job } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
 import { explainWait, type WaitSample } from '../domain/waiting.js';
@@ -82,9 +83,17 @@ async function sampleWait(core: Core, backoff: Backoff, job: Job): Promise<WaitS
     idle: live.filter(({ id, state }) => state === 'IDLE' && core.freezer.awaitedSince(id) === undefined).length,
     thawing: live.filter(({ id }) => core.freezer.awaitedSince(id) !== undefined).length,
     stopping: count('DRAINING', 'UNHEALTHY'),
-    nextStartAt: backoff.nextStartAt(endpointId),
+    nextStartAt: backoff.nextStartAt({ endpointId, release: endpoint.activeRelease ?? 0 }),
+    pinned: pinnedTo(job, endpoint, all),
     lastEnd: lastEnd(all),
   };
+}
+
+/** The workers of the release that the job is pinned to, when it is another one than the one that serves. */
+function pinnedTo({ pinnedRelease }: Job, { activeRelease }: Endpoint, all: readonly Worker[]): WaitSample['pinned'] {
+  if (pinnedRelease === null || pinnedRelease === activeRelease) return null;
+  const own = all.filter(({ release, state }) => release === pinnedRelease && state !== 'STOPPED' && state !== 'DRAINING');
+  return { release: pinnedRelease, workers: own.length, busy: own.filter(({ state }) => state === 'RUNNING').length };
 }
 
 function lastEnd(workers: readonly Worker[]): WaitSample['lastEnd'] {

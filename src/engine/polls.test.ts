@@ -50,17 +50,40 @@ describe('polls', () => {
   });
 });
 
+const fleet = { endpointId: 'e', release: 1 };
+const crash = { at: 0, jobIds: [], isQuarantined: false };
+
 describe('backoff', () => {
   it('waits longer after each crash, pauses at the budget, and forgets after a success (row 76)', () => {
     const backoff = createBackoff();
     const delays = Array.from({ length: CRASH_BUDGET }, () => {
-      const pause = backoff.recordCrash('e', 0);
-      return [backoff.nextStartAt('e'), pause];
+      const { isOverBudget } = backoff.recordCrash(fleet, crash);
+      return [backoff.nextStartAt(fleet), isOverBudget];
     });
     expect(delays.map(([delay]) => delay)).toEqual([0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]);
-    expect(delays.at(-1)?.[1]).toBe(CRASH_BUDGET);
+    expect(delays.map(([, isOver]) => isOver)).toEqual([...Array(CRASH_BUDGET - 1).fill(false), true]);
+    backoff.reset('e', 1);
+    expect(backoff.nextStartAt(fleet)).toBe(0);
+  });
+
+  it('counts for each release apart, so that the success of one hides no crash of the other', () => {
+    const backoff = createBackoff();
+    for (const _crash of [1, 2]) backoff.recordCrash(fleet, crash);
+    backoff.reset('e', 2);
+    expect(backoff.recordCrash(fleet, crash)).toMatchObject({ crashes: 3, isReleaseToBlame: true });
+    expect(backoff.nextStartAt({ endpointId: 'e', release: 2 })).toBe(0);
     backoff.reset('e');
-    expect(backoff.nextStartAt('e')).toBe(0);
+    expect(backoff.recordCrash(fleet, crash)).toMatchObject({ crashes: 1 });
+  });
+
+  it('lets the queue move on when a job was set aside, and still knows the row', () => {
+    const backoff = createBackoff();
+    const by = (jobId: string, isQuarantined = false) => backoff.recordCrash(fleet, { at: 0, jobIds: [jobId], isQuarantined });
+    by('a');
+    by('a');
+    expect(by('a', true)).toMatchObject({ isReleaseToBlame: false });
+    expect(backoff.nextStartAt(fleet)).toBe(0);
+    expect(by('b')).toMatchObject({ crashes: 4, isReleaseToBlame: true });
   });
 });
 

@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Worker } from '../domain/worker.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import { stopLost } from './lost-workers.js';
+import { endOverdueHold } from './rollout.js';
 import { replaceUseless, scaleEndpoint } from './scaling.js';
-import { startCandidate, stopOutdated } from './turnover.js';
+import { startCandidate, startForPinned, stopOutdated } from './turnover.js';
 
 /** Wakes that come closer than this share one look: a flood of requests must not be a flood of looks. */
 const PACE_MS = 20;
@@ -68,15 +70,20 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   const found = await core.store.viewFleet(endpointId);
   if (!found || core.removals.has(endpointId)) return false;
   await stopLost(core, found.workers, core.clock.now());
-  const { endpoint, workers, rollout } = (await core.store.viewFleet(endpointId)) ?? found;
-  if (rollout) await startCandidate(core, { endpoint, rollout, workers });
-  const serving = workers.filter(({ release, isCandidate }) => release === endpoint.activeRelease && !isCandidate);
-  stopOutdated(core, { endpoint, rollout, workers });
-  if (endpoint.activeRelease !== null) await scaleEndpoint(core, { endpoint, serving, workers, backoff });
+  if (found.rollout) await endOverdueHold(core, found.rollout);
+  const view = (await core.store.viewFleet(endpointId)) ?? found;
+  const { endpoint, workers, rollout, pinned } = view;
+  if (rollout || pinned.length > 0) core.split.add(endpointId);
+  else core.split.delete(endpointId);
+  if (rollout) await startCandidate(core, view, rollout);
+  await startForPinned(core, view, backoff);
+  stopOutdated(core, view);
+  await scaleEndpoint(core, view, backoff);
   const { inQueue } = await core.store.sampleQueue(endpointId);
   // A net below the wake-ups: a queued job and a worker that waits do not stay apart for longer than a tick.
   if (inQueue > 0) {
-    await replaceUseless(core, serving);
+    const isServing = ({ release, isCandidate }: Worker) => isCandidate || release === endpoint.activeRelease || release === rollout?.to;
+    await replaceUseless(core, workers.filter(isServing));
     core.polls.wake(endpointId);
   }
   // Frozen ones need no looks: what changes them wakes.

@@ -43,7 +43,8 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
       if (passedOn) core.polls.wake(endpointId, passedOn);
       return jobs ?? [];
     }
-    if (tried.size > 0) core.polls.wake(endpointId, tried);
+    // Nobody who waits can have it: one may have to be started.
+    if (tried.size > 0 && !core.polls.wake(endpointId, tried) && core.split.has(endpointId)) core.wake(endpointId);
     options.onHold?.();
     const woken = await poll.woken;
     if (!woken) return [];
@@ -79,7 +80,8 @@ async function confirmHeld(core: Core, worker: Worker, leaseUntil: number): Prom
   await core.store.extend(worker.id, { confirmed, leaseUntil }, core.clock.now());
 }
 
-export const canTake = ({ state, isCandidate }: Worker) => !isCandidate && (state === 'IDLE' || state === 'RUNNING');
+/** Candidates too: the store gives them only what is pinned to their release. */
+export const canTake = ({ state }: Worker) => state === 'IDLE' || state === 'RUNNING';
 
 async function claim(
   core: Core,

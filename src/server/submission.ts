@@ -6,13 +6,18 @@ import { type Exchange, readBody } from './exchange.js';
 import { sliceMembers } from './raw-json.js';
 
 /** Keys of the body that are not for the worker. */
-const OWN_KEYS = new Set(['id', 'input', 'policy', 'webhook', 'webhookV2']);
+const OWN_KEYS = new Set(['id', 'input', 'policy', 'webhook', 'webhookV2', 'releaseId']);
 
-/** The body of /run and /runsync (job-api §3), with the `Idempotency-Key` header. Throws REQUEST_INVALID, INPUT_TOO_LARGE. */
-export async function readSubmission(
-  exchange: Exchange,
-  { endpointId, isSync, limits }: { readonly endpointId: string; readonly isSync: boolean; readonly limits: EndpointSettings['limits'] },
-): Promise<Submission> {
+export interface SubmissionOf {
+  readonly endpointId: string;
+  readonly isSync: boolean;
+  readonly limits: EndpointSettings['limits'];
+  /** The caller may say which release runs the job. */
+  readonly mayPin: boolean;
+}
+
+/** The body of /run and /runsync (job-api §3), with the `Idempotency-Key` header. Throws REQUEST_INVALID, INPUT_TOO_LARGE, DENIED. */
+export async function readSubmission(exchange: Exchange, { endpointId, isSync, limits, mayPin }: SubmissionOf): Promise<Submission> {
   const text = await readLimited(
     exchange,
     isSync ? (limits.runsyncBytes ?? JOB_LIMITS.runsyncBytes) : (limits.runBytes ?? JOB_LIMITS.runBytes),
@@ -24,6 +29,7 @@ export async function readSubmission(
   const extras = [...body.raw].filter(([name]) => !OWN_KEYS.has(name)).map(([name, raw]) => `${JSON.stringify(name)}:${raw}`);
   const webhook = readWebhook(body.parsed['webhook']);
   const idempotencyKey = readIdempotencyKey(exchange);
+  const pinnedRelease = readRelease(body.parsed['releaseId'], mayPin);
   return {
     endpointId,
     isSync,
@@ -32,7 +38,17 @@ export async function readSubmission(
     ...readPolicy(body.parsed['policy']),
     ...(webhook !== undefined && { webhook }),
     ...(idempotencyKey !== undefined && { idempotencyKey }),
+    ...(pinnedRelease !== undefined && { pinnedRelease }),
   };
+}
+
+/** The number of a release: an extension, for tests and replays. */
+function readRelease(value: unknown, mayPin: boolean): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!mayPin)
+    throw new WherryError('DENIED', 'releaseId needs an admin key', { hint: 'leave it out: the release that serves runs the job' });
+  if (typeof value === 'number' && Number.isInteger(value) && value > 0) return value;
+  throw new WherryError('REQUEST_INVALID', 'releaseId is not the number of a release', { hint: 'use 3 for r3' });
 }
 
 /** The body, when it is within the limit. Throws INPUT_TOO_LARGE with the limit, REQUEST_INVALID when it is not UTF-8. */

@@ -7,6 +7,7 @@ import type {
   KeyView,
   LogLineView,
   ReleaseView,
+  RolloutProgressView,
   RolloutView,
   WebhookSecretView,
   WorkerView,
@@ -19,7 +20,7 @@ import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { LogLine, WebhookSecretFacts } from '../engine/engine.js';
+import type { LogLine, RolloutProgress, WebhookSecretFacts } from '../engine/engine.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
@@ -42,18 +43,24 @@ export function viewReleaseMasked(release: Release): ReleaseView {
   return { ...rest, spec: { ...spec, env } };
 }
 
-export function viewRollout({ startedAt, endedAt, ...rest }: Rollout): RolloutView {
-  return { ...rest, startedAt: moment(startedAt), endedAt: momentOrNull(endedAt) };
+export function viewRollout({ startedAt, provedAt, endedAt, ...rest }: Rollout): RolloutView {
+  return { ...rest, startedAt: moment(startedAt), provedAt: momentOrNull(provedAt), endedAt: momentOrNull(endedAt) };
 }
 
-export function viewWorker(worker: Worker, activeRelease: number | null): WorkerView {
+/** `percentOnLatest` only where it is known: of the newest rollout of a list. */
+export function viewProgress({ percentOnLatest, ...rollout }: RolloutProgress): RolloutProgressView {
+  return { ...viewRollout(rollout), percentOnLatest };
+}
+
+/** `serving` are the releases that get jobs. */
+export function viewWorker(worker: Worker, serving: ReadonlySet<number>): WorkerView {
   const { id, endpointId, release, state, isCandidate, exitCode, reason } = worker;
   return {
     id,
     endpointId,
     release,
     state,
-    isStale: !isCandidate && release !== activeRelease,
+    isStale: !isCandidate && !serving.has(release),
     isCandidate,
     createdAt: moment(worker.createdAt),
     readyAt: momentOrNull(worker.readyAt),

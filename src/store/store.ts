@@ -4,7 +4,7 @@ import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.j
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
-import type { Release, Rollout, RolloutState } from '../domain/release.js';
+import type { Release, Rollout, RolloutPlan, RolloutState } from '../domain/release.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
@@ -63,6 +63,8 @@ export interface NewJob {
   readonly idempotencyKey: string | null;
   readonly executionTimeoutMs: number;
   readonly expiresAt: number;
+  /** Only workers of this release may have it. */
+  readonly pinnedRelease: number | null;
 }
 
 export interface ClaimRequest {
@@ -160,6 +162,24 @@ export interface FleetView {
   readonly workers: readonly Worker[];
   /** The one that is open. */
   readonly rollout: Rollout | undefined;
+  /** Releases that queued jobs are pinned to. */
+  readonly pinned: readonly number[];
+}
+
+/** Fields of an open rollout that change; undefined ones stay. */
+export interface RolloutChange {
+  readonly endpointId: string;
+  readonly to: number;
+  readonly state?: Exclude<RolloutState, 'PROVING'>;
+  readonly share?: number;
+  readonly provedAt?: number;
+  readonly reason?: string | null;
+}
+
+/** Part of a list, newest first: only numbers below `before`. */
+export interface ReleaseRange {
+  readonly before?: number;
+  readonly limit?: number;
 }
 
 export interface JobFilter {
@@ -167,8 +187,10 @@ export interface JobFilter {
   readonly states?: readonly JobState[];
   readonly workerId?: string;
   readonly batchId?: string;
-  /** Only jobs that this worker did not have before. */
-  readonly untriedBy?: string;
+  /** Only queued jobs that this worker may have. */
+  readonly claimableBy?: Pick<Worker, 'id' | 'release' | 'isCandidate'>;
+  /** Only jobs that are pinned to this release. */
+  readonly pinnedTo?: number;
   readonly limit: number;
 }
 
@@ -192,32 +214,25 @@ export interface Store {
   /** Deletes at most `limit` jobs of an endpoint that is being removed. Gives their number. */
   removeJobs(endpointId: string, limit: number): Promise<number>;
   /** Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN. */
-  addRelease(release: Omit<Release, 'number'>, now: number): Promise<{ release: Release; rollout: Rollout }>;
+  addRelease(release: Omit<Release, 'number'>, plan: RolloutPlan, now: number): Promise<{ release: Release; rollout: Rollout }>;
   getRelease(endpointId: string, number: number): Promise<Release | undefined>;
   /** Newest first. */
-  listReleases(endpointId: string): Promise<readonly Release[]>;
-  /** Newest first. */
-  listRollouts(endpointId: string): Promise<readonly Rollout[]>;
+  listReleases(endpointId: string, range?: ReleaseRange): Promise<readonly Release[]>;
+  /** Newest first; `isOpen`: only the one that is open. */
+  listRollouts(endpointId: string, range?: ReleaseRange & { readonly isOpen?: boolean }): Promise<readonly Rollout[]>;
   /**
-   * Durable. Ends the open rollout; DONE also makes its `to` the active release and its candidate a worker like others, in the
-   * same step. Undefined when that rollout is not open.
+   * Durable. Changes the open rollout. CANARY gives its candidate jobs like other workers and splits the queue by `share`; DONE makes its
+   * `to` the active release besides, all in the same step. Undefined when that rollout is not open or may not become that.
    */
-  endRollout(
-    end: {
-      readonly endpointId: string;
-      readonly to: number;
-      readonly state: Extract<RolloutState, 'DONE' | 'REVERTED'>;
-      readonly reason: string | null;
-    },
-    now: number,
-  ): Promise<Rollout | undefined>;
+  changeRollout(change: RolloutChange, now: number): Promise<Rollout | undefined>;
 
   // queue
   /** Durable. The job is IN_QUEUE. Gives the earlier job of the endpoint when there is one with the same idempotency key. */
   enqueue(job: NewJob, now: number): Promise<Job>;
   /**
-   * Oldest first within a priority. Each job becomes IN_PROGRESS with attempt + 1, the worker RUNNING.
-   * Never gives a job to a worker that had it before. Empty when nothing is queued or the worker is not IDLE/INITIALIZING/RUNNING.
+   * Oldest first within a priority. Each job becomes IN_PROGRESS with attempt + 1, the worker RUNNING. Never gives a job to a worker that
+   * had it before. First come jobs that are pinned to the worker's release, then those of its lane (`laneOf`). Empty when there are none
+   * or the worker is not IDLE/INITIALIZING/RUNNING.
    */
   claim(request: ClaimRequest): Promise<readonly Job[]>;
   /** Confirms the named jobs of the worker and sets the lease of every live job of it; also its lastSeenAt. */
@@ -252,7 +267,11 @@ export interface Store {
    * the number of new tombstones, and whether there may be more to do.
    */
   sweep(now: number, limit: number): Promise<{ readonly buried: number; readonly isMore: boolean }>;
-  sampleQueue(endpointId: string): Promise<QueueSample>;
+  /**
+   * With `release` the jobs of the moment are those that a worker of it may have or has; beyond some thousand the count of a lane that is
+   * not the whole queue says at least how many.
+   */
+  sampleQueue(endpointId: string, release?: number): Promise<QueueSample>;
 
   // workers
   addWorker(worker: Worker): Promise<void>;

@@ -82,7 +82,7 @@ export async function readWorkers(stage: Stage, endpoints: readonly string[]): P
 export async function readReleases(stage: Stage, endpoints: readonly string[]): Promise<Snapshot['releases']> {
   const releases: Snapshot['releases'][number][] = [];
   for (const endpoint of endpoints) {
-    for (const { number, image, spec } of await list(stage, `/api/v1/endpoints/${endpoint}/releases`)) {
+    for (const { number, image, spec } of await list(stage, `/api/v1/endpoints/${endpoint}/releases?limit=1000`)) {
       const { digest } = image as { digest: string };
       const { env } = spec as { env: Record<string, string> };
       const blobs = await Promise.all(

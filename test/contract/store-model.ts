@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_SETTINGS } from '../../src/domain/endpoint.js';
 import { isTerminal, JOB_EDGES, type Job, type JobFacts, type Outcome } from '../../src/domain/job.js';
+import { DEFAULT_SPEC, WHOLE_ROLLOUT } from '../../src/domain/release.js';
+import { digestOf } from '../../src/oci/digest.js';
 import type { ClaimRequest, NewJob, Store } from '../../src/store/store.js';
 import type { OpenedStore } from './store.js';
 import { type Operation, steps, WORKERS } from './store-operations.js';
@@ -9,6 +11,7 @@ import { isLive, Reference } from './store-reference.js';
 
 const START = 1_700_000_000_000;
 const ENDPOINT = 'e1';
+const IMAGE = { reference: 'a:1', repository: 'a', tag: '1', digest: digestOf('a') };
 
 /** The queue verbs of a Store against a reference in memory: the same operations, the same answers, the same content after each. */
 export function describeStoreModel(name: string, open: () => Promise<OpenedStore>): void {
@@ -43,6 +46,7 @@ class Run {
   readonly #workers: string[] = [];
   #ids = 0;
   #chunkIds = 0;
+  #newest = 0;
   #now = START;
   #before = new Map<string, Job>();
 
@@ -54,6 +58,8 @@ class Run {
   async prepare(): Promise<void> {
     const none = { activeRelease: null, pausedReason: null };
     await this.store.addEndpoint({ id: ENDPOINT, name: ENDPOINT, type: 'queue', settings: DEFAULT_SETTINGS, createdAt: START, ...none });
+    await this.#addRelease(100);
+    await this.#changeRollout({ state: 'DONE' });
     for (let place = 0; place < WORKERS; place++) await this.#addWorker(place);
   }
 
@@ -102,6 +108,8 @@ class Run {
         return;
       case 'drain':
         return this.#drain(operation.worker);
+      case 'roll':
+        return this.#roll(operation);
       case 'reopen':
         await this.store.close();
         this.store = await this.#opened.reopen();
@@ -116,6 +124,9 @@ class Run {
     const jobs = (await Promise.all(listed.map(({ id }) => this.store.getJob(id)))).flatMap((job) => job ?? []);
     expect(jobs).toEqual(expected);
     expect(await this.store.sampleQueue(ENDPOINT)).toEqual(this.#reference.sample());
+    for (const release of [this.#reference.routing.activeRelease ?? 0, this.#newest]) {
+      expect(await this.store.sampleQueue(ENDPOINT, release)).toEqual(this.#reference.sample(release));
+    }
     for (const job of jobs) this.#checkEdge(this.#before.get(job.id), job);
     this.#before = new Map(jobs.map((job) => [job.id, job]));
     for (const { id, state: actual } of await this.store.listWorkers(ENDPOINT, true)) {
@@ -131,7 +142,7 @@ class Run {
     else if (before.state !== after.state) expect(JOB_EDGES[before.state]).toContain(after.state);
   }
 
-  async #enqueue({ priority, key, ttlMs, timeoutMs }: Extract<Operation, { verb: 'enqueue' }>): Promise<void> {
+  async #enqueue({ priority, key, pin, ttlMs, timeoutMs }: Extract<Operation, { verb: 'enqueue' }>): Promise<void> {
     const n = this.#ids++;
     const fixed = { endpointId: ENDPOINT, extras: null, isSync: n % 2 === 1, webhook: null, batchId: null };
     const job: NewJob = {
@@ -142,14 +153,17 @@ class Run {
       idempotencyKey: key,
       executionTimeoutMs: timeoutMs,
       expiresAt: this.#now + ttlMs,
+      pinnedRelease: pin === null ? null : pin === 'newest' ? this.#newest : this.#reference.routing.activeRelease,
     };
     expect(await this.store.enqueue(job, this.#now)).toEqual(this.#reference.enqueue(job, this.#now));
   }
 
   /** Each job goes to one worker at most, in order for each; a worker that got fewer than it asked for could have no more. */
   async #claim(workers: readonly string[], { limit, leaseMs: ms }: { limit: number; leaseMs: number }): Promise<void> {
-    const rest: Omit<ClaimRequest, 'workerId'> = { endpointId: ENDPOINT, release: 1, limit, leaseUntil: this.#now + ms, now: this.#now };
-    const answers = await Promise.all(workers.map((workerId) => this.store.claim({ ...rest, workerId })));
+    const rest: Omit<ClaimRequest, 'workerId' | 'release'> = { endpointId: ENDPOINT, limit, leaseUntil: this.#now + ms, now: this.#now };
+    const answers = await Promise.all(
+      workers.map((workerId) => this.store.claim({ ...rest, workerId, release: this.#releaseOf(workerId) })),
+    );
     const claimed = answers.flat();
     expect(new Set(claimed.map(({ id }) => id)).size).toBe(claimed.length);
     for (const [at, jobs] of answers.entries()) {
@@ -183,7 +197,7 @@ class Run {
     const retainUntil = this.#now + ms;
     const outcome = outcomeOf(as);
     const isCurrent = this.#reference.isHeld(jobId, workerId);
-    const next = nextLeaseMs === null ? undefined : { release: 1, leaseUntil: this.#now + nextLeaseMs };
+    const next = nextLeaseMs === null ? undefined : { release: this.#releaseOf(workerId), leaseUntil: this.#now + nextLeaseMs };
     const settled = await this.store.settle({
       ...lease,
       endpointId: ENDPOINT,
@@ -280,9 +294,41 @@ class Run {
     const id = this.#worker(place);
     expect(await this.store.changeWorker({ id, state: 'DRAINING' })).toMatchObject({ id, state: 'DRAINING' });
     this.#reference.workers.set(id, 'DRAINING');
-    const rest: Omit<ClaimRequest, 'workerId'> = { endpointId: ENDPOINT, release: 1, limit: 1, leaseUntil: this.#now, now: this.#now };
+    const rest: Omit<ClaimRequest, 'workerId'> = {
+      endpointId: ENDPOINT,
+      release: this.#releaseOf(id),
+      limit: 1,
+      leaseUntil: this.#now,
+      now: this.#now,
+    };
     expect(await this.store.claim({ ...rest, workerId: id })).toEqual([]);
     await this.#addWorker(place);
+  }
+
+  /** Begins a canary with workers of its own, changes its share, or ends it. */
+  async #roll({ share, step }: Extract<Operation, { verb: 'roll' }>): Promise<void> {
+    const { canary } = this.#reference.routing;
+    if (!canary) {
+      await this.#addRelease(share);
+      await this.#changeRollout({ state: 'CANARY' });
+      for (let place = WORKERS / 2; place < WORKERS; place++) await this.#addWorker(place);
+    } else await this.#changeRollout(step === 'share' ? { share } : { state: step });
+  }
+
+  async #addRelease(share: number): Promise<void> {
+    const release = { endpointId: ENDPOINT, createdAt: this.#now, author: 'me', source: 'deploy', sourceRevision: null };
+    const added = await this.store.addRelease({ ...release, image: IMAGE, spec: DEFAULT_SPEC }, { ...WHOLE_ROLLOUT, share }, this.#now);
+    expect(added).toMatchObject({ release: { number: ++this.#newest }, rollout: { state: 'PROVING', share } });
+  }
+
+  async #changeRollout(change: { readonly state?: 'CANARY' | 'DONE' | 'REVERTED'; readonly share?: number }): Promise<void> {
+    const changed = await this.store.changeRollout({ endpointId: ENDPOINT, to: this.#newest, ...change }, this.#now);
+    expect(changed).toMatchObject({ to: this.#newest, ...change });
+    const { activeRelease } = this.#reference.routing;
+    this.#reference.routing = {
+      activeRelease: changed?.state === 'DONE' ? this.#newest : activeRelease,
+      canary: changed?.state === 'CANARY' ? { release: this.#newest, share: changed.share } : null,
+    };
   }
 
   async #addWorker(place: number): Promise<void> {
@@ -299,10 +345,17 @@ class Run {
       exitCode: null,
       reason: null,
     };
-    const made = { id, endpointId: ENDPOINT, release: 1, tokenHash: 'x', runtime: 'process', handle: null, isCandidate: false };
+    const { activeRelease, canary } = this.#reference.routing;
+    const release = (place < WORKERS / 2 ? undefined : canary?.release) ?? activeRelease ?? 0;
+    this.#reference.releases.set(id, release);
+    const made = { id, endpointId: ENDPOINT, release, tokenHash: 'x', runtime: 'process', handle: null, isCandidate: false };
     await this.store.addWorker({ ...made, ...never, state: 'INITIALIZING', createdAt: this.#now });
     this.#reference.workers.set(id, 'INITIALIZING');
     this.#workers[place] = id;
+  }
+
+  #releaseOf(workerId: string): number {
+    return this.#reference.releases.get(workerId) ?? 0;
   }
 
   #worker(place: number): string {

@@ -21,9 +21,12 @@ const priority = fc.constantFrom(...JOB_PRIORITIES);
 /** Few keys, so that they meet. */
 const key = fc.option(fc.constantFrom('k1', 'k2', 'k3'), { freq: 3 });
 
+/** The release a job is pinned to: the one that serves, or the newest. */
+const pin = fc.option(fc.constantFrom('active', 'newest'), { freq: 4 });
+
 /** Generated operations; `job` picks one of the known jobs, `worker` the place of a worker. */
 const operation = fc.oneof(
-  { weight: 9, arbitrary: fc.record({ verb: fc.constant('enqueue'), priority, key, ttlMs: keepMs, timeoutMs: keepMs }) },
+  { weight: 9, arbitrary: fc.record({ verb: fc.constant('enqueue'), priority, key, pin, ttlMs: keepMs, timeoutMs: keepMs }) },
   { weight: 6, arbitrary: fc.record({ verb: fc.constant('claim'), worker: workerAt, limit: fc.integer({ min: 1, max: 3 }), leaseMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('claimTogether'), limit: fc.integer({ min: 1, max: 2 }), leaseMs }) },
   { weight: 2, arbitrary: fc.record({ verb: fc.constant('extend'), worker: workerAt, jobs: fc.array(pick, { maxLength: 2 }), leaseMs }) },
@@ -41,6 +44,15 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('sweep') }) },
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('drain'), worker: workerAt }) },
   { weight: 1, arbitrary: fc.record({ verb: fc.constant('reopen') }) },
+  // The next step of a rollout: begins a canary when none is open.
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      verb: fc.constant('roll'),
+      share: fc.constantFrom(1, 30, 50, 99),
+      step: fc.constantFrom('share', 'DONE', 'REVERTED'),
+    }),
+  },
 );
 export type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 /** Operations in a row, with the time that passes before each. */

@@ -1,4 +1,5 @@
 import { JOB_PRIORITIES, type Job, type JobState, type Outcome } from '../../src/domain/job.js';
+import { isCanaryPlace, laneOf, type Routing } from '../../src/domain/lane.js';
 import type { WorkerState } from '../../src/domain/worker.js';
 import type { NewJob, QueueSample } from '../../src/store/store.js';
 
@@ -17,6 +18,9 @@ const CLAIMING: readonly WorkerState[] = ['INITIALIZING', 'IDLE', 'RUNNING'];
 export class Reference {
   readonly jobs = new Map<string, ReferenceJob>();
   readonly workers = new Map<string, WorkerState>();
+  /** By worker. */
+  readonly releases = new Map<string, number>();
+  routing: Routing = { activeRelease: null, canary: null };
   #completed = 0;
   #failed = 0;
   #retried = 0;
@@ -36,16 +40,39 @@ export class Reference {
   /** What the worker may have, the first one first. */
   claimable(workerId: string): Job[] {
     if (!CLAIMING.includes(this.workers.get(workerId) ?? 'STOPPED')) return [];
-    const rank = ({ order, job }: ReferenceJob) => order + JOB_PRIORITIES.indexOf(job.priority) * 1e9;
-    return [...this.jobs.values()]
-      .filter(({ job, had }) => job.state === 'IN_QUEUE' && !had.has(workerId))
+    const isPinned = ({ pinnedRelease }: Job) => (pinnedRelease === null ? 1 : 0);
+    const rank = ({ order, job }: ReferenceJob) => order + JOB_PRIORITIES.indexOf(job.priority) * 1e9 + isPinned(job) * 1e10;
+    return this.#queueOf(this.releases.get(workerId) ?? 0)
+      .filter(({ had }) => !had.has(workerId))
       .sort((a, b) => rank(a) - rank(b))
       .map(({ job }) => job);
   }
 
+  /** What workers of a release may have. */
+  #queueOf(release: number): ReferenceJob[] {
+    const { canary } = this.routing;
+    const lane = laneOf({ release, isCandidate: false }, this.routing);
+    const isCanary = ({ order, job }: ReferenceJob) => job.attempt === 0 && isCanaryPlace(order + 1, canary?.share ?? 0);
+    return [...this.jobs.values()].filter((each) => {
+      const { state, pinnedRelease } = each.job;
+      if (state !== 'IN_QUEUE') return false;
+      if (pinnedRelease !== null) return pinnedRelease === release;
+      if (lane === 'all') return true;
+      return lane === 'canary' ? isCanary(each) : lane === 'stable' && !isCanary(each);
+    });
+  }
+
   take(id: string, { workerId, leaseUntil, now }: { workerId: string; leaseUntil: number; now: number }): Job {
     const { job, had } = this.#get(id);
-    const claimed = { workerId, leaseUntil, release: 1, claimedAt: now, isConfirmed: false, output: null, attempt: job.attempt + 1 };
+    const claimed = {
+      workerId,
+      leaseUntil,
+      release: this.releases.get(workerId) ?? 0,
+      claimedAt: now,
+      isConfirmed: false,
+      output: null,
+      attempt: job.attempt + 1,
+    };
     this.workers.set(workerId, 'RUNNING');
     return this.#change(id, { ...claimed, state: 'IN_PROGRESS' }, new Set([...had, workerId]));
   }
@@ -144,17 +171,22 @@ export class Reference {
     return [...this.jobs.values()].map(({ job }) => job).filter((job) => job.state === 'IN_PROGRESS');
   }
 
-  sample(): QueueSample {
+  /** Of the whole queue, or of what a release may have. */
+  sample(release?: number): QueueSample {
     const inState = (state: JobState) => [...this.jobs.values()].filter(({ job }) => job.state === state);
-    const normal = inState('IN_QUEUE').filter(({ job }) => job.priority !== 'low');
-    const firsts = ['normal', 'batch'].map((priority) => normal.find(({ job }) => job.priority === priority));
-    const oldest = firsts.flatMap((first) => (first ? [first.job.queuedAt] : []));
+    const queued = release === undefined ? inState('IN_QUEUE') : this.#queueOf(release);
+    const running = inState('IN_PROGRESS').filter(({ job }) => release === undefined || job.release === release);
+    const normal = queued.filter(({ job }) => job.priority !== 'low');
+    const mixed = release === undefined ? normal : normal.filter(({ job }) => job.pinnedRelease === null);
+    const firsts = ['normal', 'batch'].map((priority) => mixed.find(({ job }) => job.priority === priority));
+    const pinned = release === undefined ? [] : normal.filter(({ job }) => job.pinnedRelease !== null);
+    const oldest = [...firsts, ...pinned].flatMap((first) => (first ? [first.job.queuedAt] : []));
     return {
       completed: this.#completed,
       failed: this.#failed,
       retried: this.#retried,
-      inQueue: inState('IN_QUEUE').length,
-      inProgress: inState('IN_PROGRESS').length,
+      inQueue: queued.length,
+      inProgress: running.length,
       queuedNormal: normal.length,
       oldestQueuedAt: oldest.length === 0 ? null : Math.min(...oldest),
     };

@@ -8,15 +8,23 @@ import { ENDPOINT_TYPES } from '../../src/domain/endpoint.js';
 import { JOB_STATES } from '../../src/domain/job.js';
 import { ROLLOUT_STATES } from '../../src/domain/release.js';
 import { WORKER_STATES } from '../../src/domain/worker.js';
-import { openDatabase } from '../../src/store/sqlite/driver.js';
+import { CommitQueue } from '../../src/store/sqlite/commit.js';
+import { type Database, openDatabase } from '../../src/store/sqlite/driver.js';
+import { createEndpoints } from '../../src/store/sqlite/endpoints.js';
+import { createLanes } from '../../src/store/sqlite/lanes.js';
+import { createQueue } from '../../src/store/sqlite/queue.js';
 import { openSqliteStore } from '../../src/store/sqlite/store.js';
 import { describeStore } from './store.js';
+import { describeStoreLanes } from './store-lanes.js';
 
-describeStore('SQLite', async () => {
+const openFresh = async () => {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-store-'));
   const open = () => openSqliteStore({ file: join(dir, 'wherry.db'), faults: noFaults, log: silentLog });
   return { store: await open(), reopen: open, remove: () => rmSync(dir, { recursive: true, force: true }) };
-});
+};
+
+describeStore('SQLite', openFresh);
+describeStoreLanes('SQLite', openFresh);
 
 /** The migrations write the states out, so that a new state needs a new step; this is where a forgotten one shows. */
 describe('the schema of SQLite', () => {
@@ -32,5 +40,47 @@ describe('the schema of SQLite', () => {
       list.replaceAll("'", '').split(', '),
     );
     expect(lists).toEqual([ENDPOINT_TYPES, ROLLOUT_STATES, JOB_STATES, WORKER_STATES].map((states) => [...states]));
+  });
+});
+
+/** What every claim, list and look of the scaler asks: none of it may cost what the whole history holds. */
+describe('the statements of SQLite', () => {
+  it('find jobs, releases and rollouts by an index that has their order, also among 1,000 releases (D5)', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'wherry-plan-'));
+    const file = join(dir, 'wherry.db');
+    await (await openSqliteStore({ file, faults: noFaults, log: silentLog })).close();
+    const db = await openDatabase(file);
+    const prepared: string[] = [];
+    const seen: Database = {
+      ...db,
+      prepare: (sql) => {
+        prepared.push(sql);
+        return db.prepare(sql);
+      },
+    };
+    const commits = new CommitQueue(seen, noFaults);
+    const lanes = createLanes(seen, commits);
+    createQueue(seen, commits, lanes);
+    createEndpoints(seen, commits, lanes);
+    const plans = prepared
+      .filter((sql) => /\b(FROM|UPDATE) (job|release|rollout)\b/.test(sql))
+      .map((sql) => ({
+        sql,
+        plan: db
+          .prepare(`EXPLAIN QUERY PLAN ${sql}`)
+          .all()
+          .map(({ detail }) => String(detail)),
+      }));
+    db.close();
+    rmSync(dir, { recursive: true, force: true });
+    expect(plans.length).toBeGreaterThan(40);
+    const isListOfPinned = (sql: string) => /INDEXED BY job_pinned .* ORDER BY seq DESC/s.test(sql);
+    const bad = plans.filter(
+      ({ sql, plan }) =>
+        !isListOfPinned(sql) && plan.some((detail) => /^SCAN (?!.*\bINDEX\b)(job|j|release|rollout)\b|TEMP B-TREE/.test(detail)),
+    );
+    expect(bad).toEqual([]);
+    const claim = plans.find(({ sql }) => sql.includes('pinned_release IS NULL OR pinned_release = ?'));
+    expect(claim?.plan.join('\n')).toContain('USING INDEX job_queue (endpoint_id=?)');
   });
 });

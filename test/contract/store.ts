@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dueKeyOf } from '../../src/domain/delivery.js';
 import { DEFAULT_SETTINGS, type Endpoint } from '../../src/domain/endpoint.js';
-import { DEFAULT_SPEC } from '../../src/domain/release.js';
+import { DEFAULT_SPEC, WHOLE_ROLLOUT } from '../../src/domain/release.js';
 import type { Worker, WorkerStart } from '../../src/domain/worker.js';
 import { digestOf } from '../../src/oci/digest.js';
 import type { NewJob, RecordRange, Store } from '../../src/store/store.js';
@@ -13,13 +13,13 @@ export interface OpenedStore {
   remove(): void;
 }
 
-const NOW = 1_700_000_000_000;
+export const NOW = 1_700_000_000_000;
 
-function endpointOf(id: string): Endpoint {
+export function endpointOf(id: string): Endpoint {
   return { id, name: id, type: 'queue', settings: DEFAULT_SETTINGS, activeRelease: null, pausedReason: null, createdAt: NOW };
 }
 
-function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {
+export function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {
   return {
     id,
     endpointId: 'e1',
@@ -32,6 +32,7 @@ function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {
     idempotencyKey: null,
     executionTimeoutMs: 10_000,
     expiresAt: NOW + 60_000,
+    pinnedRelease: null,
     ...more,
   };
 }
@@ -45,7 +46,7 @@ const startOf = (at: number): WorkerStart => ({
   isCached: true,
 });
 
-function workerOf(id: string, more: Partial<Worker> = {}): Worker {
+export function workerOf(id: string, more: Partial<Worker> = {}): Worker {
   return {
     id,
     endpointId: 'e1',
@@ -71,7 +72,7 @@ function workerOf(id: string, more: Partial<Worker> = {}): Worker {
 }
 
 const claimOf = (workerId: string, limit = 1) => ({ endpointId: 'e1', workerId, release: 1, limit, leaseUntil: NOW + 35_000, now: NOW });
-const COMPLETED = { state: 'COMPLETED', output: '1', error: null } as const;
+export const COMPLETED = { state: 'COMPLETED', output: '1', error: null } as const;
 const CANCELLED = { state: 'CANCELLED', output: null, error: null } as const;
 
 /** The contract of a Store, run over every driver. */
@@ -218,7 +219,9 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.requeue({ jobId: 'a', workerId: null }, 'retry', NOW + 9)).toBeUndefined();
       expect((await store.readChunks({ jobId: 'a', after: null })).chunks).toEqual([]);
       expect(await store.claim(claimOf('w1'))).toEqual([]);
-      expect(await store.listJobs({ endpointId: 'e1', untriedBy: 'w1', limit: 1 })).toEqual([]);
+      const claimable = (id: string) => store.listJobs({ endpointId: 'e1', claimableBy: { id, release: 1, isCandidate: false }, limit: 1 });
+      expect(await claimable('w1')).toEqual([]);
+      expect(await claimable('w2')).toMatchObject([{ id: 'a' }]);
       expect((await store.claim(claimOf('w2'))).map(({ id }) => id)).toEqual(['a']);
     });
 
@@ -350,23 +353,23 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
     it('numbers releases, keeps one rollout open, and activates on DONE', async () => {
       const image = { reference: 'a:1', repository: 'a', tag: '1', digest: digestOf('a') };
       const release = { endpointId: 'e1', createdAt: NOW, author: 'me', source: 'deploy', sourceRevision: null, image, spec: DEFAULT_SPEC };
-      const first = await store.addRelease(release, NOW);
+      const first = await store.addRelease(release, WHOLE_ROLLOUT, NOW);
       expect(first).toMatchObject({ release: { number: 1 }, rollout: { from: null, to: 1, state: 'PROVING' } });
-      await expect(store.addRelease(release, NOW)).rejects.toMatchObject({ code: 'ROLLOUT_OPEN' });
+      await expect(store.addRelease(release, WHOLE_ROLLOUT, NOW)).rejects.toMatchObject({ code: 'ROLLOUT_OPEN' });
       await store.addWorker({ ...workerOf('candidate'), isCandidate: true });
       expect(await store.viewFleet('e1')).toMatchObject({
         endpoint: { activeRelease: null },
         workers: [{ id: 'candidate', isCandidate: true }],
         rollout: { to: 1 },
       });
-      expect(await store.endRollout({ endpointId: 'e1', to: 1, state: 'DONE', reason: null }, NOW)).toMatchObject({ state: 'DONE' });
+      expect(await store.changeRollout({ endpointId: 'e1', to: 1, state: 'DONE' }, NOW)).toMatchObject({ state: 'DONE', endedAt: NOW });
       const fleet = await store.viewFleet('e1');
       expect(fleet).toMatchObject({ endpoint: { activeRelease: 1 }, workers: [{ id: 'candidate', isCandidate: false }] });
       expect(fleet?.rollout).toBeUndefined();
       expect(await store.viewFleet('unknown')).toBeUndefined();
-      expect(await store.endRollout({ endpointId: 'e1', to: 1, state: 'REVERTED', reason: 'x' }, NOW)).toBeUndefined();
+      expect(await store.changeRollout({ endpointId: 'e1', to: 1, state: 'REVERTED', reason: 'x' }, NOW)).toBeUndefined();
       expect((await store.getEndpoint('e1'))?.activeRelease).toBe(1);
-      expect(await store.addRelease(release, NOW)).toMatchObject({ release: { number: 2 }, rollout: { from: 1, to: 2 } });
+      expect(await store.addRelease(release, WHOLE_ROLLOUT, NOW)).toMatchObject({ release: { number: 2 }, rollout: { from: 1, to: 2 } });
       expect(await store.listReleases('e1')).toHaveLength(2);
     });
 

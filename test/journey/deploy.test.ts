@@ -87,6 +87,20 @@ describe('the whole way', () => {
     expect((await stage.tryCli('deploy', '--image', `latest-image:latest@${digest}`, '-e', 'latest', '--strict')).code).toBe(0);
   });
 
+  it("releases the image of another endpoint's release by its digest, wherever its tag is now (row 16)", async () => {
+    const dir = stage.project('env', nodeProject('env', answering('tested')));
+    await stage.cli('push', dir, '--to', 'env:1.0-rc');
+    await stage.cli('deploy', '--image', 'env:1.0-rc', '-e', 'staging');
+    writeFileSync(join(dir, 'handler.mjs'), answering('newer'));
+    await stage.cli('push', dir, '--to', 'env:1.0-rc');
+    await stage.cli('deploy', '--image', 'env:1.0-rc', '-e', 'staging');
+    await stage.cli('deploy', '--image', 'staging@r1', '-e', 'production');
+    expect(await stage.runsync('production', null)).toMatchObject({ output: 'tested' });
+    const [[production], [, tested]] = await Promise.all([releases('production'), releases('staging')]);
+    expect(production?.image).toMatchObject({ digest: tested?.image.digest, tag: '1.0-rc' });
+    expect((await stage.tryCli('deploy', '--image', 'staging@r9', '-e', 'production')).code).toBe(4);
+  });
+
   it('refuses an image that does not exist, naming it (row 17)', async () => {
     const result = await stage.tryCli('deploy', '--image', 'absent:1.2', '-e', 'absent');
     expect(result.code).toBe(4);

@@ -1,13 +1,17 @@
 import { join } from 'node:path';
+import type { ApiClient } from '../../api/client.js';
+import type { ReleaseView } from '../../api/resources.js';
 import { messageOf, WherryError } from '../../base/errors.js';
 import { type BuiltImage, measureBuilt, type PlatformImage } from '../../build/built-image.js';
 import { parseReleaseName } from '../../domain/release.js';
 import { formatPlatform } from '../../oci/platform.js';
 import { formatReference, isFloating, parseReference } from '../../oci/reference.js';
+import type { Project } from '../../project/read.js';
 import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
 import type { Motion } from '../motion.js';
 import { formatSize } from '../output.js';
 import type { BuildOptions } from '../project-image.js';
+import { readShare } from '../release-text.js';
 
 async function openMotion({ output, environment, settings }: Context) {
   const [{ createPhases }, { readProject }, motion] = await Promise.all([
@@ -165,12 +169,19 @@ export const deploy: Command = {
     },
     { flags: '-e, --endpoint <id>', text: 'endpoint (default: the project name)' },
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
+    { flags: '--canary <percent>', text: 'give it this share of new jobs (1 to 99) until `wherry promote` or `wherry abort`' },
+    { flags: '--hold', text: 'leave its candidate waiting until `wherry promote`, 15 minutes at most' },
+    { flags: '--no-test', text: "do not send the project's test_input.json to the candidate first" },
     ...SBOM_OPTIONS,
     ...BUILD_OPTIONS,
   ],
   example: 'wherry deploy examples/hello-node',
   async run(context) {
-    const { motion, readProject, buildPhase, pushPhase, deployPhases } = await openMotion(context);
+    const canary = readShare(textOf(context.options, 'canary'));
+    const [{ motion, readProject, buildPhase, pushPhase }, { describeRollOut, rollOut }] = await Promise.all([
+      openMotion(context),
+      import('../roll-out.js'),
+    ]);
     const image = textOf(context.options, 'image');
     const client = await context.client();
     const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
@@ -182,17 +193,30 @@ export const deploy: Command = {
       built = await buildPhase(project, motion, buildOptions(context));
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
     }
-    const result = await deployPhases(client, { endpointId, reference, project, sourceRevision: built?.revision ?? null }, motion);
+    const test = context.options['test'] === false || !project ? undefined : await findTest(project);
+    const hold = context.options['hold'] === true;
+    const { signal } = context;
+    const result = await rollOut(
+      client,
+      { endpointId, reference, project, sourceRevision: built?.revision ?? null, canary, hold, test, signal },
+      motion,
+    );
+    const isFailed = result.rollout?.state === 'REVERTED';
+    if (isFailed) context.output.warn(describeRollOut(result).join('; '));
+    else for (const line of describeRollOut(result)) context.output.talk(`  ${line}`);
     // The release does not wait for it.
-    if (built) await attachSbom(context, { reference, built, motion });
+    if (built && !isFailed) await attachSbom(context, { reference, built, motion });
     const { apiUrl } = await context.settings();
     const url = `${apiUrl}/v2/${endpointId}`;
-    context.output.talk(`  try        wherry run -e ${endpointId} -i name=Ada      undo  wherry rollback -e ${endpointId}`);
+    const percent = isFailed ? '' : await describePercent(client, result.release);
+    if (!isFailed) context.output.talk(`  try        wherry run -e ${endpointId} -i name=Ada      undo  wherry rollback -e ${endpointId}`);
     context.output.result(
       { digest: result.release.image.digest, ...result, url, phases: motion.phases.done },
-      `${endpointId} r${result.release.number}  ${result.release.image.digest}\n${formatSize(result.size)}\n${url}`,
+      isFailed
+        ? ''
+        : `${endpointId} r${result.release.number}  ${result.release.image.digest}${percent}\n${formatSize(result.size)}\n${url}`,
     );
-    return 0;
+    return isFailed ? 1 : 0;
   },
 };
 
@@ -208,6 +232,19 @@ function refuseMovingTag(image: string): void {
       hint: 'name a version tag or the digest, so that the reference says what runs',
     },
   );
+}
+
+/** The test of a project whose endpoint may have workers. */
+async function findTest({ dir, scale }: Project) {
+  const { findTestInput } = await import('../test-input.js');
+  return scale.max === 0 ? undefined : findTestInput(dir);
+}
+
+/** How much of the endpoint runs the release, while others are left. */
+async function describePercent(client: ApiClient, { endpointId, number }: ReleaseView): Promise<string> {
+  const [newest] = await client.listRollouts(endpointId, { limit: 1 });
+  if (newest?.to !== number || newest.percentOnLatest === null || newest.percentOnLatest === 100) return '';
+  return `  (${newest.percentOnLatest} % of the workers)`;
 }
 
 /** The last part of an image's repository is a fair endpoint id; a release is promoted to another endpoint than its own. Throws USAGE. */

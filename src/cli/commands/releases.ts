@@ -1,36 +1,51 @@
 import type { FrozenView } from '../../api/resources.js';
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
-import { type Command, textOf } from '../command.js';
+import { type Command, type OptionValues, textOf } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
 import { formatAgo, formatBytes, formatTable } from '../output.js';
+import { describeRollout, diffNames, readRelease } from '../release-text.js';
 
 export const releases: Command = {
   name: 'releases',
   summary: 'list the releases of an endpoint, and whether the tags they came from mean something else now',
-  options: [ENDPOINT_OPTION, { flags: '--drift', text: 'ask other registries too what tags mean now, not only the own one' }],
+  options: [
+    ENDPOINT_OPTION,
+    { flags: '--limit <n>', text: 'at most so many (default 100)' },
+    { flags: '--before <release>', text: 'only older ones than this release' },
+    { flags: '--drift', text: 'ask other registries too what tags mean now, not only the own one' },
+  ],
   example: 'wherry releases -e hello-node',
   async run(context) {
     const endpointId = await endpointOf(context);
     const client = await context.client();
-    const [items, rollouts, endpoint] = await Promise.all([
-      client.listReleases(endpointId),
-      client.listRollouts(endpointId),
+    const range = readRange(context.options);
+    // One more than is shown: the oldest is compared with it.
+    const [found, rollouts, endpoint] = await Promise.all([
+      client.listReleases(endpointId, { ...range, limit: range.limit + 1 }),
+      client.listRollouts(endpointId, range),
       client.getEndpoint(endpointId),
     ]);
+    const items = found.slice(0, range.limit);
     const { readTagsNow, tagOf } = await import('../drift.js');
     const tagsNow = await readTagsNow(items, context, { isRemote: context.options['drift'] === true });
-    const described = items.map((release, index) => ({
-      ...release,
-      tagNow: tagsNow.get(tagOf(release.image) ?? '') ?? null,
-      state: release.number === endpoint.activeRelease ? 'SERVES' : (rollouts.find(({ to }) => to === release.number)?.state ?? 'DONE'),
-      envChanges: diffNames(items[index + 1]?.spec.env ?? {}, release.spec.env),
-    }));
+    const described = items.map((release, index) => {
+      const { state = 'DONE', share = 100, reason = null, percentOnLatest = null } = rollouts.find(({ to }) => to === release.number) ?? {};
+      return {
+        ...release,
+        tagNow: tagsNow.get(tagOf(release.image) ?? '') ?? null,
+        state: release.number === endpoint.activeRelease ? 'SERVES' : state,
+        share,
+        percentOnLatest,
+        reason,
+        envChanges: diffNames(found[index + 1]?.spec.env ?? {}, release.spec.env),
+      };
+    });
     const now = openClock().now();
-    const rows = described.map(({ number, createdAt, author, source, image, state, envChanges, tagNow }) => [
+    const rows = described.map(({ number, createdAt, author, source, image, envChanges, tagNow, ...rest }) => [
       `r${number}`,
-      state,
+      describeState(rest),
       formatAgo(createdAt, now),
       author,
       source,
@@ -40,64 +55,34 @@ export const releases: Command = {
       envChanges.join(' '),
     ]);
     const table = formatTable(['release', 'state', 'made', 'by', 'source', 'tag', 'digest', 'tag now', 'env'], rows);
-    context.output.result({ items: described }, rows.length === 0 ? 'no releases' : table);
+    const reasons = described.flatMap(({ number, reason }) => (reason === null ? [] : [`r${number}  ${reason.split('\n')[0]}`]));
+    context.output.result({ items: described }, rows.length === 0 ? 'no releases' : [table, ...reasons].join('\n'));
     return 0;
   },
 };
+
+/** With the share of a canary, and how many of the workers run it while others are left. */
+function describeState({ state, share, percentOnLatest }: { state: string; share: number; percentOnLatest: number | null }): string {
+  if (state === 'CANARY') return `CANARY ${share} %`;
+  return state === 'SERVES' && percentOnLatest !== null && percentOnLatest < 100 ? `SERVES ${percentOnLatest} %` : state;
+}
+
+const SHOWN = 100;
+
+/** Throws USAGE. */
+function readRange(options: OptionValues): { readonly limit: number; readonly before?: number } {
+  const before = textOf(options, 'before');
+  const limit = Number(textOf(options, 'limit') ?? SHOWN);
+  if (!Number.isInteger(limit) || limit < 1 || limit >= 1_000)
+    throw new WherryError('USAGE', '--limit is not a number from 1 to 999', { hint: 'use --before to read on' });
+  return { limit, ...(before !== undefined && { before: readRelease(before) }) };
+}
 
 /** Nothing while the tag means what was released, or nobody asked. */
 function describeDrift(now: TagNow | null, released: string): string {
   if (now === null) return '';
   if ('problem' in now) return 'unknown';
   return [now.digest, ...now.manifests].includes(released) ? '' : `moved to ${now.digest.slice(7, 19)}`;
-}
-
-/** `+NEW -GONE ~CHANGED`; values are not shown. */
-function diffNames(before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>): string[] {
-  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
-  return names.flatMap((name) => {
-    if (before[name] === after[name]) return [];
-    if (before[name] === undefined) return [`+${name}`];
-    return [after[name] === undefined ? `-${name}` : `~${name}`];
-  });
-}
-
-const ROLLOUT_WAIT_MS = 450_000;
-
-export const rollback: Command = {
-  name: 'rollback',
-  summary: 'make an earlier release serve again (default: the one before)',
-  args: '[release]',
-  options: [ENDPOINT_OPTION],
-  example: 'wherry rollback r1 -e hello-node',
-  async run(context) {
-    const { output, args } = context;
-    const endpointId = await endpointOf(context);
-    const client = await context.client();
-    const release = args[0] === undefined ? undefined : readNumber(args[0]);
-    const result = await client.rollback(endpointId, release === undefined ? {} : { release });
-    for (const warning of result.warnings) output.warn(warning);
-    const { number, image, source } = result.release;
-    const rollout = result.rollout && (await client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS));
-    if (rollout?.state === 'REVERTED') {
-      throw new WherryError(
-        'WORKER_START_TIMEOUT',
-        `rollback r${number} of '${endpointId}' did not start: ${rollout.reason ?? 'no reason was given'}`,
-        {
-          hint: `the release before it still serves; see \`wherry logs -e ${endpointId}\``,
-        },
-      );
-    }
-    output.talk('  settings that change in place (scale, limits) stay as they are');
-    output.result({ ...result, rollout }, `${endpointId} r${number} (${source})  ${image.digest}`);
-    return 0;
-  },
-};
-
-function readNumber(text: string): number {
-  const number = Number(text.replace(/^r/, ''));
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new WherryError('USAGE', `'${text}' is not a release`, { hint: 'use a number as `wherry releases` shows it, for instance r3' });
 }
 
 export const resume: Command = {
@@ -139,7 +124,7 @@ export const logs: Command = {
       limit: Number(textOf(options, 'limit') ?? 100),
       ...(worker !== undefined && { worker }),
       ...(job !== undefined && { job }),
-      ...(release !== undefined && { release: readNumber(release) }),
+      ...(release !== undefined && { release: readRelease(release) }),
     };
     const format = ({ at, source, workerId, text }: { at: string; source: string; workerId: string; text: string }) =>
       `${at} ${workerId} ${source === 'system' ? '· ' : ''}${text}`;
@@ -164,14 +149,16 @@ export const status: Command = {
     const shown = context.args[0] === undefined ? status.endpoints : status.endpoints.filter(({ id }) => id === context.args[0]);
     if (context.args[0] !== undefined && shown.length === 0) await client.getEndpoint(context.args[0]);
     const now = openClock().now();
-    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, frozen, pausedReason }) => [
+    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, frozen, rollout, pausedReason }) => [
       id,
       activeRelease === null ? '-' : `r${activeRelease}`,
       String(jobs.inQueue),
       String(jobs.inProgress),
       `${jobs.completed}/${jobs.failed}`,
       `${workers.idle} idle${formatFrozen(frozen, now)}, ${workers.running} busy, ${workers.initializing} starting`,
-      pausedReason === null ? '' : `paused: ${pausedReason.split('\n')[0]}`,
+      [...(rollout ? [describeRollout(rollout)] : []), ...(pausedReason === null ? [] : [`paused: ${pausedReason.split('\n')[0]}`])].join(
+        '; ',
+      ),
     ]);
     const table = formatTable(['endpoint', 'serves', 'queued', 'running', 'done/failed', 'workers', ''], rows);
     context.output.result({ ...status, endpoints: shown }, rows.length === 0 ? 'no endpoints yet: `wherry deploy DIR` makes one' : table);

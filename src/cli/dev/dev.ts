@@ -9,10 +9,10 @@ import type { StartedServer } from '../../compose.js';
 import type { Context } from '../command.js';
 import { colours } from '../output.js';
 import { composeOwner } from '../owner.js';
+import type { TestInputSource } from '../test-input.js';
 import { formatKeys, type Key, listenKeys } from './keys.js';
 import { createScreen, type Screen } from './screen.js';
 import { createSession, type Reload, type Session } from './session.js';
-import type { TestInputSource } from './test-input.js';
 import { changesOf } from './watch.js';
 
 export interface DevOptions {

@@ -8,7 +8,7 @@ import type { Output } from '../output.js';
 import { createPhases } from '../phases.js';
 import type { Embedded } from '../project-push.js';
 import { formatFailure, formatValue, isLive, sendAndWait } from '../send-job.js';
-import { readTestInput, type TestInputSource } from './test-input.js';
+import { readTestInput, type TestInputSource } from '../test-input.js';
 
 /** A project between its files and the release that serves them. */
 export interface Session {

@@ -8,15 +8,17 @@ import * as schema from '../../api/schema.js';
 import { toWherryError, WherryError } from '../../base/errors.js';
 import { createUuid } from '../../base/ids.js';
 import type { Key } from '../../domain/key.js';
+import { isOpen } from '../../domain/release.js';
 import { authenticate } from '../auth.js';
 import type { Keys } from '../keys.js';
-import { viewEndpoint, viewFrozen } from '../views.js';
+import { viewEndpoint, viewFrozen, viewProgress } from '../views.js';
 import type { ApiContext, ApiOptions, ApiServer } from './api/context.js';
 import { addCredentialRoutes } from './api/credentials.js';
-import { addEndpointRoutes, addReleaseRoutes } from './api/endpoints.js';
+import { addEndpointRoutes } from './api/endpoints.js';
 import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
+import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
 import { addWebhookRoutes } from './api/webhooks.js';
 
 export interface Api {
@@ -74,6 +76,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       const typed = server.withTypeProvider<TypeBoxTypeProvider>() as ApiServer;
       addEndpointRoutes(typed, context);
       addReleaseRoutes(typed, context);
+      addRolloutRoutes(typed, context);
       addLogRoutes(typed, context);
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
@@ -109,11 +112,13 @@ function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiCo
   server.get('/status', { schema: { summary: 'The whole server at a glance', response: { 200: schema.Status } } }, async () => {
     const endpoints = await engine.listEndpoints();
     const views = await Promise.all(
-      endpoints.map(async (endpoint) => ({
-        ...viewEndpoint(endpoint),
-        health: await engine.health(endpoint.id),
-        frozen: viewFrozen(await engine.listWorkers(endpoint.id, false)),
-      })),
+      endpoints.map(async (endpoint) => {
+        const [newest] = await engine.listRollouts(endpoint.id, { limit: 1 });
+        const moves = newest !== undefined && (isOpen(newest) || (newest.percentOnLatest ?? 100) < 100);
+        const rollout = moves ? viewProgress(newest) : null;
+        const frozen = viewFrozen(await engine.listWorkers(endpoint.id, false));
+        return { ...viewEndpoint(endpoint), health: await engine.health(endpoint.id), frozen, rollout };
+      }),
     );
     return { version, startedAt, endpoints: views };
   });

@@ -22,6 +22,7 @@ export interface JobPath {
 /** A request to a known endpoint. */
 interface JobRequest extends JobPath {
   readonly limits: EndpointSettings['limits'];
+  readonly mayPin: boolean;
 }
 
 type Route = (engine: Engine, exchange: Exchange, request: JobRequest) => Promise<void>;
@@ -66,7 +67,7 @@ export async function serveJobs(
     const { rate: factor = 0 } = limits;
     const runningWorkers = factor === 0 ? 0 : (await engine.health(path.endpointId)).workers.running;
     const end = rates.admit({ endpointId: path.endpointId, keyId: key.id, verb: path.verb, factor, runningWorkers });
-    await found.route(engine, exchange, { limits, ...path }).finally(end);
+    await found.route(engine, exchange, { limits, mayPin: key.scope === 'admin', ...path }).finally(end);
   } catch (thrown) {
     if (path.verb === 'openai') sendOpenaiFailure(exchange, thrown);
     else sendFailure(exchange, thrown);
@@ -81,14 +82,14 @@ function sendFailure(exchange: Exchange, thrown: unknown): void {
   sendJson(exchange, status, JSON.stringify(facts), retry);
 }
 
-async function run(engine: Engine, exchange: Exchange, { endpointId, limits }: JobRequest): Promise<void> {
-  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: false, limits }));
+async function run(engine: Engine, exchange: Exchange, { endpointId, limits, mayPin }: JobRequest): Promise<void> {
+  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: false, limits, mayPin }));
   sendJson(exchange, 200, formatReceipt(job));
 }
 
-async function runsync(engine: Engine, exchange: Exchange, { endpointId, limits }: JobRequest): Promise<void> {
+async function runsync(engine: Engine, exchange: Exchange, { endpointId, limits, mayPin }: JobRequest): Promise<void> {
   const waitMs = readInteger(exchange, 'wait', JOB_LIMITS.waitMs) ?? JOB_LIMITS.waitMs.initial;
-  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: true, limits }));
+  const job = await engine.submit(await readSubmission(exchange, { endpointId, isSync: true, limits, mayPin }));
   await sendJob(engine, exchange, await engine.waitFor({ endpointId, jobId: job.id }, waitMs, exchange.signal));
 }
 

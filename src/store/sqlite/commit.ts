@@ -33,6 +33,7 @@ export class CommitQueue {
   #pending: Pending[] = [];
   #isScheduled = false;
   #isFull: boolean | undefined;
+  readonly #undone: (() => void)[] = [];
   /** Transactions committed so far; tests compare it with the number of writes. */
   commits = 0;
 
@@ -54,6 +55,11 @@ export class CommitQueue {
       this.#isScheduled = true;
       setImmediate(() => this.flush());
     });
+  }
+
+  /** Called when writes are undone: what was remembered of them does not hold. */
+  onUndo(listener: () => void): void {
+    this.#undone.push(listener);
   }
 
   /** Commits what waits, now. */
@@ -106,6 +112,7 @@ export class CommitQueue {
     } catch (thrown) {
       // A full or failing disk may have ended the whole transaction; then this throws too and the batch fails as one.
       this.#db.exec('ROLLBACK TO op; RELEASE op');
+      this.#tellUndone();
       return () => reject(thrown instanceof WherryError ? thrown : storeError(thrown));
     }
   }
@@ -122,6 +129,11 @@ export class CommitQueue {
     } catch {
       // SQLite has rolled back by itself already.
     }
+    this.#tellUndone();
+  }
+
+  #tellUndone(): void {
+    for (const listener of this.#undone) listener();
   }
 
   #reach(batch: readonly Pending[], side: 'before' | 'after'): void {

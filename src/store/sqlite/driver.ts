@@ -4,7 +4,7 @@ export type SqlValue = string | number | null;
 export type Row = Record<string, SqlValue>;
 
 export interface Statement {
-  run(...values: SqlValue[]): { readonly changes: number };
+  run(...values: SqlValue[]): { readonly changes: number; readonly lastInsertRowid: number };
   get(...values: SqlValue[]): Row | undefined;
   all(...values: SqlValue[]): Row[];
 }

@@ -1,9 +1,19 @@
 import { WherryError } from '../../base/errors.js';
 import type { Endpoint } from '../../domain/endpoint.js';
-import type { Release } from '../../domain/release.js';
-import type { Store } from '../store.js';
+import {
+  formatRelease,
+  isOpen,
+  type Release,
+  ROLLOUT_EDGES,
+  ROLLOUT_STATES,
+  type Rollout,
+  type RolloutPlan,
+  type RolloutState,
+} from '../../domain/release.js';
+import type { RolloutChange, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
-import type { Database, Row } from './driver.js';
+import type { Database, Row, SqlValue } from './driver.js';
+import type { Lanes } from './lanes.js';
 import { readEndpoint, readRelease, readRollout, readWorker } from './rows.js';
 
 type EndpointVerbs = Pick<
@@ -18,11 +28,11 @@ type EndpointVerbs = Pick<
   | 'getRelease'
   | 'listReleases'
   | 'listRollouts'
-  | 'endRollout'
+  | 'changeRollout'
 >;
 
 /** Endpoints, their releases and rollouts on SQLite. */
-export function createEndpoints(db: Database, commits: CommitQueue): EndpointVerbs {
+export function createEndpoints(db: Database, commits: CommitQueue, lanes: Lanes): EndpointVerbs {
   const sql = prepare(db);
   const get = (id: string): Endpoint => readEndpoint(sql.get.get(id) ?? unknown(id));
   /** Read for every request, changed rarely. No read can come between a change and its commit: a batch runs in one piece. */
@@ -70,7 +80,8 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
       if (!row) return undefined;
       const rollout = sql.openRollout.get(id);
       const workers = sql.liveWorkers.all(id).map(readWorker);
-      return { endpoint: readEndpoint(row), workers, rollout: rollout && readRollout(rollout) };
+      const pinned = sql.pinned.all(id).map(({ release }) => Number(release));
+      return { endpoint: readEndpoint(row), workers, rollout: rollout && readRollout(rollout), pinned };
     },
     listEndpoints: async () => sql.list.all().map(readEndpoint),
 
@@ -78,50 +89,70 @@ export function createEndpoints(db: Database, commits: CommitQueue): EndpointVer
       commits.write(
         () => {
           known.delete(id);
+          lanes.forget(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
           sql.removeKeys.run(id);
         },
         { isDurable: true },
       ),
 
-    addRelease: (release, now) => commits.write(() => addRelease(release, now), releaseStep),
+    addRelease: (release, plan, now) => commits.write(() => addRelease(release, plan, now), releaseStep),
     getRelease: async (endpointId, number) => {
       const row = sql.getRelease.get(endpointId, number);
       return row && readRelease(row);
     },
-    listReleases: async (endpointId) => sql.listReleases.all(endpointId).map(readRelease),
-    listRollouts: async (endpointId) => sql.listRollouts.all(endpointId).map(readRollout),
+    listReleases: async (endpointId, { before, limit } = {}) =>
+      sql.listReleases.all(endpointId, before ?? null, limit ?? -1).map(readRelease),
+    listRollouts: async (endpointId, { before, limit, isOpen = false } = {}) =>
+      isOpen
+        ? sql.openRollout.all(endpointId).map(readRollout)
+        : sql.listRollouts.all(endpointId, before ?? null, limit ?? -1).map(readRollout),
 
-    endRollout: ({ endpointId, to, state, reason }, now) =>
+    changeRollout: (change, now) =>
       commits.write(
         () => {
-          const row = sql.endRollout.get(state, reason, now, endpointId, to);
+          const { endpointId, to, state } = change;
+          const row = sql.changeRollout.get(...valuesOf(change, now));
           if (!row) return undefined;
           known.delete(endpointId);
-          if (state === 'DONE') {
-            sql.activate.run(to, endpointId);
-            sql.serve.run(endpointId, to);
-          }
+          lanes.forget(endpointId);
+          if (state === 'DONE') sql.activate.run(to, endpointId);
+          if (state === 'DONE' || state === 'CANARY') sql.serve.run(endpointId, to);
           return readRollout(row);
         },
-        state === 'DONE' ? activateStep : { isDurable: true },
+        change.state === 'DONE' ? activateStep : { isDurable: true },
       ),
   };
 
-  function addRelease(release: Omit<Release, 'number'>, now: number) {
+  function addRelease(release: Omit<Release, 'number'>, { share, holdMs, reason }: RolloutPlan, now: number) {
     const { endpointId, author, source, sourceRevision, image, spec, createdAt } = release;
     const endpoint = get(endpointId);
     const open = sql.openRollout.get(endpointId);
-    if (open) {
-      throw new WherryError('ROLLOUT_OPEN', `release r${String(open['to_release'])} of '${endpointId}' is still proving itself`, {
-        hint: 'wait until it is done or reverted, then try again',
-      });
-    }
+    if (open) throw rolloutOpen(readRollout(open));
     const number = Number(sql.lastNumber.get(endpointId)?.['last'] ?? 0) + 1;
     sql.addRelease.run(endpointId, number, createdAt, author, source, sourceRevision, JSON.stringify(image), JSON.stringify(spec));
-    const rollout = sql.addRollout.get(endpointId, endpoint.activeRelease, number, now);
+    const rollout = sql.addRollout.get(endpointId, endpoint.activeRelease, number, share, holdMs, reason, now);
     return { release: { ...release, number }, rollout: readRollout(rollout ?? {}) };
   }
+}
+
+function valuesOf({ endpointId, to, state, share, provedAt, reason }: RolloutChange, now: number): SqlValue[] {
+  const endedAt = state === 'DONE' || state === 'REVERTED' ? now : null;
+  const from = state === undefined ? ROLLOUT_STATES.filter((one) => isOpen({ state: one })) : statesBefore(state);
+  return [endpointId, to, JSON.stringify(from), state ?? null, share ?? null, provedAt ?? null, reason ?? null, endedAt];
+}
+
+/** The guard of the UPDATE: the states from which the edge to `state` is legal. */
+function statesBefore(state: RolloutState): readonly RolloutState[] {
+  return ROLLOUT_STATES.filter((from) => ROLLOUT_EDGES[from].includes(state));
+}
+
+function rolloutOpen({ endpointId, to, state, holdMs, provedAt }: Rollout): WherryError {
+  const isHeld = holdMs !== null && provedAt !== null;
+  const is = state === 'CANARY' ? 'is a canary' : isHeld ? 'waits to be promoted' : 'is still proving itself';
+  const hint =
+    state === 'CANARY' || isHeld ? '`wherry promote` or `wherry abort` ends that' : 'wait until it is done or reverted, then try again';
+  return new WherryError('ROLLOUT_OPEN', `release ${formatRelease(to)} of '${endpointId}' ${is}`, { hint });
 }
 
 const releaseStep = { isDurable: true, before: 'deploy.before-release', after: 'deploy.after-release' } as const;
@@ -140,13 +171,18 @@ function prepare(db: Database) {
       'INSERT INTO release (endpoint_id, number, created_at, author, source, source_revision, image, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     ),
     getRelease: db.prepare('SELECT * FROM release WHERE endpoint_id = ? AND number = ?'),
-    listReleases: db.prepare('SELECT * FROM release WHERE endpoint_id = ? ORDER BY number DESC'),
+    listReleases: db.prepare('SELECT * FROM release WHERE endpoint_id = ?1 AND number < coalesce(?2, 1e15) ORDER BY number DESC LIMIT ?3'),
     openRollout: db.prepare(`SELECT * FROM rollout WHERE endpoint_id = ? AND state IN ('PROVING', 'CANARY')`),
-    addRollout: db.prepare(`INSERT INTO rollout (endpoint_id, from_release, to_release, share, state, started_at)
-      VALUES (?, ?, ?, 100, 'PROVING', ?) RETURNING *`),
-    listRollouts: db.prepare('SELECT * FROM rollout WHERE endpoint_id = ? ORDER BY to_release DESC'),
-    endRollout: db.prepare(`UPDATE rollout SET state = ?, reason = ?, ended_at = ?
-      WHERE endpoint_id = ? AND to_release = ? AND state IN ('PROVING', 'CANARY') RETURNING *`),
+    addRollout: db.prepare(`INSERT INTO rollout (endpoint_id, from_release, to_release, share, hold_ms, reason, state, started_at)
+      VALUES (?, ?, ?, ?, ?, ?, 'PROVING', ?) RETURNING *`),
+    listRollouts: db.prepare(
+      'SELECT * FROM rollout WHERE endpoint_id = ?1 AND to_release < coalesce(?2, 1e15) ORDER BY to_release DESC LIMIT ?3',
+    ),
+    changeRollout: db.prepare(`UPDATE rollout SET state = coalesce(?4, state), share = coalesce(?5, share),
+      proved_at = coalesce(proved_at, ?6), reason = coalesce(?7, reason), ended_at = ?8
+      WHERE endpoint_id = ?1 AND to_release = ?2 AND state IN (SELECT value FROM json_each(?3)) RETURNING *`),
+    pinned: db.prepare(`SELECT DISTINCT pinned_release AS release FROM job INDEXED BY job_pinned
+      WHERE endpoint_id = ? AND state = 'IN_QUEUE' AND pinned_release IS NOT NULL`),
     liveWorkers: db.prepare(`SELECT * FROM worker WHERE state <> 'STOPPED' AND endpoint_id = ? ORDER BY created_at, id`),
     serve: db.prepare('UPDATE worker SET is_candidate = 0 WHERE endpoint_id = ? AND release = ?'),
     activate: db.prepare('UPDATE endpoint SET active_release = ?, paused_reason = NULL WHERE id = ?'),

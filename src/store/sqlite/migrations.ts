@@ -63,6 +63,12 @@ CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, 
     sql: 'ALTER TABLE worker ADD COLUMN frozen_at INTEGER; ALTER TABLE worker ADD COLUMN memory_bytes INTEGER;',
   },
   { name: '0003-thaws', sql: 'ALTER TABLE worker ADD COLUMN thaws TEXT;' },
+  {
+    // The index costs nothing for jobs that are not pinned.
+    name: '0004-rollouts',
+    sql: `ALTER TABLE rollout ADD COLUMN hold_ms INTEGER; ALTER TABLE rollout ADD COLUMN proved_at INTEGER;
+CREATE INDEX job_pinned ON job (endpoint_id, pinned_release, priority, seq) WHERE state = 'IN_QUEUE' AND pinned_release IS NOT NULL;`,
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

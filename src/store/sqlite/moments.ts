@@ -6,6 +6,7 @@ import { createRecordWriter } from './records.js';
 
 const JOB_MOMENTS = ['expires_at', 'submitted_at', 'queued_at', 'claimed_at', 'finished_at', 'lease_until', 'retain_until'];
 const WORKER_MOMENTS = ['created_at', 'ready_at', 'last_seen_at', 'idle_since', 'frozen_at', 'stopped_at'];
+const ROLLOUT_MOMENTS = ['started_at', 'proved_at', 'ended_at'];
 /** Inside the JSON text of `worker.start`. */
 const START_MOMENTS = ['preparedAt', 'madeAt', 'startedAt'];
 
@@ -20,6 +21,7 @@ const movedThaws = `thaws = (SELECT json_group_array((SELECT json_group_array(mo
 export function createMoments(db: Database, commits: CommitQueue): Pick<Store, 'moveMoments'> {
   const moveJobs = db.prepare(`UPDATE job SET ${moved(JOB_MOMENTS)}`);
   const moveWorkers = db.prepare(`UPDATE worker SET ${moved(WORKER_MOMENTS)}`);
+  const moveRollouts = db.prepare(`UPDATE rollout SET ${moved(ROLLOUT_MOMENTS)}`);
   const moveStarts = db.prepare(`UPDATE worker SET ${movedStart} WHERE start IS NOT NULL`);
   const moveThaws = db.prepare(`UPDATE worker SET ${movedThaws} WHERE thaws IS NOT NULL`);
   const listDue = db.prepare(`SELECT id FROM record WHERE kind = 'delivery-due'`);
@@ -43,7 +45,7 @@ export function createMoments(db: Database, commits: CommitQueue): Pick<Store, '
         () => {
           write({ kind: 'setting', id: 'clock', value: { value: mark } });
           if (byMs === 0) return;
-          for (const statement of [moveJobs, moveWorkers, moveStarts, moveThaws]) statement.run(byMs);
+          for (const statement of [moveJobs, moveWorkers, moveRollouts, moveStarts, moveThaws]) statement.run(byMs);
           for (const { id } of listDue.all()) moveDelivery(String(id), byMs);
         },
         { isDurable: true },

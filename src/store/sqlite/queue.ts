@@ -3,6 +3,7 @@ import type { ClaimRequest, EndRequest, JobFilter, NewJob, QueueSample, SettleRe
 import type { CommitQueue } from './commit.js';
 import { addDelivery } from './deliveries.js';
 import type { Database, Row, SqlValue } from './driver.js';
+import type { Claimant, Lanes } from './lanes.js';
 import { createRecordWriter } from './records.js';
 import { JOB_FACTS, readJob, readJobFacts } from './rows.js';
 
@@ -35,10 +36,11 @@ const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0, stream_po
 /** So many at once: a backlog that passes its bound together must not hold everything else up. */
 const PROMOTED = 500;
 const STARVED = `endpoint_id = ? AND state = 'IN_QUEUE' AND priority = ${JOB_PRIORITIES.indexOf('low')} AND queued_at <= ?`;
+const CLAIM = `UPDATE job SET state = 'IN_PROGRESS', attempt = attempt + 1, claimed_at = ?, worker_id = ?, release = ?, lease_until = ?, is_confirmed = 0, output = NULL WHERE seq =`;
 const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?, retain_until = ?, lease_until = NULL`;
 
 /** The queue verbs on SQLite: hand-written, prepared once. */
-export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
+export function createQueue(db: Database, commits: CommitQueue, lanes: Lanes): QueueVerbs {
   const sql = prepare(db);
   const writeRecord = createRecordWriter(db);
 
@@ -55,12 +57,26 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     addDelivery(job, now, writeRecord);
     return job;
   };
-  const claimOne = ({ endpointId, workerId, release, leaseUntil, now }: Omit<ClaimRequest, 'limit'>): Job | undefined => {
-    const row = sql.claim.get(now, workerId, release, leaseUntil, endpointId, release, workerId);
+  const claimOne = (claimant: Claimant, { leaseUntil, now }: Pick<ClaimRequest, 'leaseUntil' | 'now'>): Job | undefined => {
+    const { endpointId, workerId, release } = claimant;
+    const seq = lanes.findNext(claimant);
+    if (seq === undefined) return undefined;
+    const row =
+      seq === 'first'
+        ? sql.claim.get(now, workerId, release, leaseUntil, endpointId, release, workerId)
+        : sql.claimAt.get(now, workerId, release, leaseUntil, seq);
     if (!row) return undefined;
     sql.addAttempt.run(String(row['id']), workerId);
     return readJob(row);
   };
+
+  /** Undefined when the worker takes no jobs. */
+  const claimantOf = ({ endpointId, workerId, release }: Omit<Claimant, 'isCandidate'>): Claimant | undefined => {
+    const row = sql.canClaim.get(workerId);
+    return row && { endpointId, workerId, release, isCandidate: row['is_candidate'] === 1 };
+  };
+  const noteQueued = (row: Row, { endpointId, priority, pinnedRelease }: Job) =>
+    lanes.noteQueued({ endpointId, seq: Number(row['seq']), priority, isPinned: pinnedRelease !== null });
 
   /** A job past its retention gives its key back. */
   const findEarlier = (endpointId: string, key: string, now: number): Job | undefined => {
@@ -78,7 +94,8 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         () => {
           const earlier = job.idempotencyKey === null ? undefined : findEarlier(job.endpointId, job.idempotencyKey, now);
           if (earlier) return earlier;
-          sql.enqueue.run(...valuesOf(job, now));
+          const seq = Number(sql.enqueue.run(...valuesOf(job, now)).lastInsertRowid);
+          lanes.noteQueued({ endpointId: job.endpointId, seq, priority: job.priority, isPinned: job.pinnedRelease !== null });
           return { submittedAt: now, queuedAt: now, ...job, ...FRESH };
         },
         { isDurable: true, step: 'submit' },
@@ -91,9 +108,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
         () => {
           const { workerId, now } = request;
           const jobs: Job[] = [];
-          if (!sql.canClaim.get(workerId)) return jobs;
+          const claimant = claimantOf(request);
+          if (!claimant) return jobs;
           while (jobs.length < request.limit) {
-            const job = claimOne(request);
+            const job = claimOne(claimant, request);
             if (!job) break;
             jobs.push(job);
           }
@@ -118,8 +136,9 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
           const row = sql.settle.get(outcome.state, outcome.output, outcome.error, now, retainUntil, jobId, workerId, endpointId);
           if (!row) return undefined;
           const job = finished(row, now);
-          const mayClaim = request.next && sql.canClaim.get(workerId) && !sql.holds.get(workerId);
-          const next = mayClaim ? claimOne({ endpointId, workerId, now, ...request.next }) : undefined;
+          const claimant = request.next && claimantOf({ endpointId, workerId, release: request.next.release });
+          const mayClaim = request.next && claimant && !sql.holds.get(workerId);
+          const next = mayClaim ? claimOne(claimant, { now, leaseUntil: request.next.leaseUntil }) : undefined;
           // One that goes on with its next job stays RUNNING.
           if (!next) free(workerId, now);
           return { job, next };
@@ -146,6 +165,7 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
           const row = cause === 'retry' ? sql.retry.get(now, jobId, now) : sql[cause].get(jobId, workerId);
           if (!row) return undefined;
           const job = readJob(row);
+          noteQueued(row, job);
           if (cause === 'lost') sql.countRetried.run(job.endpointId);
           if (cause === 'withdrawn') sql.dropAttempt.run(jobId, workerId);
           sql.dropChunks.run(jobId);
@@ -168,7 +188,12 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
 
     // Looks first: nearly always there is nothing to write.
     promote: async (endpointId, queuedUntil) =>
-      sql.hasStarved.get(endpointId, queuedUntil) ? commits.write(() => sql.promote.run(endpointId, queuedUntil).changes) : 0,
+      sql.hasStarved.get(endpointId, queuedUntil)
+        ? commits.write(() => {
+            lanes.noteReordered(endpointId);
+            return sql.promote.run(endpointId, queuedUntil).changes;
+          })
+        : 0,
 
     getJob: async (id) => {
       const row = sql.getJob.get(id);
@@ -176,9 +201,10 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
     },
 
     listJobs: async (filter: JobFilter) => {
-      const { endpointId, states, workerId, batchId, untriedBy, limit } = filter;
+      const { endpointId, states, workerId, batchId, claimableBy, pinnedTo, limit } = filter;
+      if (claimableBy) return lanes.listClaimable({ ...filter, claimableBy });
       const wanted = states ? JSON.stringify(states) : null;
-      return sql[listFor(filter)].all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, untriedBy ?? null).map(readJobFacts);
+      return sql[listFor(filter)].all(endpointId, wanted, workerId ?? null, limit, batchId ?? null, pinnedTo ?? null).map(readJobFacts);
     },
 
     listOverdue: async (now, limit) => {
@@ -204,23 +230,29 @@ export function createQueue(db: Database, commits: CommitQueue): QueueVerbs {
 
     removeJobs: (endpointId, limit) => commits.write(() => sql.removeJobs.run(endpointId, limit).changes),
 
-    sampleQueue: async (endpointId): Promise<QueueSample> => {
-      const row = sql.sample.get(endpointId) ?? {};
-      return {
+    sampleQueue: async (endpointId, release): Promise<QueueSample> => {
+      const isWhole = release === undefined;
+      const row = (isWhole ? sql.sample : sql.ended).get(endpointId) ?? {};
+      const ended = {
         completed: Number(row['completed'] ?? 0),
         failed: Number(row['failed'] ?? 0),
         retried: Number(row['retried'] ?? 0),
+      };
+      if (!isWhole) return { ...lanes.sample(endpointId, release), ...ended };
+      return {
         inQueue: Number(row['in_queue'] ?? 0),
         inProgress: Number(row['in_progress'] ?? 0),
         queuedNormal: Number(row['queued_normal'] ?? 0),
         oldestQueuedAt: row['oldest'] == null ? null : Number(row['oldest']),
+        ...ended,
       };
     },
   };
 }
 
 /** The list whose index fits the filter. Others, such as one by state, walk back through the endpoint's jobs until they have enough. */
-function listFor({ batchId, workerId, states }: JobFilter): 'listHeld' | 'listBatch' | 'listJobs' {
+function listFor({ batchId, workerId, pinnedTo, states }: JobFilter): 'listHeld' | 'listBatch' | 'listPinned' | 'listJobs' {
+  if (pinnedTo !== undefined && states?.length === 1 && states[0] === 'IN_QUEUE') return 'listPinned';
   if (workerId !== undefined && states?.length === 1 && states[0] === 'IN_PROGRESS') return 'listHeld';
   return batchId === undefined ? 'listJobs' : 'listBatch';
 }
@@ -229,7 +261,7 @@ function listFor({ batchId, workerId, states }: JobFilter): 'listHeld' | 'listBa
 const listBy = (index: string, condition = 'TRUE') =>
   `SELECT ${JOB_FACTS} FROM job INDEXED BY ${index} WHERE endpoint_id = ?1 AND is_tombstone = 0 AND ${condition} AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2)))
   AND (?3 IS NULL OR worker_id = ?3) AND (?5 IS NULL OR batch_id = ?5)
-  AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id AND worker_id = ?6)) ORDER BY seq DESC LIMIT ?4`;
+  AND (?6 IS NULL OR pinned_release = ?6) ORDER BY seq DESC LIMIT ?4`;
 
 /** The first in line of a priority; the limit inside keeps it one step in the index. */
 const oldest = (priority: number) =>
@@ -238,18 +270,18 @@ const oldest = (priority: number) =>
 function prepare(db: Database) {
   return {
     enqueue:
-      db.prepare(`INSERT INTO job (id, endpoint_id, state, input, extras, is_sync, priority, webhook, batch_id, idempotency_key, execution_timeout_ms, expires_at, submitted_at, queued_at)
-      VALUES (?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+      db.prepare(`INSERT INTO job (id, endpoint_id, state, input, extras, is_sync, priority, webhook, batch_id, idempotency_key, execution_timeout_ms, expires_at, submitted_at, queued_at,
+      pinned_release) VALUES (?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
     dropKey: db.prepare('UPDATE job SET idempotency_key = NULL WHERE id = ?'),
     byKey: db.prepare('SELECT * FROM job WHERE endpoint_id = ? AND idempotency_key = ?'),
     hasQueued: db.prepare(`SELECT 1 FROM job WHERE endpoint_id = ? AND state = 'IN_QUEUE' LIMIT 1`),
-    canClaim: db.prepare(`SELECT 1 FROM worker WHERE id = ? AND state IN ('INITIALIZING', 'IDLE', 'RUNNING')`),
+    canClaim: db.prepare(`SELECT is_candidate FROM worker WHERE id = ? AND state IN ('INITIALIZING', 'IDLE', 'RUNNING')`),
     // One job a statement with `seq = (SELECT … LIMIT 1)`: measured faster than IN (…). The worker never gets a job twice.
     claim:
-      db.prepare(`UPDATE job SET state = 'IN_PROGRESS', attempt = attempt + 1, claimed_at = ?, worker_id = ?, release = ?, lease_until = ?, is_confirmed = 0, output = NULL
-      WHERE seq = (SELECT seq FROM job AS j WHERE endpoint_id = ? AND state = 'IN_QUEUE' AND (pinned_release IS NULL OR pinned_release = ?)
+      db.prepare(`${CLAIM} (SELECT seq FROM job AS j WHERE endpoint_id = ? AND state = 'IN_QUEUE' AND (pinned_release IS NULL OR pinned_release = ?)
         AND NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = j.id AND worker_id = ?)
         ORDER BY priority, seq LIMIT 1) RETURNING *`),
+    claimAt: db.prepare(`${CLAIM} ? RETURNING *`),
     addAttempt: db.prepare('INSERT INTO attempt (job_id, worker_id) VALUES (?, ?)'),
     occupyWorker: db.prepare(
       `UPDATE worker SET state = 'RUNNING', idle_since = NULL, last_seen_at = ?, ready_at = coalesce(ready_at, ?) WHERE id = ?`,
@@ -287,6 +319,7 @@ function prepare(db: Database) {
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
     listJobs: db.prepare(listBy('job_endpoint')),
     listBatch: db.prepare(listBy('job_batch', 'batch_id = ?5')),
+    listPinned: db.prepare(listBy('job_pinned', "state = 'IN_QUEUE' AND pinned_release = ?6")),
     listHeld: db.prepare(listBy('job_live', "state = 'IN_PROGRESS' AND worker_id = ?3")),
     overdue: db.prepare(
       `SELECT ${JOB_FACTS} FROM job INDEXED BY job_live WHERE state = 'IN_PROGRESS' AND (lease_until < ? OR (execution_timeout_ms > 0 AND claimed_at + execution_timeout_ms < ?)) LIMIT ?`,
@@ -303,6 +336,7 @@ function prepare(db: Database) {
     ),
     sweepWorkers: db.prepare(`DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE state = 'STOPPED' AND stopped_at < ? LIMIT ?)`),
     removeJobs: db.prepare('DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE endpoint_id = ? LIMIT ?)'),
+    ended: db.prepare('SELECT completed, failed, retried FROM endpoint WHERE id = ?'),
     sample: db.prepare(`SELECT completed, failed, retried,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE') AS in_queue,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority < 2) AS queued_normal,
@@ -313,9 +347,22 @@ function prepare(db: Database) {
 }
 
 function valuesOf(job: NewJob, now: number): SqlValue[] {
-  const { id, endpointId, input, extras, isSync, priority, webhook, batchId, idempotencyKey, executionTimeoutMs, expiresAt } = job;
+  const {
+    id,
+    endpointId,
+    input,
+    extras,
+    isSync,
+    priority,
+    webhook,
+    batchId,
+    idempotencyKey,
+    executionTimeoutMs,
+    expiresAt,
+    pinnedRelease,
+  } = job;
   const service = [Number(isSync), JOB_PRIORITIES.indexOf(priority), webhook, batchId, idempotencyKey];
-  return [id, endpointId, input, extras, ...service, executionTimeoutMs, expiresAt, now, now];
+  return [id, endpointId, input, extras, ...service, executionTimeoutMs, expiresAt, now, now, pinnedRelease];
 }
 
 /** What a job is that was just submitted; reading it back would cost as much as writing it. */

@@ -21,7 +21,7 @@ export function readJob(row: Row): Job {
 }
 
 /** What `readJobFacts` reads. */
-export const JOB_FACTS = `id, endpoint_id, state, is_sync, priority, webhook, batch_id, idempotency_key, execution_timeout_ms, expires_at, submitted_at, queued_at, claimed_at,
+export const JOB_FACTS = `id, endpoint_id, state, is_sync, priority, webhook, batch_id, idempotency_key, execution_timeout_ms, expires_at, pinned_release, submitted_at, queued_at, claimed_at,
   finished_at, worker_id, release, attempt, is_confirmed, lease_until, chunks, retain_until`;
 
 /** A row of `job` without its texts. */
@@ -37,6 +37,7 @@ export function readJobFacts(row: Row): JobFacts {
     idempotencyKey: textOrNull(row, 'idempotency_key'),
     executionTimeoutMs: int(row, 'execution_timeout_ms'),
     expiresAt: int(row, 'expires_at'),
+    pinnedRelease: intOrNull(row, 'pinned_release'),
     submittedAt: int(row, 'submitted_at'),
     queuedAt: int(row, 'queued_at'),
     claimedAt: intOrNull(row, 'claimed_at'),
@@ -112,6 +113,8 @@ export function readRollout(row: Row): Rollout {
     share: int(row, 'share'),
     state: text(row, 'state') as RolloutState,
     reason: textOrNull(row, 'reason'),
+    holdMs: intOrNull(row, 'hold_ms'),
+    provedAt: intOrNull(row, 'proved_at'),
     startedAt: int(row, 'started_at'),
     endedAt: intOrNull(row, 'ended_at'),
   };

@@ -5,6 +5,7 @@ import type { Store } from '../store.js';
 import { CommitQueue } from './commit.js';
 import { type Database, openDatabase } from './driver.js';
 import { createEndpoints } from './endpoints.js';
+import { createLanes } from './lanes.js';
 import { migrate } from './migrations.js';
 import { createMoments } from './moments.js';
 import { createQueue } from './queue.js';
@@ -33,10 +34,11 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   }
   warnOfOldSqlite(db, options.log);
   const commits = new CommitQueue(db, options.faults);
+  const lanes = createLanes(db, commits);
   let isClosed = false;
   return {
-    ...createEndpoints(db, commits),
-    ...createQueue(db, commits),
+    ...createEndpoints(db, commits, lanes),
+    ...createQueue(db, commits, lanes),
     ...createStreams(db, commits),
     ...createWorkers(db, commits),
     ...createRecords(db, commits),

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf, systemCodeOf, WherryError } from '../../base/errors.js';
-import { readInput } from '../run-input.js';
+import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+import { readInput } from './run-input.js';
 
 /** Where the test request comes from: the command line first, then test_input.json. */
 export interface TestInputSource {
@@ -9,19 +9,30 @@ export interface TestInputSource {
   readonly fields: readonly string[];
 }
 
+/** The body of a request. */
+export interface TestInput {
+  readonly input: unknown;
+  readonly policy?: object;
+}
+
 const TEST_INPUT_FILE = 'test_input.json';
 
 /** The body of the test request, read anew each time; an empty input when the project has none. Throws USAGE, CONFIG_INVALID. */
-export async function readTestInput(dir: string, { whole, fields }: TestInputSource): Promise<{ input: unknown; policy?: object }> {
+export async function readTestInput(dir: string, { whole, fields }: TestInputSource): Promise<TestInput> {
   if (whole !== undefined || fields.length > 0) return { input: await readInput(whole, fields) };
+  return (await findTestInput(dir)) ?? { input: {} };
+}
+
+/** The test request of a project; undefined when it has none. Throws CONFIG_INVALID. */
+export async function findTestInput(dir: string): Promise<TestInput | undefined> {
   const text = await readFile(join(dir, TEST_INPUT_FILE), 'utf8').catch((thrown: unknown) => {
     if (systemCodeOf(thrown) === 'ENOENT') return undefined;
     throw invalid(messageOf(thrown), thrown);
   });
-  return text === undefined ? { input: {} } : parse(text);
+  return text === undefined ? undefined : parse(text);
 }
 
-function parse(text: string): { input: unknown; policy?: object } {
+function parse(text: string): TestInput {
   let value: { input?: unknown; policy?: unknown } | null;
   try {
     value = JSON.parse(text);

@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_SPEC } from '../domain/release.js';
+import { digestOf } from '../oci/digest.js';
+import { describeChanges, describeRollout, readRelease, readShare } from './release-text.js';
+
+const contentOf = (image: string, spec = {}) => ({
+  image: { reference: image, repository: image, tag: null, digest: digestOf(image) },
+  spec: { ...DEFAULT_SPEC, ...spec },
+});
+
+describe('what changes between two releases', () => {
+  it('is named without values', () => {
+    const before = contentOf('a', { env: { A: 'secret', B: '1' }, args: ['x'], resources: { cpu: 1 } });
+    const after = contentOf('b', { env: { A: 'other', C: '1' }, volumes: ['v:/v'], initTimeoutMs: 1, isHardened: true });
+    const changes = describeChanges(before, after);
+    expect(changes).toEqual([
+      `image ${digestOf('a').slice(7, 19)} → ${digestOf('b').slice(7, 19)}`,
+      'env ~A -B +C',
+      'args',
+      'resources',
+      'volumes',
+      'hardened',
+      'limits.init',
+    ]);
+    expect(changes.join()).not.toMatch(/secret|other/);
+  });
+
+  it('is nothing between equal ones', () => {
+    expect(describeChanges(contentOf('a'), contentOf('a'))).toEqual([]);
+  });
+});
+
+describe('what people write', () => {
+  it('is read as a release or a share', () => {
+    expect([readRelease('r3'), readRelease('3'), readShare('10'), readShare('10%'), readShare(undefined)]).toEqual([
+      3,
+      3,
+      10,
+      10,
+      undefined,
+    ]);
+  });
+
+  it.each(['r0', 'x', '1.5', ''])('is refused as a release: %j', (text) => {
+    expect(() => readRelease(text)).toThrow('is not a release');
+  });
+
+  it.each(['0', '100', '1.5', 'x', ''])('is refused as a share: %j', (text) => {
+    expect(() => readShare(text)).toThrow('is not a share');
+  });
+});
+
+describe('a rollout in a few words', () => {
+  const rollout = { endpointId: 'e', from: 1, to: 2, share: 100, reason: null, startedAt: '', endedAt: null };
+  it.each([
+    ['r2 proves itself', { state: 'PROVING', holdMs: null, provedAt: null, percentOnLatest: 0 }],
+    ['r2 waits for `wherry promote`', { state: 'PROVING', holdMs: 9, provedAt: 'x', percentOnLatest: 0 }],
+    ['r2 canary, 10 % of new jobs, 33 % of workers', { state: 'CANARY', share: 10, holdMs: null, provedAt: 'x', percentOnLatest: 33 }],
+    ['r2 on 50 % of workers', { state: 'DONE', holdMs: null, provedAt: 'x', percentOnLatest: 50 }],
+  ] as const)('is %s', (text, change) => {
+    expect(describeRollout({ ...rollout, ...change })).toBe(text);
+  });
+});
