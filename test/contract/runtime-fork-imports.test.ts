@@ -82,6 +82,7 @@ ${STAY}`;
     ['ends the process with 9', 'import os\nif "OWN" not in os.environ.copy(): os._exit(9)\n'],
     ['fails: RuntimeError: no', 'import os\nif "OWN" not in os.environ.copy(): raise RuntimeError("no")\n'],
     ["loads 'secret' of the project", 'import secret\n'],
+    ["looks for 'runpod', which a worker has", 'try:\n    import runpod\nexcept ImportError:\n    runpod = None\n'],
   ])('is not a package that %s: that is left to the worker, and its log says so', async (does, text) => {
     const image = stage.image(`import good, bad, os\n${before('good', 'bad')}${STAY}`, {
       packages: {

@@ -9,8 +9,8 @@ import { ForkRefusal } from './process.js';
 import { ForkServer } from './server.js';
 import { type ForkStreams, openForkStreams } from './streams.js';
 
-/** A first worker is spawned; its fork server begins when it has ended, or runs for so long: not beside its start. */
-const SETTLE_MS = 2_000;
+/** A first worker is spawned; its fork server begins a while after its end, or when it runs for long: not beside its start, or the next. */
+const SETTLE_MS = { ended: 250, running: 2_000 } as const;
 /** A server that nothing was forked from for so long, and that has no workers, ends. */
 const IDLE_MS = 6 * 60 * 60_000;
 /** So many packages are left to the workers; when another is at fault too, they are spawned. */
@@ -95,11 +95,9 @@ export class ForkServers {
     const state = { isOpen: false, isReady: false, deaths: 0, failures: 0, usedAt: now, readyAt: now };
     const entry: Entry = { plan, left: new Map(), server: null, refusal: null, timer: undefined, ...state };
     this.#entries.set(plan.key, entry);
-    this.#openAfter(entry, SETTLE_MS);
-    settled.then(
-      () => this.#open(entry),
-      () => this.#open(entry),
-    );
+    this.#openAfter(entry, SETTLE_MS.running);
+    const open = () => this.#openAfter(entry, SETTLE_MS.ended);
+    settled.then(open, open);
   }
 
   /** What the log of a worker of the plan should say of how it was started. */
@@ -133,6 +131,8 @@ export class ForkServers {
   }
 
   #openAfter(entry: Entry, delayMs: number): void {
+    if (entry.isOpen) return;
+    clearTimeout(entry.timer);
     entry.timer = setTimeout(() => this.#open(entry), delayMs);
   }
 
@@ -196,7 +196,6 @@ export class ForkServers {
     entry.deaths = livedMs > PAUSE_MS.longest ? 1 : entry.deaths + 1;
     const pauseMs = Math.min(PAUSE_MS.longest, PAUSE_MS.first * 2 ** (entry.deaths - 1));
     this.#note(entry.plan, `ended by itself; another begins in ${pauseMs} ms`);
-    clearTimeout(entry.timer);
     this.#openAfter(entry, pauseMs);
   }
 

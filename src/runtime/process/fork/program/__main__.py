@@ -18,7 +18,7 @@ import types
 
 from child import Mark, wait_for_order
 from heads import Heads, stems_in
-from watch import Watch, count_threads
+from watch import ANSWERED, Watch, count_threads
 
 # What the SDK loads in a worker, sooner or later; a module that an older SDK has not got is left out.
 SDK = ("wherry.serverless", "wherry.concurrent", "random", "signal", "threading", "urllib.parse")
@@ -52,7 +52,7 @@ def prepare(plan, control):
     for name, statement in list_imports(plan):
         if reason is not None:
             break
-        if name in plan["except"]:
+        if name == ANSWERED or name in plan["except"]:
             continue
         control.tell(step=name)
         reason, culprit = load(statement, name) or watch.find(), name

@@ -5,6 +5,8 @@ import sys
 
 DEVICES = ("/dev/nvidia", "/dev/kfd")
 OPENED = ("socket:", "pipe:", "anon_inode:")
+# What only a worker can import: its SDK answers to the name.
+ANSWERED = "runpod"
 
 
 class Watch:
@@ -16,6 +18,7 @@ class Watch:
         self.opened = set(_list_opened())
         self.plain = type(os.environ)
         self.read = set()
+        self.is_asked = False
         watch = self
 
         class Watched(self.plain):
@@ -25,14 +28,22 @@ class Watch:
                 return super().__getitem__(name)
 
         os.environ.__class__ = Watched
+        sys.meta_path.append(self)
 
     def end(self):
         os.environ.__class__ = self.plain
+        sys.meta_path.remove(self)
+
+    def find_spec(self, name, path=None, target=None):
+        """Asked by an import when nobody else knew the name."""
+        self.is_asked = self.is_asked or name == ANSWERED
 
     def find(self):
         """What it is, in words that follow the name of a module; None when there is nothing."""
         if self.read:
             return f"reads {', '.join(sorted(self.read))}, which differs from worker to worker"
+        if self.is_asked:
+            return f"looks for '{ANSWERED}', which a worker has"
         if count_threads() > 1:
             return "starts a thread"
         if _has_children():
