@@ -11,7 +11,7 @@ import { type BuiltLayer, buildLayer, type ImageBlob, type LayerStore } from './
 import { openBaseLock } from './lock.js';
 import type { Plan, PlanRequest } from './plan.js';
 
-export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base'>, ImageWork {}
+export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base' | 'lockFile'>, ImageWork {}
 
 /** What every kind of build needs, whatever the project is made of. */
 export interface ImageWork {
@@ -62,7 +62,7 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
   // After the base: a lock file that was just written is a change of the project.
   const [source, planned] = await Promise.all([
     readSourceState(project.dir, request.sourceDateEpoch),
-    planLayers({ ...request, platform, base }),
+    planLayers({ ...request, platform, base, lockFile: store.layout.lockFile }),
   ]);
   const layers: BuiltLayer[] = [];
   for (const plan of planned.layers) layers.push(await buildLayer(plan, store));

@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import { type BuiltImage, buildImage, type ImageWork } from '../build/build.js';
+import type { Collected } from '../build/collect.js';
 import type { DockerfileRequest } from '../build/dockerfile-image.js';
-import { type Environment, packageRoot, readSourceDateEpoch } from '../compose-settings.js';
+import { type Environment, packageRoot, readBuildLimit, readSourceDateEpoch } from '../compose-settings.js';
 import { openLayout } from '../oci/layout.js';
 import { type DockerfileProject, isDockerfileProject, type Project } from '../project/read.js';
 import { openBaseImages } from './base-image.js';
@@ -16,6 +17,11 @@ export interface ImagePlace {
 /** Where the CLI keeps the images it builds. */
 export function layoutDirOf(dataDir: string): string {
   return join(dataDir, 'images');
+}
+
+/** Where it keeps what the next build may need. */
+export function cacheDirOf(dataDir: string): string {
+  return join(dataDir, 'cache');
 }
 
 export interface BuildOptions {
@@ -43,7 +49,7 @@ export async function buildProject(
   const report = options.report ?? (() => {});
   const work: ImageWork = {
     layoutDir,
-    cacheDir: join(dataDir, 'cache'),
+    cacheDir: cacheDirOf(dataDir),
     sourceDateEpoch: readSourceDateEpoch(environment),
     zlibVersion: process.versions.zlib ?? 'unknown',
     isBaseUpdate: options.isBaseUpdate === true,
@@ -85,6 +91,15 @@ function refuseEngine({ engine, buildArgs = [], secrets = [] }: BuildOptions): v
   throw new WherryError('USAGE', 'an engine, build arguments and secrets are for Dockerfiles, and this project has a handler', {
     hint: "leave them out, or name a Dockerfile as 'dockerfile' in wherry.yaml",
   });
+}
+
+/** After a build that made something: once a day removes what earlier builds left and nothing uses any more. Throws CONFIG_INVALID and what the disk does. */
+export async function collectAfter({ layers }: BuiltImage, { dataDir, environment }: ImagePlace): Promise<Collected | undefined> {
+  // Without anything new there is no more than before, and nobody to keep waiting.
+  if (layers.every(({ isCached }) => isCached)) return undefined;
+  const [{ collectBuilds, KEEP_TIMES }, { openClock }] = await Promise.all([import('../build/collect.js'), import('../base/clock.js')]);
+  const rules = { ...KEEP_TIMES, sizeBytes: readBuildLimit(environment) };
+  return collectBuilds({ layoutDir: layoutDirOf(dataDir), cacheDir: cacheDirOf(dataDir), now: openClock().now(), rules });
 }
 
 /** Writes every blob of a built image into a layout of its own, under the name of the project. */
