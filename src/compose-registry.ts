@@ -2,9 +2,9 @@ import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { messageOf, toWherryError, WherryError } from './base/errors.js';
+import { messageOf, WherryError } from './base/errors.js';
 import type { Log } from './base/log.js';
-import { type Environment, readList } from './compose-settings.js';
+import { type Environment, readList, readSetting } from './compose-settings.js';
 import { isRepository } from './oci/reference.js';
 import { parseDuration, parseSize } from './project/units.js';
 import { createRegistryClient, type RegistryClient } from './registry/client.js';
@@ -72,16 +72,7 @@ async function readAuthorities(file: string): Promise<string> {
 
 /** Rules of the embedded registry. Throws CONFIG_INVALID. */
 export function readRegistryRules(environment: Environment): RegistryRules {
-  const read = <T>(name: string, parse: (text: string) => T): T | undefined => {
-    const text = environment[name];
-    if (!text) return undefined;
-    try {
-      return parse(text);
-    } catch (cause) {
-      const { message, hint } = toWherryError(cause);
-      throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
-    }
-  };
+  const read = <T>(name: string, parse: (text: string) => T): T | undefined => readSetting(environment, name, parse);
   const collect = read('WHERRY_REGISTRY_COLLECT', (text) => (text === 'off' ? text : parseDuration(text)));
   return {
     isReadOnly: read('WHERRY_REGISTRY_READ_ONLY', parseSwitch) ?? false,

@@ -99,6 +99,23 @@ export async function readText(file: string): Promise<string | undefined> {
   }
 }
 
+/** A setting of the environment, or undefined when it is absent or empty. Throws CONFIG_INVALID with its name. */
+export function readSetting<T>(environment: Environment, name: string, parse: (text: string) => T): T | undefined {
+  const text = environment[name];
+  if (!text) return undefined;
+  try {
+    return parse(text);
+  } catch (cause) {
+    const { message, hint } = toWherryError(cause);
+    throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
+  }
+}
+
+/** Most bytes that the CLI keeps of builds. Throws CONFIG_INVALID. */
+export function readBuildLimit(environment: Environment): number {
+  return readSetting(environment, 'WHERRY_BUILD_CACHE', parseSize) ?? 20_000_000_000;
+}
+
 /** The entries of a setting that is a list with commas. */
 export function readList(text = ''): readonly string[] {
   return text.split(',').flatMap((entry) => entry.trim() || []);

@@ -9,7 +9,7 @@ import { readSourceState, type SourceState } from './git.js';
 import { type BuiltLayer, createLayerMaker, type LayerStore } from './layers.js';
 import type { Plan, PlanRequest } from './plan.js';
 
-export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base'>, ImageWork {}
+export interface BuildRequest extends Omit<PlanRequest, 'platform' | 'base' | 'lockFile'>, ImageWork {}
 
 /** What every kind of build needs, whatever the project is made of. */
 export interface ImageWork {
@@ -33,7 +33,10 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
   const store = await openStore(request);
   const bases = await pinBases(project.base, request);
   // After the base: a lock file that was just written is a change of the project.
-  const [source, plans] = await Promise.all([readSourceState(project.dir, request.sourceDateEpoch), planPlatforms(request, bases)]);
+  const [source, plans] = await Promise.all([
+    readSourceState(project.dir, request.sourceDateEpoch),
+    planPlatforms(request, { bases, lockFile: store.layout.lockFile }),
+  ]);
   const makeLayer = createLayerMaker(store);
   const images: PlatformParts[] = [];
   for (const { planned, platform, base } of plans) {
@@ -54,11 +57,12 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
 }
 
 type PlatformPlan = PlatformBase & { readonly planned: Plan };
+type Planning = Pick<PlanRequest, 'lockFile'> & { readonly bases: readonly PlatformBase[] };
 
 /** One platform after another, so that their installers do not talk at the same time. */
-async function planPlatforms(request: BuildRequest, bases: readonly PlatformBase[]): Promise<readonly PlatformPlan[]> {
+async function planPlatforms(request: BuildRequest, { bases, lockFile }: Planning): Promise<readonly PlatformPlan[]> {
   const plans: PlatformPlan[] = [];
-  for (const each of bases) plans.push({ ...each, planned: await planLayers({ ...request, ...each }) });
+  for (const each of bases) plans.push({ ...each, planned: await planLayers({ ...request, ...each, lockFile }) });
   return plans;
 }
 

@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { systemCodeOf, WherryError } from '../base/errors.js';
+import { markUsed } from '../base/use-mark.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { encodeLayer, encoderName, encodeTar } from '../oci/layer.js';
@@ -55,6 +56,7 @@ export interface LayerStore {
   readonly isFresh: boolean;
 }
 
+/** What is remembered of a layer. */
 interface Remembered {
   readonly digest: Digest;
   readonly diffId: Digest;
@@ -86,7 +88,7 @@ async function buildLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLaye
 async function packLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
   const { layout } = store;
   const file = memoryOf(plan, store, encoderName(store.zlibVersion));
-  const known = await readMemory(file, store);
+  const known = await recall(file, store);
   const isCached = known !== undefined && (await layout.has(known));
   const made = isCached ? known : await remember(file, () => withContent(plan, (entries) => pack(entries, layout)));
   const open = () => layout.openBlob(made.digest);
@@ -99,14 +101,14 @@ async function packLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer
  */
 async function streamLayer(plan: LayerPlan, store: LayerStore): Promise<BuiltLayer> {
   const file = memoryOf(plan, store, 'tar');
-  const known = await readMemory(file, store);
+  const known = await recall(file, store);
   const made = known ?? (await remember(file, () => withContent(plan, hashTar)));
   return { ...made, role: plan.role, mediaType: MEDIA_TYPES.layerTar, isCached: known !== undefined, open: () => openTar(plan) };
 }
 
 /** The layer of a tar that an engine made before, or undefined. */
 export async function findTarLayer(diffId: Digest, store: LayerStore): Promise<BuiltLayer | undefined> {
-  const made = await readMemory(memoryOf(tarPlan(diffId), store, encoderName(store.zlibVersion)), store);
+  const made = await recall(memoryOf(tarPlan(diffId), store, encoderName(store.zlibVersion)), store);
   return made && (await store.layout.has(made)) ? tarLayer(made, store, true) : undefined;
 }
 
@@ -175,8 +177,12 @@ async function remember(file: string, make: () => Promise<Remembered>): Promise<
   return made;
 }
 
-async function readMemory(file: string, { isFresh }: LayerStore): Promise<Remembered | undefined> {
-  if (isFresh) return undefined;
+async function recall(file: string, { isFresh }: LayerStore): Promise<Remembered | undefined> {
+  return isFresh || !(await markUsed(file)) ? undefined : readMemory(file);
+}
+
+/** What a file of the cache remembers, or undefined. */
+export async function readMemory(file: string): Promise<Remembered | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Remembered;
   } catch (thrown) {

@@ -20,7 +20,8 @@ export async function planNode({ project, sdk: { node: sdkDir }, ...request }: P
     readDockerignore(dir),
   ]);
   refuseInputs(bundled.inputs, isIgnored);
-  const locked = bundled.imports.length === 0 ? undefined : await installLocked({ ...request, dir, base: project.base });
+  const locked =
+    bundled.imports.length === 0 ? undefined : await installLocked({ ...request, name: project.name, dir, base: project.base });
   const packages = await placePackages(bundled.imports, (importer) => (locked ? join(locked.root, relative(dir, importer)) : importer));
   const assets = planAssets(project.include, found.files);
   const entry = `wherry/app/${bundledPath(handler.path)}`;

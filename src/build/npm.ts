@@ -1,17 +1,22 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
+import { markUsed } from '../base/use-mark.js';
 import type { Platform } from '../oci/descriptor.js';
 import { libcOf } from './libc.js';
 import { runTool } from './tool.js';
 
 export interface NpmRequest {
+  /** Name of the project. */
+  readonly name: string;
   readonly dir: string;
   readonly base: string;
   readonly platform: Platform;
   readonly cacheDir: string;
+  /** Whoever removes what is cached holds it. */
+  readonly lockFile: string;
   /** Of this machine: npm's settings, and where npm is. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly report: (line: string) => void;
@@ -46,7 +51,7 @@ const MANIFESTS = ['package.json', 'package-lock.json'] as const;
  * links to directories: then what is installed in the project counts. Throws BUILD_FAILED.
  */
 export async function installLocked(request: NpmRequest): Promise<NpmTree | undefined> {
-  const { dir, cacheDir } = request;
+  const { dir, cacheDir, lockFile } = request;
   const [manifest, lock] = await Promise.all(MANIFESTS.map((name) => readText(join(dir, name))));
   if (manifest === undefined || lock === undefined) return undefined;
   const packages = parseLock(lock).packages ?? {};
@@ -60,7 +65,8 @@ export async function installLocked(request: NpmRequest): Promise<NpmTree | unde
       .digest('hex'),
   );
   // The directory gets its name when it is whole.
-  if (!existsSync(root)) await install(request, { root, texts });
+  if (!(await markUsed(root, lockFile))) await install(request, { root, texts });
+  await noteTree(request, root);
   const isScripted = ([path, { hasInstallScript, dev }]: [string, LockEntry]) => path !== '' && hasInstallScript === true && dev !== true;
   return {
     root,
@@ -68,6 +74,18 @@ export async function installLocked(request: NpmRequest): Promise<NpmTree | unde
       .filter(isScripted)
       .map(([path]) => path),
   };
+}
+
+/** Says which tree the last build of a project used. */
+export function treeNoteOf(cacheDir: string, project: string): string {
+  return join(cacheDir, 'trees', project);
+}
+
+async function noteTree({ cacheDir, name }: NpmRequest, root: string): Promise<void> {
+  const file = treeNoteOf(cacheDir, name);
+  if ((await readText(file)) === basename(root)) return;
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, basename(root));
 }
 
 type Installation = { readonly root: string; readonly texts: Readonly<Record<(typeof MANIFESTS)[number], string>> };

@@ -20,6 +20,8 @@ export interface PlanRequest {
   /** Undefined for `scratch`. */
   readonly base: BaseImage | undefined;
   readonly cacheDir: string;
+  /** Whoever removes what is cached holds it. */
+  readonly lockFile: string;
   /** Directories with the worker SDKs' sources: `*.mjs`, and the package `wherry` of `*.py`. */
   readonly sdk: { readonly node: string; readonly python: string };
   /** The environment of this machine, for the installers that are run. */

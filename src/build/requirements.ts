@@ -123,7 +123,8 @@ async function flatten(dir: string, file: string, seen: Set<string>): Promise<re
     throw new WherryError('BUILD_FAILED', `'${file}' is named in the project's requirements and does not exist`, { hint: 'create it' });
   const lines: string[] = [];
   for (const line of linesOf(text)) {
-    const [, flag = '', path = ''] = /^(-r|--requirement|-c|--constraint|-f|--find-links)[\s=]+(\S+)$/.exec(line) ?? [];
+    const [, short, long, path = ''] = /^(?:(-[rcf])[\s=]*|(--requirement|--constraint|--find-links)[\s=]+)(\S+)$/.exec(line) ?? [];
+    const flag = short ?? long ?? '';
     const place = posix.join(dirname(file), path);
     if (/^(-r|--requirement)$/.test(flag)) lines.push(...(await flatten(dir, place, seen)));
     else if (flag === '' || /^\w+:|^\//.test(path)) lines.push(line);

@@ -1,6 +1,6 @@
 import type { ApiClient } from '../api/client.js';
 import type { DeployView, ReleaseOrigin, RolloutView } from '../api/resources.js';
-import { WherryError } from '../base/errors.js';
+import { messageOf, WherryError } from '../base/errors.js';
 import { type BuiltImage, blobsOf, layersOf, measureBuilt } from '../build/built-image.js';
 import type { ImageBlob } from '../build/layers.js';
 import { parseReleaseName } from '../domain/release.js';
@@ -11,7 +11,7 @@ import type { PushResult } from '../registry/push.js';
 import type { Output } from './output.js';
 import { colours, formatBytes, formatSize } from './output.js';
 import type { Phases } from './phases.js';
-import { type BuildOptions, buildProject, type ImagePlace, writeOutput } from './project-image.js';
+import { type BuildOptions, buildProject, collectAfter, type ImagePlace, writeOutput } from './project-image.js';
 import type { Embedded } from './project-push.js';
 
 export interface Motion {
@@ -26,8 +26,20 @@ export async function buildPhase(project: Project, { phases, output, place }: Mo
   const report = (line: string) => output.talk(colours.dim(`  ${line}`));
   const built = await phases.run('build', () => buildProject(project, place, { report, ...options }), describeLayers);
   for (const warning of [...project.warnings, ...built.warnings]) output.warn(warning);
+  await collect(built, { output, place });
   checkBudget(project, built, { output, isStrict: options.isStrict === true });
   return built;
+}
+
+/** What cannot be removed is no reason for a build to fail. */
+async function collect(built: BuiltImage, { output, place }: Pick<Motion, 'output' | 'place'>): Promise<void> {
+  try {
+    const collected = await collectAfter(built, place);
+    if (collected && collected.count > 0) output.talk(`  removed ${formatBytes(collected.sizeBytes)} of builds that nothing used lately`);
+  } catch (thrown) {
+    if (thrown instanceof WherryError && thrown.code === 'CONFIG_INVALID') throw thrown;
+    output.warn(`what earlier builds left could not be removed: ${messageOf(thrown)}`);
+  }
 }
 
 /** Says when the image of a platform, the largest, is larger than its project allows. Throws BUDGET_EXCEEDED when warnings count as errors. */

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
 import { buildImage, type ImageWork } from '../build/build.js';
-import { type BuiltImage, blobsOf } from '../build/built-image.js';
+import { type BuiltImage, blobsOf, layersOf } from '../build/built-image.js';
+import type { Collected } from '../build/collect.js';
 import type { DockerfileRequest } from '../build/dockerfile-image.js';
-import { type Environment, packageRoot, readSourceDateEpoch } from '../compose-settings.js';
+import { type Environment, packageRoot, readBuildLimit, readSourceDateEpoch } from '../compose-settings.js';
 import { openLayout } from '../oci/layout.js';
 import { type DockerfileProject, isDockerfileProject, type Project } from '../project/read.js';
 import { openBaseImages } from './base-image.js';
@@ -17,6 +18,11 @@ export interface ImagePlace {
 /** Where the CLI keeps the images it builds. */
 export function layoutDirOf(dataDir: string): string {
   return join(dataDir, 'images');
+}
+
+/** Where it keeps what the next build may need. */
+export function cacheDirOf(dataDir: string): string {
+  return join(dataDir, 'cache');
 }
 
 export interface BuildOptions {
@@ -44,7 +50,7 @@ export async function buildProject(
   const report = options.report ?? (() => {});
   const work: ImageWork = {
     layoutDir,
-    cacheDir: join(dataDir, 'cache'),
+    cacheDir: cacheDirOf(dataDir),
     sourceDateEpoch: readSourceDateEpoch(environment),
     zlibVersion: process.versions.zlib ?? 'unknown',
     isBaseUpdate: options.isBaseUpdate === true,
@@ -86,6 +92,15 @@ function refuseEngine({ engine, buildArgs = [], secrets = [] }: BuildOptions): v
   throw new WherryError('USAGE', 'an engine, build arguments and secrets are for Dockerfiles, and this project has a handler', {
     hint: "leave them out, or name a Dockerfile as 'dockerfile' in wherry.yaml",
   });
+}
+
+/** After a build that made something: once a day removes what earlier builds left and nothing uses any more. Throws CONFIG_INVALID and what the disk does. */
+export async function collectAfter(built: BuiltImage, { dataDir, environment }: ImagePlace): Promise<Collected | undefined> {
+  // Without anything new there is no more than before, and nobody to keep waiting.
+  if (layersOf(built).every(({ isCached }) => isCached)) return undefined;
+  const [{ collectBuilds, KEEP_TIMES }, { openClock }] = await Promise.all([import('../build/collect.js'), import('../base/clock.js')]);
+  const rules = { ...KEEP_TIMES, sizeBytes: readBuildLimit(environment) };
+  return collectBuilds({ layoutDir: layoutDirOf(dataDir), cacheDir: cacheDirOf(dataDir), now: openClock().now(), rules });
 }
 
 /** Writes every blob of a built image, those of all platforms, into a layout of its own, under the name of the project. */

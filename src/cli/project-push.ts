@@ -11,7 +11,7 @@ import { parseVersionTag } from '../oci/semver-tag.js';
 import { createRegistryClient, type PulledManifest, type RegistryClient } from '../registry/client.js';
 import { type PushResult, pushImage } from '../registry/push.js';
 import { openKeptTexts } from './kept-texts.js';
-import { type ImagePlace, layoutDirOf } from './project-image.js';
+import { cacheDirOf, type ImagePlace, layoutDirOf } from './project-image.js';
 
 /** Server and key of the embedded registry. */
 export interface Embedded {
@@ -67,7 +67,7 @@ async function readManifest(layout: Layout, { digest, mediaType }: Descriptor): 
 
 /** In which repository of a registry a blob was pushed last, so that another project's push of the same layer can mount it. */
 function openBlobPlaces(dataDir: string, registry: string) {
-  const texts = openKeptTexts(join(dataDir, 'cache', 'pushed'));
+  const texts = openKeptTexts(join(cacheDirOf(dataDir), 'pushed'));
   const keyOf = (digest: Digest) => digestOf(`${registry} ${digest}`).slice('sha256:'.length);
   return {
     find: (digest: Digest) => texts.get(keyOf(digest)),

@@ -3,6 +3,8 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
+import { withLock } from '../base/lock-file.js';
+import { markUsed } from '../base/use-mark.js';
 import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
 import { type Digest, digestOf } from './digest.js';
 import { syncDirectory, writeAll } from './durable-file.js';
@@ -10,17 +12,32 @@ import { syncDirectory, writeAll } from './durable-file.js';
 /** A directory in the OCI image layout (image-spec, image-layout.md). */
 export interface Layout {
   readonly dir: string;
-  /** Whether the blob is here with all its bytes, by its size. */
+  /** Whoever removes blobs or changes names holds it; see {@link withLock}. */
+  readonly lockFile: string;
+  /** Whether the blob is here with all its bytes, by its size. Counts as a use of it, so that it stays for a while; see {@link markUsed}. */
   has(blob: { readonly digest: Digest; readonly size: number }): Promise<boolean>;
   /** Streams a blob to disk, hashing on the way; it appears whole and durable or not at all. With `expected` throws DIGEST_MISMATCH when the bytes are others. */
   writeBlob(source: AsyncIterable<Uint8Array>, expected?: Digest): Promise<{ readonly digest: Digest; readonly size: number }>;
   putBytes(bytes: Uint8Array | string): Promise<{ readonly digest: Digest; readonly size: number }>;
   openBlob(digest: Digest): AsyncIterable<Uint8Array>;
-  /** Throws BLOB_UNKNOWN, DIGEST_MISMATCH. */
+  /** Counts as a use of the blob. Throws BLOB_UNKNOWN, DIGEST_MISMATCH. */
   readBytes(digest: Digest): Promise<Uint8Array>;
   /** Names a manifest; a name has one. */
   putRef(name: string, manifest: Descriptor): Promise<void>;
   getRef(name: string): Promise<Descriptor | undefined>;
+  listRefs(): Promise<readonly NamedManifest[]>;
+  /** Lets go of names, of those only that still mean the given manifest; under the lock, which the caller holds. */
+  removeRefs(refs: readonly NamedManifest[]): Promise<void>;
+}
+
+export interface NamedManifest {
+  readonly name: string;
+  readonly digest: Digest;
+}
+
+/** Where the blobs of a layout are, each under the hex digits of its digest. */
+export function blobsDirOf(layoutDir: string): string {
+  return join(layoutDir, 'blobs', 'sha256');
 }
 
 interface IndexFile {
@@ -33,33 +50,65 @@ const REF_NAME = 'org.opencontainers.image.ref.name';
 
 /** Opens a layout, made when missing. */
 export async function openLayout(dir: string): Promise<Layout> {
-  const blobsDir = join(dir, 'blobs', 'sha256');
+  const blobsDir = blobsDirOf(dir);
+  const lockFile = lockFileOf(dir);
   await mkdir(blobsDir, { recursive: true });
   await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
   const fileOf = (digest: Digest) => join(blobsDir, digest.slice('sha256:'.length));
-  const writeBlob: Layout['writeBlob'] = (source, expected) => writeHashed(source, { dir, fileOf, expected });
+  const has: Layout['has'] = async ({ digest, size }) => (await markUsed(fileOf(digest), lockFile)) && hasSize(fileOf(digest), size);
+  const writeBlob: Layout['writeBlob'] = (source, expected) => writeHashed(source, { dir, lockFile, fileOf, expected });
   return {
     dir,
-    has: ({ digest, size }) => hasSize(fileOf(digest), size),
+    lockFile,
+    has,
     writeBlob,
-    putBytes: (bytes) => writeBlob(once(typeof bytes === 'string' ? Buffer.from(bytes) : bytes)),
+    async putBytes(content) {
+      const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+      const blob = { digest: digestOf(bytes), size: bytes.length };
+      const known = (await has(blob)) ? await readFile(fileOf(blob.digest)).catch(() => undefined) : undefined;
+      return known?.equals(bytes) ? blob : writeBlob(once(bytes));
+    },
     openBlob: (digest) => createReadStream(fileOf(digest), { highWaterMark: 256 * 1024 }),
-    readBytes: (digest) => readVerified(fileOf(digest), digest),
+    async readBytes(digest) {
+      await markUsed(fileOf(digest));
+      return readVerified(fileOf(digest), digest);
+    },
     async putRef(name, manifest) {
-      const index = await readIndex(dir);
-      const others = index.manifests.filter(({ annotations }) => annotations?.[REF_NAME] !== name);
       const named = { ...manifest, annotations: { ...manifest.annotations, [REF_NAME]: name } };
-      await replaceFile(join(dir, 'index.json'), JSON.stringify({ ...index, manifests: [...others, named] }));
+      const isSame = (known: Descriptor) => JSON.stringify(known) === JSON.stringify(named);
+      if ((await readIndex(dir)).manifests.some(isSame)) return;
+      // Builds of other projects put their names there at the same time.
+      await withLock(lockFile, () => changeRefs(dir, (known) => [...known.filter((other) => nameOf(other) !== name), named]));
     },
-    async getRef(name) {
-      return (await readIndex(dir)).manifests.find(({ annotations }) => annotations?.[REF_NAME] === name);
+    getRef: async (name) => (await readIndex(dir)).manifests.find((known) => nameOf(known) === name),
+    async listRefs() {
+      return (await readIndex(dir)).manifests.map((known) => ({ name: nameOf(known), digest: known.digest }));
     },
+    removeRefs: (refs) =>
+      changeRefs(dir, (known) => known.filter((each) => !refs.some(({ name, digest }) => name === nameOf(each) && digest === each.digest))),
   };
 }
 
-type Place = { readonly dir: string; readonly fileOf: (digest: Digest) => string; readonly expected: Digest | undefined };
+/** The lock of a layout, and of what builds keep beside it. */
+export function lockFileOf(layoutDir: string): string {
+  return join(layoutDir, 'lock');
+}
 
-async function writeHashed(source: AsyncIterable<Uint8Array>, { dir, fileOf, expected }: Place) {
+const nameOf = ({ annotations }: Descriptor) => annotations?.[REF_NAME] ?? '';
+
+async function changeRefs(dir: string, change: (known: readonly Descriptor[]) => readonly Descriptor[]): Promise<void> {
+  const index = await readIndex(dir);
+  await replaceFile(join(dir, 'index.json'), JSON.stringify({ ...index, manifests: change(index.manifests) }));
+}
+
+type Place = {
+  readonly dir: string;
+  readonly lockFile: string;
+  readonly fileOf: (digest: Digest) => string;
+  readonly expected: Digest | undefined;
+};
+
+async function writeHashed(source: AsyncIterable<Uint8Array>, { dir, lockFile, fileOf, expected }: Place) {
   const temporary = join(dir, `blob-${randomUUID()}.part`);
   const hash = createHash('sha256');
   let size = 0;
@@ -77,7 +126,8 @@ async function writeHashed(source: AsyncIterable<Uint8Array>, { dir, fileOf, exp
     }
     const digest = `sha256:${hash.digest('hex')}` as Digest;
     if (expected && digest !== expected) throw mismatch(expected, digest);
-    await rename(temporary, fileOf(digest));
+    // One of the same digest that is being removed must not take this one with it.
+    await withLock(lockFile, () => rename(temporary, fileOf(digest)));
     await syncDirectory(dirname(fileOf(digest)));
     return { digest, size };
   } catch (thrown) {

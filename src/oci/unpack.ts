@@ -89,7 +89,7 @@ function checkLimits({ entries, limits }: Unpacking, bytes: number): void {
         : undefined;
   if (why === undefined) return;
   throw new WherryError('LAYER_INVALID', `the layers of the image are refused: they hold ${why}, which is the limit of what is unpacked`, {
-    hint: 'build a smaller image: leave out what the handler does not need, and keep models on a volume',
+    hint: 'build a smaller image: leave out what the handler does not need',
   });
 }
 
