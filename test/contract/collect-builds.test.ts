@@ -54,7 +54,7 @@ function left(path: string, days: number, text = 'x'.repeat(100)): string {
 it('keeps the last build of each project and what was used in a week, and removes the rest', async () => {
   const [before, last] = [await built('one', 'first', 8), await built('one', 'second', 8)];
   const other = await built('two', 'third', 90);
-  const kept = [left('cache/layers/used', 3), left('cache/pycache/root/old.pyc', 90), left('images/oci-layout', 90)];
+  const kept = [left('cache/layers/used', 3), left('cache/compiled/root/old.pyc', 90), left('images/oci-layout', 90)];
   const old = [left('cache/layers/unused', 8), left('cache/staging/uuid/x', 8), left('images/blob-killed.part', 8)];
   mkdirSync(join(dir, 'cache/npm/tree/node_modules'), { recursive: true });
   age(join(dir, 'cache/npm/tree'), 8);
