@@ -81,7 +81,7 @@ describe('a canary', () => {
   });
 
   it('starts workers for its jobs while all of the old ones are busy, one above max at most', async () => {
-    await deployFirst('beside', 'scale: { max: 2, type: requestCount, value: 1, idle: 1s }\n');
+    await deployFirst('beside', 'scale: { max: 2, type: requestCount, value: 1, idle: 1s, keep: none }\n');
     await rollouts.deploy('beside', 'r2', { canary: 50 });
     await until(async () => (await rollouts.workers('beside')).length === 0, 'no worker to be left');
     let most = 0;
@@ -213,7 +213,7 @@ describe('a release that is held', () => {
 
 describe('a job that is pinned', () => {
   it('runs on its release, also when another one serves, and counts as no reason for workers of that one', async () => {
-    await deployFirst('pinned', 'scale: { idle: 1s }\n');
+    await deployFirst('pinned', 'scale: { idle: 1s, keep: none }\n');
     await rollouts.deploy('pinned', 'r2');
     await until(async () => (await rollouts.workers('pinned')).length === 0, 'no worker to be left');
     const jobs = await Promise.all([1, 2, 3].map(() => stage.runsync('pinned', null, { releaseId: 1 })));
