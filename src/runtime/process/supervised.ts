@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
+import { createLineCutter } from '../lines.js';
 import { type Cgroup, type Cgroups, createCgroup, joinCommand, killGroups, membersOf, removeGroups } from './cgroup.js';
 import { endMembers, markedPids, signal } from './members.js';
-import { createLineCutter, createWorkerOutput, type Outbox, type WorkerOutput } from './output.js';
+import { createWorkerOutput, type Outbox, type WorkerOutput } from './output.js';
 import { BOUNDS, MARKER, type SpawnOrder, type Started } from './protocol.js';
 
 /** A running worker under the supervisor. */
