@@ -9,6 +9,7 @@ import type { Backoff } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
 import { requireEndpoint } from './jobs.js';
 import { giveBack } from './lost.js';
+import { createOutages } from './outages.js';
 import { endRollout } from './rollout.js';
 import { forgetWorker } from './stops.js';
 import { createWaiters } from './waiters.js';
@@ -28,6 +29,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   /** When a stop that failed may be tried again, by worker. */
   const retries = new Map<string, number>();
   const recordings = new Map<string, Promise<void>>();
+  const outages = createOutages(core);
   const exits = createWaiters<true>();
   const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) =>
     // What happens to workers does not depend on a line about it.
@@ -35,11 +37,11 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       .append({ endpointId: worker.endpointId, workerId: worker.id }, [{ at: core.clock.now(), source: 'system', jobId: null, text }])
       .catch(() => {});
 
-  const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason, isLost = false }) => {
+  const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, cause, reason, isLost = false }) => {
     const before = await core.store.getWorker(workerId);
     if (!before || before.state === 'STOPPED') return;
     const now = core.clock.now();
-    const why = describeExit(exitCode, signal);
+    const why = cause ?? describeExit(exitCode, signal);
     const isWanted = before.state === 'DRAINING';
     const said = before.reason ?? reason ?? why;
     const stopped = await core.store.changeWorker({ id: workerId, state: 'STOPPED', stoppedAt: now, exitCode, reason: said });
@@ -105,8 +107,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
 
   return {
     async start(endpointId, number, { isCandidate }) {
+      if (outages.isHeld(endpointId)) return;
       const release = await requireRelease(core, endpointId, number);
-      const runtime = await core.runtimes.choose(await requireEndpoint(core, endpointId), release.image);
+      const runtime = await outages.choose(await requireEndpoint(core, endpointId), release);
+      if (!runtime) return;
       const token = `wk_${createSecret()}`;
       const worker = newWorker({ core, release, runtime, token, isCandidate });
       await core.store.addWorker(worker);
@@ -115,7 +119,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
           const image = shortDigest(release.image.digest);
           if (isKept) await say(worker, `started ${formatRelease(number)}, image ${image}${isCandidate ? ', as candidate' : ''}`);
         },
-        (thrown: unknown) => recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}` }),
+        async (thrown: unknown) => {
+          const isLost = await outages.look(endpointId, runtime);
+          await recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}`, isLost });
+        },
       );
     },
     drain(workerId, { reason, graceMs }) {
@@ -151,6 +158,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       return requireWorker(core, workerId);
     },
     recordExit,
+    outageOf: outages.reasonOf,
     recordSuccess: (endpointId) => backoff.reset(endpointId),
   };
 }
@@ -224,7 +232,7 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(core.workerUrl(), worker, token) },
+    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(await core.workerUrl(worker), worker, token) },
     args: spec.args,
     resources: spec.resources,
     ports: spec.ports,
