@@ -105,7 +105,9 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
       const { reference, spec, sourceRevision = null, supersede = false } = request.body;
       const { activeRelease } = await engine.getEndpoint(request.params.id);
       const before = (await engine.listReleases(request.params.id)).find(({ number }) => number === activeRelease)?.spec ?? DEFAULT_SPEC;
-      const whole = { ...before, ...spec } as ReleaseSpec;
+      const { isHardened, ...rest } = { ...before, ...spec } as ReleaseSpec;
+      // Absent is false: one form, so that equal releases look equal.
+      const whole: ReleaseSpec = { ...rest, ...(isHardened && { isHardened }) };
       const author = authorOf(request);
       const result = await engine.deploy(request.params.id, {
         reference,
