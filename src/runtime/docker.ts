@@ -1,29 +1,21 @@
-import { chmod, mkdir } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Digest } from '../oci/digest.js';
-import { describeContainer } from './docker/container.js';
-import {
-  createContainer,
-  freezeContainer,
-  lookAt,
-  removeContainer,
-  signalContainer,
-  startContainer,
-  thawContainer,
-} from './docker/container-calls.js';
+import { freezeContainer, lookAt, removeContainer, signalContainer, thawContainer } from './docker/container-calls.js';
 import type { Engine } from './docker/engine.js';
 import { type EngineApi, engineFailed, parseEngineAddress } from './docker/engine-api.js';
 import { createImageStore, type ImageStore } from './docker/images.js';
-import { containerNameOf, OWNER_LABELS, parseVolume } from './docker/names.js';
-import { createNetworks, type Network, type Networks, type WorkerDoor } from './docker/networks.js';
+import { createLauncher, type Launcher } from './docker/launcher.js';
+import { containerNameOf, OWNER_LABELS } from './docker/names.js';
+import { createNetworks, type Networks, type WorkerListener } from './docker/networks.js';
 import type { PullCredentials } from './docker/pull.js';
 import { type ContainerEvent, createSession, type Session } from './docker/session.js';
 import { type FollowedWorker, type FollowOptions, followWorker } from './docker/worker.js';
-import { NEW_FILE, openWorkerFiles, type WorkerFiles } from './docker/worker-files.js';
+import { openWorkerFiles, type WorkerFiles } from './docker/worker-files.js';
 import type { ImageName, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvents, StartedWorker, WorkerSpec } from './runtime.js';
 
 export interface DockerRuntimeOptions {
@@ -37,9 +29,11 @@ export interface DockerRuntimeOptions {
   readonly registry: () => string;
   /** What opens it for pulls; asked for at each pull, never stored. */
   readonly pullCredentials: () => PullCredentials;
-  readonly door: WorkerDoor;
+  readonly listener: WorkerListener;
   readonly log: Log;
   readonly clock: Clock;
+  /** Aborts when the server stops: pulls end then. */
+  readonly stopping?: AbortSignal;
   /** How long an endpoint's network stays without workers; 60 000 ms when absent. */
   readonly networkLingerMs?: number;
 }
@@ -70,6 +64,7 @@ class ContainerRuntime implements DockerRuntime {
   readonly #session: Session;
   readonly #networks: Networks;
   readonly #images: ImageStore;
+  readonly #launcher: Launcher;
   readonly #files: WorkerFiles;
   /** Workers whose end has not been told yet. */
   readonly #workers = new Map<string, FollowedWorker>();
@@ -80,17 +75,24 @@ class ContainerRuntime implements DockerRuntime {
   #hasAdopted = false;
   /** What the engine has was taken over, and it was not away since. */
   #isSettled = false;
-  #isDiskRefused = false;
 
   constructor(options: DockerRuntimeOptions) {
     this.#options = options;
-    const { instanceId, door, log, clock } = options;
+    const { instanceId, listener, log, clock } = options;
     const api = () => this.#session.engine().api;
     const isUsed = (endpointId: string) =>
       [...this.#workers.values()].some((worker) => worker.endpointId === endpointId) || [...this.#starting.values()].includes(endpointId);
     this.#files = openWorkerFiles(join(options.dataDir, 'docker'));
-    this.#networks = createNetworks({ api, instanceId, door, log, lingerMs: options.networkLingerMs ?? 60_000, isUsed });
-    this.#images = createImageStore({ ...options, api, now: clock.now });
+    this.#networks = createNetworks({ api, instanceId, listener, log, lingerMs: options.networkLingerMs ?? 60_000, isUsed });
+    this.#images = createImageStore({ ...options, engine: () => this.#session.engine(), now: clock.now });
+    this.#launcher = createLauncher({
+      ...options,
+      engine: () => this.#session.engine(),
+      images: this.#images,
+      networks: this.#networks,
+      files: this.#files,
+      onNote: (note) => this.#events?.note(note),
+    });
     this.#session = createSession({
       address: parseEngineAddress(options.address),
       instanceId,
@@ -171,7 +173,7 @@ class ContainerRuntime implements DockerRuntime {
   }
 
   async stopWorker(workerId: string, graceMs: number): Promise<void> {
-    const { api } = this.#session.engine();
+    const { api } = this.#settled();
     const worker = this.#workers.get(workerId);
     if (worker === undefined) return removeContainer(api, containerNameOf(workerId));
     if (graceMs > 0) {
@@ -192,25 +194,21 @@ class ContainerRuntime implements DockerRuntime {
   }
 
   async freezeWorker(workerId: string): Promise<{ readonly memoryBytes: number }> {
-    return { memoryBytes: await freezeContainer(this.#session.engine().api, this.#require(workerId).containerId) };
+    return { memoryBytes: await freezeContainer(this.#settled().api, this.#require(workerId).containerId) };
   }
 
   async thawWorker(workerId: string): Promise<void> {
-    await thawContainer(this.#session.engine().api, this.#require(workerId).containerId);
+    await thawContainer(this.#settled().api, this.#require(workerId).containerId);
   }
 
   async list(): Promise<readonly string[]> {
-    const { api } = this.#session.engine();
-    if (!this.#isSettled) {
-      throw new WherryError('RUNTIME_UNAVAILABLE', 'the docker runtime takes over what runs', { hint: 'try again in a moment' });
-    }
-    const containers = await this.#listContainers(api);
+    const containers = await this.#listContainers(this.#settled().api);
     return containers.filter(isRunning).map(({ workerId }) => workerId);
   }
 
   async urlFor(endpointId: string): Promise<string> {
-    const { door } = this.#options;
-    return door.urlAt(door.host ?? (await this.#networks.ensure(endpointId)).gateway);
+    const { listener } = this.#options;
+    return listener.urlAt(listener.host ?? (await this.#networks.ensure(endpointId)).gateway);
   }
 
   #engine(): Engine | undefined {
@@ -221,58 +219,27 @@ class ContainerRuntime implements DockerRuntime {
     }
   }
 
+  /** The engine, once it is known which workers it has. Throws RUNTIME_UNAVAILABLE. */
+  #settled(): Engine {
+    const engine = this.#session.engine();
+    if (this.#isSettled) return engine;
+    throw new WherryError('RUNTIME_UNAVAILABLE', 'the docker runtime is taking over what runs', { hint: 'try again in a moment' });
+  }
+
   #require(workerId: string): FollowedWorker {
     const worker = this.#workers.get(workerId);
     if (worker !== undefined) return worker;
     throw new WherryError('RUNTIME_UNAVAILABLE', `worker '${workerId}' is gone`, { hint: 'another one is started when there is work' });
   }
 
-  /** The network may have been removed by somebody since it was seen last: then once more. */
-  async #start(spec: WorkerSpec, isSecond = false): Promise<StartedWorker> {
+  async #start(spec: WorkerSpec): Promise<StartedWorker> {
     const { workerId, endpointId } = spec;
-    const { api } = this.#session.engine();
-    const network = await this.#networks.ensure(endpointId);
-    const { containerId, ...made } = await this.#create(spec, network);
-    this.#files.write(workerId, { ...NEW_FILE, gateway: network.gateway });
-    if ((await startContainer(api, containerId)) === 'no-network') {
-      if (isSecond) throw new WherryError('RUNTIME_UNAVAILABLE', `start of worker '${workerId}' failed: its network vanished twice`);
-      this.#networks.forget(endpointId);
-      await removeContainer(api, containerId);
-      return this.#start(spec, true);
-    }
+    const { containerId, gateway, bytes, preparedAt, madeAt } = await this.#launcher.launch(spec);
     this.#follow({ workerId, endpointId, containerId, isRunning: true });
-    await this.#networks.listenAt(network.gateway);
-    const ports = spec.ports.length === 0 ? [] : ((await lookAt(api, containerId))?.ports ?? []);
+    await this.#networks.listenAt(gateway);
+    const ports = spec.ports.length === 0 ? [] : ((await lookAt(this.#session.engine().api, containerId))?.ports ?? []);
     const handle = { containerId, ...Object.fromEntries([...ports].map(([port, hostPort]) => [`port ${port}`, hostPort])) };
-    return { handle, path: made.bytes > 0 ? 'pull' : 'create', isCached: made.bytes === 0, ...made };
-  }
-
-  /** Creates the container; an image that the engine lacks is pulled, a disk limit that it cannot hold is left out. */
-  async #create(spec: WorkerSpec, { name: network }: Network): Promise<Made> {
-    const { instanceId, dataDir, clock } = this.#options;
-    const { api, facts } = this.#session.engine();
-    const config = await this.#images.accept(spec.image);
-    const reference = this.#images.referenceOf(spec.image);
-    const volumesDir = join(dataDir, 'volumes');
-    for (const { name } of spec.volumes.map(parseVolume)) await makeVolume(join(volumesDir, name));
-    let bytes = 0;
-    let preparedAt = clock.now();
-    for (let isPulled = false; ; ) {
-      const isDiskLimited = !this.#isDiskRefused && facts.capabilities.limits.disk === 'engine';
-      const body = describeContainer({ spec, instanceId, reference, network, config, facts, volumesDir, isDiskLimited });
-      const creation = await createContainer(api, containerNameOf(spec.workerId), body);
-      if (typeof creation === 'object') return { ...creation, bytes, preparedAt, madeAt: clock.now() };
-      if (creation === 'no-disk-limit' && isDiskLimited) this.#isDiskRefused = true;
-      else if (creation === 'no-image' && !isPulled) {
-        bytes = await this.#images.pull(spec.image, (text) => this.#events?.note({ workerId: spec.workerId, text }));
-        preparedAt = clock.now();
-        isPulled = true;
-      } else
-        throw new WherryError(
-          'RUNTIME_UNAVAILABLE',
-          `start of worker '${spec.workerId}' failed: the engine refused what it had (${creation})`,
-        );
-    }
+    return { handle, path: bytes > 0 ? 'pull' : 'create', preparedAt, madeAt, bytes, isCached: bytes === 0 };
   }
 
   #follow(container: Pick<FollowOptions, 'workerId' | 'endpointId' | 'containerId' | 'isRunning'>): FollowedWorker {
@@ -312,9 +279,9 @@ class ContainerRuntime implements DockerRuntime {
     this.#isSettled = true;
   }
 
-  #note({ workerId, action }: ContainerEvent): void {
+  #note({ workerId, action, signal }: ContainerEvent): void {
     const worker = this.#workers.get(workerId);
-    if (action === 'kill') worker?.noteSignal();
+    if (action === 'kill' && !isHarmless(signal)) worker?.noteSignal();
     if (action === 'die' || action === 'died') worker?.noteDeath();
   }
 
@@ -329,13 +296,6 @@ class ContainerRuntime implements DockerRuntime {
       endpointId: Labels[OWNER_LABELS.endpoint] ?? '',
     }));
   }
-}
-
-interface Made {
-  readonly containerId: string;
-  readonly bytes: number;
-  readonly preparedAt: number;
-  readonly madeAt: number;
 }
 
 interface ContainerAnswer {
@@ -354,6 +314,7 @@ interface ListedContainer {
 /** What is declared until the engine has answered. */
 const UNKNOWN: RuntimeCapabilities = {
   freeze: true,
+  hardening: true,
   gpu: false,
   limits: { memory: 'absent', cpu: 'absent', processes: 'absent', disk: 'absent' },
 };
@@ -362,9 +323,10 @@ function isRunning({ state }: ListedContainer): boolean {
   return ['running', 'paused', 'restarting', 'removing', 'stopping'].includes(state);
 }
 
-/** Containers of any user write there; the data directory above it is open to its owner only. */
-async function makeVolume(dir: string): Promise<void> {
-  if (await mkdir(dir, { recursive: true })) await chmod(dir, 0o777);
+/** Signals by which people talk to a program rather than end it. Numbers, as engines tell them. */
+function isHarmless(signal: string | undefined): boolean {
+  const { SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGSTOP } = constants.signals;
+  return [SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGSTOP].map(String).includes(signal ?? '');
 }
 
 /** Waits for work at most so long; false when the time was over first. Rejects as the work does. */

@@ -56,6 +56,8 @@ export interface RuntimeEvents {
 export interface RuntimeCapabilities {
   readonly freeze: boolean;
   readonly gpu: boolean;
+  /** It can take capabilities and the writable root from a worker; absent: it cannot. */
+  readonly hardening?: boolean;
   /** How each limit is enforced here. */
   readonly limits: {
     readonly memory: 'cgroup' | 'engine' | 'absent';

@@ -1,17 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openClock } from '../../src/base/clock.js';
-import { silentLog } from '../../src/base/log.js';
-import { createDockerRuntime, type DockerRuntime, type DockerRuntimeOptions } from '../../src/runtime/docker.js';
+import type { DockerRuntime, DockerRuntimeOptions } from '../../src/runtime/docker.js';
 import type { RuntimeEvents, WorkerSpec } from '../../src/runtime/runtime.js';
 import { type Engine, openEngine } from '../conformance/engine.js';
 import { needs } from '../needs.js';
 import { pidsWith } from '../stage.js';
 import { type ImageHouse, openImageHouse } from './docker-images.js';
-import { describeRuntime, listen, type OpenedRuntime, specOf, type Told, within } from './runtime.js';
+import { type OpenedContainers, openContainers } from './docker-runtime.js';
+import { describeRuntime, listen, specOf, type Told, within } from './runtime.js';
 
 const FOREVER = 'setInterval(() => {}, 1000);';
 
@@ -27,57 +23,11 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
     await engine?.close();
   });
 
-  interface Opened extends OpenedRuntime {
-    readonly runtime: DockerRuntime;
-    readonly instanceId: string;
-    reopen(more?: Partial<DockerRuntimeOptions>): DockerRuntime;
-  }
-
-  async function open(more: Partial<DockerRuntimeOptions> = {}): Promise<Opened> {
-    const dataDir = mkdtempSync(join(tmpdir(), 'wherry-runtime-'));
-    const instanceId = randomUUID();
-    const runtimes: DockerRuntime[] = [];
-    const reopen = (again: Partial<DockerRuntimeOptions> = more): DockerRuntime => {
-      const runtime = createDockerRuntime({
-        address: engine.address,
-        dataDir,
-        instanceId,
-        images: house.source,
-        registry: () => house.registry,
-        pullCredentials: () => house.credentials,
-        door: { host: null, urlAt: (host) => `http://${host}:1`, open: async () => async () => {} },
-        log: silentLog,
-        clock: openClock(),
-        ...again,
-      });
-      runtimes.push(runtime);
-      return runtime;
-    };
-    return {
-      runtime: reopen(),
-      reopen,
-      instanceId,
-      image: (script) => house.image(script),
-      foreign: house.image('', { Labels: { 'dev.wherry.base': 'scratch' } }),
-      isAlive: () => false,
-      async close() {
-        for (const runtime of runtimes) {
-          for (const id of await runtime.list().catch(() => [])) await runtime.stopWorker(id, 0);
-          await runtime.stop();
-        }
-        rmSync(dataDir, { recursive: true, force: true });
-        const label = `label=dev.wherry.instance=${instanceId}`;
-        expect(await engine.docker('ps', '--all', '--quiet', '--filter', label)).toBe('');
-        expect(await engine.docker('network', 'ls', '--quiet', '--filter', label)).toBe('');
-        expect(await engine.docker('volume', 'ls', '--quiet')).toBe('');
-      },
-    };
-  }
-
+  const open = (more: Partial<DockerRuntimeOptions> = {}) => openContainers({ engine, house }, more);
   describeRuntime('docker', open);
 
   describe('the docker runtime', () => {
-    let opened: Opened;
+    let opened: OpenedContainers;
     let runtime: DockerRuntime;
     let told: Told;
     beforeEach(async () => {
@@ -98,8 +48,7 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
     const containerOf = (workerId: string) => `wherry-${workerId}`;
 
     it('sets the limits of memory, processor and processes', async () => {
-      const script = `import fs from 'node:fs';
-        const read = (...names) => names.map((name) => '/sys/fs/cgroup/' + name).filter(fs.existsSync).map((name) => fs.readFileSync(name, 'utf8').trim())[0];
+      const script = `        const read = (...names) => names.map((name) => '/sys/fs/cgroup/' + name).filter(fs.existsSync).map((name) => fs.readFileSync(name, 'utf8').trim())[0];
         console.log([read('memory/memory.limit_in_bytes', 'memory.max'), read('pids/pids.max', 'pids.max'),
           read('cpu/cpu.cfs_quota_us', 'cpu.max').split(' ')[0]].join());`;
       const line = await startAndRead('w-1', script, { resources: { memoryBytes: 256 * 1024 * 1024, cpu: 0.5 } });
@@ -116,8 +65,7 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
     });
 
     it('leaves no process behind that changed its session, and no volume that the image asks for (A4)', async () => {
-      const script = `import { spawn } from 'node:child_process';
-        spawn(process.execPath, ['-e', '${FOREVER}'], { detached: true, stdio: 'ignore' }).unref(); console.log('up');`;
+      const script = `        spawn(process.execPath, ['-e', '${FOREVER}'], { detached: true, stdio: 'ignore' }).unref(); console.log('up');`;
       const env = { MARK: randomUUID() };
       const image = house.image(script, { Volumes: { '/kept': {} } });
       await runtime.startWorker(specOf('w-1', image, { env }));

@@ -45,9 +45,9 @@ export function listen(): Told {
         lines.set(event.workerId, [...(lines.get(event.workerId) ?? []), ...event.lines.map(({ text }) => text)]);
         dropped.set(event.workerId, (dropped.get(event.workerId) ?? 0) + event.dropped);
       },
-      exit({ workerId, ...exit }) {
+      exit({ workerId, exitCode, signal, cause }) {
         order.push(`exit ${workerId}`);
-        exits.set(workerId, exit);
+        exits.set(workerId, { exitCode, signal, ...(cause !== undefined && { cause }) });
       },
       note: ({ workerId, text }) => notes.set(workerId, [...(notes.get(workerId) ?? []), text]),
     },

@@ -75,7 +75,7 @@ function refusedOrFailed(what: string, answer: EngineAnswer): WherryError {
 /** Sends a signal to the main process; one that ended meanwhile is no failure. Throws RUNTIME_UNAVAILABLE. */
 export async function signalContainer(api: EngineApi, containerId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   // A frozen process gets no signal, and Podman refuses to send one.
-  await api.call({ method: 'POST', path: `/containers/${containerId}/unpause` });
+  if ((await lookAt(api, containerId))?.isPaused) await api.call({ method: 'POST', path: `/containers/${containerId}/unpause` });
   const answer = await api.call({ method: 'POST', path: `/containers/${containerId}/kill`, query: { signal } });
   if (answer.status === 204 || answer.status === 404) return;
   if ((await lookAt(api, containerId))?.Running) throw engineFailed(`${signal} to container '${containerId}'`, answer);

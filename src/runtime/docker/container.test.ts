@@ -103,7 +103,7 @@ describe('describeContainer', () => {
     const { HostConfig: host, ...body } = describePlan({ ports: ['8000/http', '53/udp'], volumes: ['models:/runpod-volume'] });
     expect(body['ExposedPorts']).toEqual({ '8000/tcp': {}, '53/udp': {} });
     expect(host['PortBindings']).toMatchObject({ '8000/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] });
-    expect(host['Binds']).toEqual(['/data/volumes/models:/runpod-volume']);
+    expect(host['Mounts']).toEqual([{ Type: 'bind', Source: '/data/volumes/models', Target: '/runpod-volume' }]);
   });
 });
 

@@ -61,7 +61,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
       ...(facts.hasInit && !startsInit(config, spec.args) && { Init: true }),
       // Loopback only, on a port that the engine chooses: for this machine's server, not for the world.
       PortBindings: Object.fromEntries(ports.map((port) => [port, [{ HostIp: '127.0.0.1', HostPort: '' }]])),
-      Binds: spec.volumes.map(parseVolume).map(({ name, path }) => `${join(plan.volumesDir, name)}:${path}`),
+      Mounts: spec.volumes.map(parseVolume).map(({ name, path }) => ({ Type: 'bind', Source: join(plan.volumesDir, name), Target: path })),
     },
     NetworkingConfig: { EndpointsConfig: { [network]: {} } },
   };

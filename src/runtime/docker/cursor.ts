@@ -20,7 +20,9 @@ export interface Reading {
   readonly sinceNs: bigint;
   /** False for a message that was told before. */
   isNew(atNs: bigint): boolean;
-  /** The cursor behind every message seen so far. */
+  /** All messages seen so far make whole lines. */
+  commit(): void;
+  /** The cursor behind the messages that were committed. */
   mark(): Cursor;
 }
 
@@ -28,25 +30,33 @@ export interface Reading {
 export function readFrom(cursor: Cursor): Reading {
   const sinceNs = BigInt(cursor.sinceNs);
   let toSkip = cursor.count;
-  /** Moments of the messages that count, from the cursor that `mark` would give. */
-  let seen: bigint[] = [];
+  /** Moments of the messages from `base` on, those that are committed and those that are not. */
+  let committed: bigint[] = [];
+  let open: bigint[] = [];
   let base = sinceNs;
-  let latest = 0n;
+  const commit = (): void => {
+    for (const atNs of open) committed.push(atNs);
+    open = [];
+  };
   return {
     sinceNs,
     isNew(atNs) {
-      seen.push(atNs);
-      if (atNs > latest) latest = atNs;
+      // Some engines take the moment for a whole second.
+      if (atNs < sinceNs) return false;
+      open.push(atNs);
       if (toSkip === 0) return true;
       toSkip -= 1;
+      commit();
       return false;
     },
+    commit,
     mark() {
+      const latest = committed.reduce((before, atNs) => (atNs > before ? atNs : before), 0n);
       if (latest - DISORDER_NS > base) {
         base = latest - DISORDER_NS;
-        seen = seen.filter((atNs) => atNs >= base);
+        committed = committed.filter((atNs) => atNs >= base);
       }
-      return { sinceNs: String(base), count: seen.length };
+      return { sinceNs: String(base), count: committed.length };
     },
   };
 }

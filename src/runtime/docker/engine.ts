@@ -19,9 +19,11 @@ export interface EngineFacts {
   readonly storageDriver: string;
   readonly backingFilesystem: string;
   readonly cgroup: string;
-  readonly isLiveRestoring: boolean;
   readonly hasBridge: boolean;
-  readonly isRootless: boolean;
+  /** Its network is not this machine's (rootless, Docker Desktop): gateways and loopback are its own. */
+  readonly isApart: boolean;
+  /** It pulls from a registry on loopback without TLS; Podman when it is told. */
+  readonly isLoopbackPlain: boolean;
   readonly capabilities: RuntimeCapabilities;
   /** What the engine's clock lacks to ours, in milliseconds; 0 when the difference is within what the question took. */
   readonly clockOffsetMs: number;
@@ -78,21 +80,22 @@ interface InfoAnswer {
   readonly PidsLimit: boolean;
   readonly CgroupVersion?: string;
   readonly CgroupDriver?: string;
-  readonly LiveRestoreEnabled?: boolean;
   readonly InitBinary?: string;
   readonly InitCommit?: { readonly ID: string };
   readonly Runtimes?: Readonly<Record<string, unknown>>;
   readonly Plugins?: { readonly Network?: readonly string[] | null };
-  readonly SecurityOptions?: readonly string[] | null;
+  readonly OperatingSystem?: string;
   readonly Rootless?: boolean;
-  readonly CDISpecDirs?: readonly string[] | null;
+  readonly SecurityOptions?: readonly string[] | null;
+  readonly RegistryConfig?: { readonly InsecureRegistryCIDRs?: readonly string[] | null };
 }
 
 function describeEngine(version: VersionAnswer, info: InfoAnswer, apiVersion: string): Omit<EngineFacts, 'clockOffsetMs'> {
   const backingFilesystem = info.DriverStatus?.find(([name]) => name === 'Backing Filesystem')?.[1] ?? '';
+  const product = version.Components?.some(({ Name }) => Name.includes('Podman')) ? 'podman' : 'docker';
   const limitOf = (has: boolean) => (has ? 'engine' : 'absent');
   return {
-    product: version.Components?.some(({ Name }) => Name.includes('Podman')) ? 'podman' : 'docker',
+    product,
     version: version.Version,
     apiVersion,
     hasInit: Boolean(info.InitBinary) && info.InitCommit?.ID !== 'N/A',
@@ -101,11 +104,12 @@ function describeEngine(version: VersionAnswer, info: InfoAnswer, apiVersion: st
     storageDriver: info.Driver,
     backingFilesystem,
     cgroup: `v${info.CgroupVersion ?? '1'} (${info.CgroupDriver ?? 'unknown driver'})`,
-    isLiveRestoring: info.LiveRestoreEnabled ?? false,
     hasBridge: info.Plugins?.Network?.includes('bridge') ?? false,
-    isRootless: info.Rootless ?? info.SecurityOptions?.includes('name=rootless') ?? false,
+    isApart: info.Rootless === true || info.OperatingSystem === 'Docker Desktop' || (info.SecurityOptions ?? []).includes('name=rootless'),
+    isLoopbackPlain: product === 'podman' || (info.RegistryConfig?.InsecureRegistryCIDRs?.includes('127.0.0.0/8') ?? false),
     capabilities: {
       freeze: true,
+      hardening: true,
       gpu: info.Runtimes?.['nvidia'] !== undefined,
       limits: {
         memory: limitOf(info.MemoryLimit),

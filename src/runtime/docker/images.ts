@@ -3,17 +3,20 @@ import type { Log } from '../../base/log.js';
 import type { Digest } from '../../oci/digest.js';
 import { type ImageConfig, LABELS } from '../../oci/manifest.js';
 import type { ImageName, ImageSource } from '../runtime.js';
+import type { Engine } from './engine.js';
 import { type EngineApi, engineFailed } from './engine-api.js';
 import { digitsOfMark, imageReferenceOf } from './names.js';
-import { hasImage, type PullCredentials, pullImage } from './pull.js';
+import { measureImage, type PullCredentials, pullImage } from './pull.js';
 
 export interface ImageStoreOptions {
   /** Throws RUNTIME_UNAVAILABLE while the engine is away. */
-  readonly api: () => EngineApi;
+  readonly engine: () => Engine;
   readonly images: ImageSource;
   readonly instanceId: string;
   readonly registry: () => string;
   readonly pullCredentials: () => PullCredentials;
+  /** Ends pulls. */
+  readonly stopping?: AbortSignal;
   readonly log: Log;
   readonly now: () => number;
 }
@@ -42,7 +45,7 @@ interface Pull {
 const FRESH_MS = 10 * 60_000;
 
 export function createImageStore(options: ImageStoreOptions): ImageStore {
-  const { api, images, instanceId, registry, pullCredentials, log, now } = options;
+  const { engine, images, instanceId, registry, pullCredentials, stopping, log, now } = options;
   const configs = new Map<Digest, Settings>();
   const pulls = new Map<Digest, Pull>();
   const preparedAt = new Map<Digest, number>();
@@ -52,7 +55,15 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
       for (const listener of listeners) listener(text);
     };
     const done = pullImage(
-      { api: api(), instanceId, registry: registry(), credentials: pullCredentials(), onProgress, now },
+      {
+        engine: engine(),
+        instanceId,
+        registry: registry(),
+        credentials: pullCredentials(),
+        onProgress,
+        now,
+        ...(stopping && { signal: stopping }),
+      },
       image,
     ).finally(() => {
       pulls.delete(image.digest);
@@ -79,7 +90,7 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
     referenceOf: (image) => imageReferenceOf(registry(), image),
     async prepare(image) {
       preparedAt.set(image.digest, now());
-      if (await hasImage({ api: api(), registry: registry() }, image)) return;
+      if ((await measureImage({ engine: engine(), registry: registry() }, image)) !== undefined) return;
       await pull(image, (text) => log.info({ image: `${image.repository}@${image.digest}` }, text));
     },
     pull,
@@ -87,9 +98,9 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
       const isKept = (digits: string) =>
         [...except, ...pulls.keys(), ...fresh(preparedAt, now())].some((digest) => digest.slice('sha256:'.length).startsWith(digits));
       for (const digest of configs.keys()) if (!except.has(digest)) configs.delete(digest);
-      for (const { reference, digits } of await listMarked(api(), instanceId)) {
+      for (const { reference, digits } of await listMarked(engine().api, instanceId)) {
         if (isKept(digits)) continue;
-        const { status } = await api().call({ method: 'DELETE', path: `/images/${reference}` });
+        const { status } = await engine().api.call({ method: 'DELETE', path: `/images/${reference}` });
         log.debug({ reference, status }, status === 200 ? 'removed an image from the engine' : 'an image stays in the engine');
       }
     },

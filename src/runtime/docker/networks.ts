@@ -11,7 +11,7 @@ export interface Network {
 }
 
 /** Where workers reach the server: a listener that serves nothing but workers' routes (decision 25). */
-export interface WorkerDoor {
+export interface WorkerListener {
   /** A name or address under which every container reaches this machine, whatever its network; null: the gateway of its network. */
   readonly host: string | null;
   /** The server's URL for workers that see this machine as `host`. */
@@ -24,7 +24,7 @@ export interface NetworksOptions {
   /** Throws RUNTIME_UNAVAILABLE while the engine is away. */
   readonly api: () => EngineApi;
   readonly instanceId: string;
-  readonly door: WorkerDoor;
+  readonly listener: WorkerListener;
   readonly log: Log;
   /** How long a network stays without workers, so that the next start from zero finds it. */
   readonly lingerMs: number;
@@ -126,7 +126,7 @@ export function createNetworks(options: NetworksOptions): Networks {
 }
 
 /** Listeners at gateways, one an address. */
-function createListeners({ door, log }: Pick<NetworksOptions, 'door' | 'log'>) {
+function createListeners({ listener, log }: Pick<NetworksOptions, 'listener' | 'log'>) {
   const opened = new Map<string, Promise<() => Promise<void>>>();
   const close = async (gateway: string): Promise<void> => {
     const opening = opened.get(gateway);
@@ -136,8 +136,8 @@ function createListeners({ door, log }: Pick<NetworksOptions, 'door' | 'log'>) {
   return {
     /** Never rejects: Podman makes a bridge with its first container, and until then its address is nowhere. */
     async open(gateway: string): Promise<void> {
-      if (door.host !== null || opened.has(gateway)) return;
-      const opening = door.open(gateway);
+      if (listener.host !== null || opened.has(gateway)) return;
+      const opening = listener.open(gateway);
       opened.set(gateway, opening);
       await opening.catch((cause: unknown) => {
         opened.delete(gateway);

@@ -1,6 +1,7 @@
 import { messageOf, WherryError } from '../../base/errors.js';
 import type { ImageName } from '../runtime.js';
-import { type EngineApi, engineFailed } from './engine-api.js';
+import type { Engine } from './engine.js';
+import { type EngineRequest, engineFailed } from './engine-api.js';
 import { readJsonLines } from './json-lines.js';
 import { imageReferenceOf, markOf } from './names.js';
 
@@ -11,7 +12,7 @@ export interface PullCredentials {
 }
 
 export interface PullOptions {
-  readonly api: EngineApi;
+  readonly engine: Engine;
   readonly instanceId: string;
   /** Host and port under which the engine reaches the embedded registry. */
   readonly registry: string;
@@ -20,32 +21,31 @@ export interface PullOptions {
   readonly onProgress: (text: string) => void;
   /** Milliseconds. */
   readonly now: () => number;
+  readonly signal?: AbortSignal;
 }
 
 /** A large layer may be unpacked for long without a word. */
 const SILENCE_MS = 10 * 60_000;
 const PROGRESS_MS = 1_000;
 
-/** Whether the engine has the image under its digest. */
-export async function hasImage({ api, registry }: Pick<PullOptions, 'api' | 'registry'>, image: ImageName): Promise<boolean> {
-  const answer = await api.call({ method: 'GET', path: `/images/${imageReferenceOf(registry, image)}/json` });
-  if (answer.status === 200) return true;
-  if (answer.status === 404) return false;
+/** The bytes of the image in the engine, or undefined when it has none under this digest. Throws RUNTIME_UNAVAILABLE. */
+export async function measureImage({ engine, registry }: Pick<PullOptions, 'engine' | 'registry'>, image: ImageName) {
+  const answer = await engine.api.call({ method: 'GET', path: `/images/${imageReferenceOf(registry, image)}/json` });
+  if (answer.status === 200) return (answer.body as { Size?: number }).Size ?? 0;
+  if (answer.status === 404) return undefined;
   throw engineFailed(`a look at image '${image.repository}@${image.digest}'`, answer);
 }
 
 /** Pulls an image by its digest and marks it as pulled by this server; gives the bytes that came. Throws RUNTIME_UNAVAILABLE. */
 export async function pullImage(options: PullOptions, image: ImageName): Promise<number> {
-  const { api, registry, credentials, now, onProgress } = options;
-  const name = `${registry}/${image.repository}`;
+  const { engine, registry, credentials, now, onProgress } = options;
   const startedAt = now();
-  const stream = await api.stream({
+  const stream = await engine.api.stream({
     method: 'POST',
-    path: '/images/create',
-    // Podman takes loopback for in the clear only when told; Docker knows no such word.
-    query: { fromImage: name, tag: image.digest, tlsVerify: 'false' },
+    ...pullPlace(options, image),
     headers: { 'x-registry-auth': encodeAuth({ ...credentials, serveraddress: registry }) },
     idleMs: SILENCE_MS,
+    ...(options.signal && { signal: options.signal }),
   });
   const progress = createPullProgress();
   let toldAt = startedAt;
@@ -62,8 +62,17 @@ export async function pullImage(options: PullOptions, image: ImageName): Promise
   if (progress.failure !== undefined || stream.statusCode !== 200)
     throw pullFailed(image, progress.failure ?? `status ${stream.statusCode}`);
   await markImage(options, image);
-  onProgress(`pulled ${formatMebibytes(progress.bytes())} in ${((now() - startedAt) / 1000).toFixed(1)} s`);
-  return progress.bytes();
+  // Podman does not say how much it fetched.
+  const bytes = progress.bytes() || (await measureImage(options, image)) || 0;
+  onProgress(`pulled ${formatMebibytes(bytes)} in ${((now() - startedAt) / 1000).toFixed(1)} s`);
+  return bytes;
+}
+
+/** Docker takes loopback for a registry in the clear by itself. Podman wants to be told, and listens only on a path of its own. */
+function pullPlace({ engine, registry }: PullOptions, image: ImageName): Pick<EngineRequest, 'path' | 'query'> {
+  if (engine.facts.product === 'podman')
+    return { path: '/libpod/images/pull', query: { reference: imageReferenceOf(registry, image), tlsVerify: 'false' } };
+  return { path: '/images/create', query: { fromImage: `${registry}/${image.repository}`, tag: image.digest } };
 }
 
 /** URL-safe and padded: without the padding Docker takes it for no credentials at all. */
@@ -71,8 +80,8 @@ function encodeAuth(auth: object): string {
   return Buffer.from(JSON.stringify(auth)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }
 
-async function markImage({ api, instanceId, registry }: PullOptions, image: ImageName): Promise<void> {
-  const answer = await api.call({
+async function markImage({ engine, instanceId, registry }: PullOptions, image: ImageName): Promise<void> {
+  const answer = await engine.api.call({
     method: 'POST',
     path: `/images/${imageReferenceOf(registry, image)}/tag`,
     query: { repo: `${registry}/${image.repository}`, tag: markOf(instanceId, image.digest) },

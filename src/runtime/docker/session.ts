@@ -10,6 +10,8 @@ import { OWNER_LABELS } from './names.js';
 export interface ContainerEvent {
   readonly workerId: string;
   readonly action: string;
+  /** Number of the signal of a `kill`. */
+  readonly signal: string | undefined;
 }
 
 export interface SessionOptions {
@@ -71,8 +73,9 @@ export function createSession(options: SessionOptions): Session {
   const run = async (signal: AbortSignal, onFirst: () => void): Promise<void> => {
     let said = '';
     while (!signal.aborted) {
+      let wasThere = false;
       await connect(signal, onFirst).catch((thrown: unknown) => {
-        const wasThere = current !== undefined;
+        wasThere = current !== undefined;
         current = undefined;
         options.onLose();
         reason = messageOf(thrown);
@@ -80,7 +83,8 @@ export function createSession(options: SessionOptions): Session {
         said = reason;
       });
       onFirst();
-      await delay(RETRY_MS, undefined, { signal }).catch(() => {});
+      // A connection that broke may be had again at once.
+      if (!wasThere) await delay(RETRY_MS, undefined, { signal }).catch(() => {});
     }
   };
   return {
@@ -123,5 +127,5 @@ async function openEvents({ api }: Engine, instanceId: string, signal: AbortSign
 function tell(event: Readonly<Record<string, unknown>>, onEvent: SessionOptions['onEvent']): void {
   const { Action: action, Actor: actor } = event as { Action?: unknown; Actor?: { Attributes?: Readonly<Record<string, string>> } };
   const workerId = actor?.Attributes?.[OWNER_LABELS.worker];
-  if (typeof action === 'string' && workerId !== undefined) onEvent({ workerId, action });
+  if (typeof action === 'string' && workerId !== undefined) onEvent({ workerId, action, signal: actor?.Attributes?.['signal'] });
 }

@@ -41,17 +41,23 @@ export function createLogReader({ workerId, tell, cursor, onTold, now }: LogOpti
     const reading = readFrom(cursor());
     const collected = collectLines(rate, clockOffsetMs);
     const frames = createFrameReader((frame) => {
-      if (reading.isNew(frame.atNs)) collected.take(frame);
+      if (!reading.isNew(frame.atNs)) return;
+      collected.take(frame);
+      // While there is a part of a line, nothing behind its begin is told: a later reader has to begin before it.
+      if (!collected.isAmidLine()) commit();
     });
+    const commit = (): void => {
+      reading.commit();
+      collected.commit();
+    };
     const flush = async (isLast: boolean): Promise<void> => {
-      const { lines, dropped } = collected;
+      const { lines, dropped } = collected.ready();
       if (lines.length === 0 && dropped === 0) return;
       if (dropped > 0 && !isLast && now() - toldAt < FLOOD_PACE_MS) return;
-      const mark = reading.mark();
-      await tell({ workerId, ...collected.empty() });
+      collected.forget();
+      await tell({ workerId, lines, dropped });
       toldAt = now();
-      // A part of a long line is not told: a later reader has to begin before it.
-      if (!collected.isAmidLine()) onTold(mark);
+      onTold(reading.mark());
     };
     const stream = await api.stream({
       method: 'GET',
@@ -72,13 +78,16 @@ export function createLogReader({ workerId, tell, cursor, onTold, now }: LogOpti
       frames.push(chunk as Buffer);
       await flush(false);
     }
+    // Nothing more comes: the last line may lack its end.
     if (!isFollowing) collected.end();
+    if (!collected.isAmidLine()) commit();
     await flush(true);
   };
 }
 
 /** Whole lines of both streams, bounded by their rate. */
 function collectLines(rate: LineRate, clockOffsetMs: number) {
+  let ready: { lines: Line[]; dropped: number } = { lines: [], dropped: 0 };
   let lines: Line[] = [];
   let dropped = 0;
   let at = 0;
@@ -93,30 +102,29 @@ function collectLines(rate: LineRate, clockOffsetMs: number) {
   };
   const cutters = { stdout: createLineCutter(onLine), stderr: createLineCutter(onLine) };
   return {
-    get lines() {
-      return lines;
-    },
-    get dropped() {
-      return dropped;
-    },
     take({ stream, atNs, content }: Frame): void {
       at = Number(atNs / 1_000_000n) + clockOffsetMs;
       cutters[stream].push(content);
       amid[stream] = content.at(-1) !== 10;
     },
     isAmidLine: () => amid.stdout || amid.stderr,
-    /** The last line may lack its end. */
     end(): void {
       for (const stream of ['stdout', 'stderr'] as const) {
         cutters[stream].flush();
         amid[stream] = false;
       }
     },
-    empty(): Pick<Output, 'lines' | 'dropped'> {
-      const taken = { lines, dropped };
+    /** What was taken may be told. */
+    commit(): void {
+      for (const line of lines) ready.lines.push(line);
+      ready.dropped += dropped;
       lines = [];
       dropped = 0;
-      return taken;
+    },
+    ready: () => ready,
+    /** What may be told is being told. */
+    forget(): void {
+      ready = { lines: [], dropped: 0 };
     },
   };
 }
