@@ -4,7 +4,7 @@ import type { Clock } from './base/clock.js';
 import { WherryError } from './base/errors.js';
 import type { Log } from './base/log.js';
 import { type Environment, readList, readPort } from './compose-settings.js';
-import type { WorkerDoor } from './runtime/docker/networks.js';
+import type { WorkerListener } from './runtime/docker/networks.js';
 import { createDockerRuntime, type DockerRuntime } from './runtime/docker.js';
 import type { ImageSource } from './runtime/runtime.js';
 
@@ -58,7 +58,7 @@ function findEngine(environment: Environment): string | undefined {
 /** Listens on an address for workers' requests; gives what ends that. Throws PORT_TAKEN. */
 type ListenForWorkers = (address: { readonly host: string; readonly port: number }) => Promise<() => Promise<void>>;
 
-export interface DoorOptions {
+export interface ListenerOptions {
   readonly environment: Environment;
   readonly listen: ListenForWorkers;
   /** The port of earlier servers of this data directory, which running workers know. */
@@ -66,7 +66,7 @@ export interface DoorOptions {
 }
 
 /** Where containers reach this server, on a port of its own that stays the same. */
-export interface OpenedDoor extends WorkerDoor {
+export interface ChosenListener extends WorkerListener {
   /** Chooses the port, and holds it. Throws PORT_TAKEN, CONFIG_INVALID. */
   start(): Promise<void>;
 }
@@ -74,7 +74,7 @@ export interface OpenedDoor extends WorkerDoor {
 const FIRST_PORT = 7170;
 const PORTS = 100;
 
-export function createWorkerDoor({ environment, listen, port: kept }: DoorOptions): OpenedDoor {
+export function createWorkerListener({ environment, listen, port: kept }: ListenerOptions): ChosenListener {
   const host = environment['WHERRY_WORKER_HOST'] || null;
   // By a name, containers may come from anywhere; else each gateway gets a listener, and loopback only holds the port.
   const heldAt = host === null ? '127.0.0.1' : '0.0.0.0';
@@ -92,7 +92,7 @@ export function createWorkerDoor({ environment, listen, port: kept }: DoorOption
           break;
         } catch (thrown) {
           if (wanted || !(thrown instanceof WherryError && thrown.code === 'PORT_TAKEN') || port >= FIRST_PORT + PORTS)
-            throw doorTaken(port, thrown);
+            throw portTaken(port, thrown);
           port += 1;
         }
       }
@@ -101,7 +101,7 @@ export function createWorkerDoor({ environment, listen, port: kept }: DoorOption
   };
 }
 
-function doorTaken(port: number, cause: unknown): WherryError {
+function portTaken(port: number, cause: unknown): WherryError {
   return new WherryError('PORT_TAKEN', `port ${port}, where containers reach this server, is taken by another program`, {
     hint: 'stop the other program, or choose a port with WHERRY_WORKER_PORT; containers that run know the old one',
     cause,
@@ -116,8 +116,9 @@ export interface DockerParts {
   readonly images: ImageSource;
   readonly log: Log;
   readonly clock: Clock;
-  readonly door: WorkerDoor;
+  readonly listener: WorkerListener;
   readonly pullToken: string;
+  readonly stopping: AbortSignal;
   /** This server's URL. */
   readonly url: () => string;
 }

@@ -8,7 +8,7 @@ import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/fau
 import { createSecret, createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
-import { createDocker, createWorkerDoor, readRuntimeSettings } from './compose-docker.js';
+import { createDocker, createWorkerListener, readRuntimeSettings } from './compose-docker.js';
 import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
 import { type Environment, keyFileOf, packageRoot, readList, readPort, readText, type ServerFile } from './compose-settings.js';
 import { JOB_VERBS } from './domain/endpoint.js';
@@ -114,7 +114,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   });
   const pullToken = createSecret();
   const chosen = readRuntimeSettings(environment);
-  const door = createWorkerDoor({
+  const listener = createWorkerListener({
     environment,
     listen: (address) => server.listenForWorkers(address),
     port: {
@@ -123,7 +123,11 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     },
   });
   const docker = chosen.engine
-    ? createDocker({ environment, engine: chosen.engine, dataDir, instanceId, images, log, clock, door, pullToken, url: () => url })
+    ? createDocker({
+        ...{ environment, engine: chosen.engine, dataDir, instanceId, images, log, clock, listener, pullToken },
+        stopping: stopping.signal,
+        url: () => url,
+      })
     : undefined;
   const runtimes = createRuntimes(chosen.names.flatMap((name) => (name === 'process' ? processes : (docker ?? []))));
   const engine = createEngine({
@@ -153,7 +157,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       if (adminKey) await writePrivate(keyFile, `${adminKey}\n`);
       const listening = await listen(server, store, options);
       url = `http://${listening.host}:${listening.port}`;
-      if (docker) await door.start();
+      if (docker) await listener.start();
       await engine.start();
       await writePrivate(join(dataDir, 'server.json'), JSON.stringify({ url, pid: process.pid } satisfies ServerFile));
       return { url, adminKey, keyFile, notice: listening.notice };

@@ -82,11 +82,11 @@ export function createEngine(options: EngineOptions): Engine {
           if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', 'the server stops');
           await recordOutput(core, workerId, { lines, dropped });
         },
-        exit: ({ workerId, ...exit }) => {
+        exit: ({ workerId, exitCode, signal, cause }) => {
           // Not taken either: the runtime keeps it for the next server.
           if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', 'the server stops');
           const recorded = fleet
-            .recordExit(workerId, { ...exit, isLost: exit.exitCode === null && exit.signal === null })
+            .recordExit(workerId, { exitCode, signal, ...(cause !== undefined && { cause }), isLost: exitCode === null && signal === null })
             .catch((cause: unknown) => options.log.error({ err: cause, workerId }, 'the exit of a worker could not be recorded'))
             .finally(() => exits.delete(recorded));
           exits.add(recorded);

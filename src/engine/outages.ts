@@ -39,9 +39,9 @@ export function createOutages(core: Core): Outages {
   return {
     isHeld: (endpointId) => core.clock.now() < (held.get(endpointId)?.until ?? 0),
     reasonOf: (endpointId) => held.get(endpointId)?.reason,
-    async choose(endpoint, { image }) {
+    async choose(endpoint, { image, spec }) {
       try {
-        const runtime = await core.runtimes.choose(endpoint, image);
+        const runtime = await core.runtimes.choose(endpoint, image, spec);
         // Only where it was away: asking costs a call.
         return held.has(endpoint.id) && (await look(endpoint.id, runtime)) ? undefined : runtime;
       } catch (thrown) {
