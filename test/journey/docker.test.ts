@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Engine, openEngine } from '../conformance/engine.js';
+import { openRegistryServer } from '../contract/registry-server.js';
 import { needs } from '../needs.js';
 import { pushNodeBase } from '../node-base.js';
 import { openStage, runCli, type Stage, until } from '../stage.js';
@@ -43,7 +44,7 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
   let dir: string;
   beforeAll(async () => {
     engine = await openEngine();
-    stage = await openStage({ WHERRY_RUNTIME: 'docker', WHERRY_DOCKER_HOST: engine.address });
+    stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address });
     dir = mkdtempSync(join(tmpdir(), 'wherry-journey-docker-'));
     const { host } = new URL(stage.url);
     mkdirSync(join(dir, 'config'));
@@ -103,6 +104,22 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(await stage.runsync('way', ['version'])).toMatchObject({ output: 1 });
   });
 
+  it('runs an image of another registry out of its own copy', async () => {
+    const other = await openRegistryServer();
+    const base = `${new URL(stage.url).host}/base/node:20`;
+    const project = stage.project('afar', {
+      'wherry.yaml': `name: afar\nhandler: handler.mjs:handler\nbase: ${base}\ninterpreter: node@20\n`,
+      'handler.mjs': PROBE,
+    });
+    const pushed = await runCli(['push', project, '--to', `${other.host}/afar:1`, '--data', stage.dataDir], {
+      env: { DOCKER_CONFIG: join(dir, 'config') },
+    });
+    expect(pushed.code, pushed.stderr).toBe(0);
+    await stage.cli('deploy', '--image', `${other.host}/afar:1`, '-e', 'afar');
+    await other.close();
+    expect(await stage.runsync('afar', ['version'])).toMatchObject({ output: 1 });
+  });
+
   it('keeps a worker inside (S11)', async () => {
     await deploy('inside');
     const ask = async (...input: readonly unknown[]) => (await stage.runsync('inside', input)).output;
@@ -130,6 +147,7 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
       'EROFS',
       'written',
     ]);
+    await expect(deploy('soft', 'hardened: true\nruntime: process\n')).rejects.toThrow(/process runtime cannot harden/);
   });
 
   it('tells a job that its worker ran out of memory (C6)', async () => {
