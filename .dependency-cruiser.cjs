@@ -24,6 +24,7 @@ const MAY_IMPORT = {
     'registry',
     'image',
     'compose\\.ts',
+    'compose-doctor\\.ts',
     'compose-registry\\.ts',
     'compose-settings\\.ts',
   ],

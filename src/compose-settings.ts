@@ -120,3 +120,12 @@ export function readBuildLimit(environment: Environment): number {
 export function readList(text = ''): readonly string[] {
   return text.split(',').flatMap((entry) => entry.trim() || []);
 }
+
+/** A port, 0 for one that the system chooses, or undefined when none is set. Throws CONFIG_INVALID. */
+export function readPort(environment: Environment, name: string): number | undefined {
+  const text = environment[name];
+  if (!text) return undefined;
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port < 65_536) return port;
+  throw new WherryError('CONFIG_INVALID', `${name} is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
+}

@@ -5,9 +5,10 @@ import pino from 'pino';
 import { type Clock, openClock } from './base/clock.js';
 import { WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
-import { createUuid } from './base/ids.js';
+import { createSecret, createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
+import { createDocker, createWorkerListener, readRuntimeSettings } from './compose-docker.js';
 import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
 import {
   type Environment,
@@ -15,6 +16,7 @@ import {
   packageRoot,
   readFrozenMemory,
   readList,
+  readPort,
   readSwitch,
   readText,
   type ServerFile,
@@ -123,7 +125,24 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     searchPath: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
     forkServer: readSwitch(environment, 'WHERRY_FORK_SERVER') ? join(packageRoot(), 'dist', 'fork-server') : undefined,
   });
-  const runtimes = createRuntimes([processes]);
+  const pullToken = createSecret();
+  const chosen = readRuntimeSettings(environment);
+  const listener = createWorkerListener({
+    environment,
+    listen: (address) => server.listenForWorkers(address),
+    port: {
+      read: async () => Number((await store.getRecord('setting', 'worker-port'))?.value ?? 0),
+      write: (port) => store.putRecord('setting', 'worker-port', { value: String(port) }),
+    },
+  });
+  const docker = chosen.engine
+    ? createDocker({
+        ...{ environment, engine: chosen.engine, dataDir, instanceId, images, log, clock, listener, pullToken },
+        stopping: stopping.signal,
+        url: () => url,
+      })
+    : undefined;
+  const runtimes = createRuntimes(chosen.names.flatMap((name) => (name === 'process' ? processes : (docker ?? []))));
   const engine = createEngine({
     store,
     runtimes,
@@ -143,14 +162,14 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     webhookTargets,
     logsDir: join(dataDir, 'logs'),
     frozenMemoryBytes: readFrozenMemory(environment),
-    workerUrl: () => url,
+    workerUrl: async ({ runtime, endpointId }) => (docker?.name === runtime ? docker.urlFor(endpointId) : url),
     sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, signal: stopping.signal }),
   });
   const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
-  const server = createServer({ engine, keys, registry, upkeep, credentials, log, clock, version: __WHERRY_VERSION__ });
+  const server = createServer({ engine, keys, registry, pullToken, upkeep, credentials, log, clock, version: __WHERRY_VERSION__ });
 
   return {
     async start() {
@@ -159,6 +178,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       if (adminKey) await writePrivate(keyFile, `${adminKey}\n`);
       const listening = await listen(server, store, options);
       url = `http://${listening.host}:${listening.port}`;
+      if (docker) await listener.start();
       await engine.start();
       await writePrivate(join(dataDir, 'server.json'), JSON.stringify({ url, pid: process.pid } satisfies ServerFile));
       return { url, adminKey, keyFile, notice: listening.notice };
@@ -181,7 +201,7 @@ type Listening = { readonly host: string; readonly port: number; readonly notice
 /** The port is chosen once per data directory; only a new one moves on to the next free port. */
 async function listen(server: ReturnType<typeof createServer>, store: Store, options: ServerOptions): Promise<Listening> {
   const host = options.host ?? options.environment['WHERRY_HOST'] ?? '127.0.0.1';
-  const asked = options.port ?? readPort(options.environment['WHERRY_PORT']);
+  const asked = options.port ?? readPort(options.environment, 'WHERRY_PORT');
   if (asked !== undefined) return { ...(await server.listen({ host, port: asked })), notice: undefined };
   const chosen = Number((await store.getRecord('setting', 'port'))?.value ?? 0);
   if (chosen) return { ...(await server.listen({ host, port: chosen })), notice: undefined };
@@ -195,13 +215,6 @@ async function listen(server: ReturnType<typeof createServer>, store: Store, opt
       if (!(thrown instanceof WherryError && thrown.code === 'PORT_TAKEN') || port >= DEFAULT_PORT + 100) throw thrown;
     }
   }
-}
-
-function readPort(text: string | undefined): number | undefined {
-  if (!text) return undefined;
-  const port = Number(text);
-  if (Number.isInteger(port) && port >= 0 && port < 65_536) return port;
-  throw new WherryError('CONFIG_INVALID', `WHERRY_PORT is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
 }
 
 /** What releases need: those that are kept. */

@@ -11,7 +11,8 @@ export type MadeEntry = Partial<Header> & { readonly name: string; readonly text
 /** The tar of one layer, as other tools than ours write it. */
 export async function tarOf(entries: readonly MadeEntry[]): Promise<Buffer> {
   const packer = pack();
-  for (const { text = '', ...header } of entries) packer.entry(header as Header, text);
+  // One time for all: the same entries are the same layer, in whatever second they are packed.
+  for (const { text = '', ...header } of entries) packer.entry({ mtime: new Date(0), ...header } as Header, text);
   packer.finalize();
   const parts: Uint8Array[] = [];
   for await (const part of packer) parts.push(part as Uint8Array);

@@ -140,6 +140,8 @@ export async function releasePhases(
     ports: project.ports,
     resources: project.resources,
     volumes: project.volumes,
+    // Said also when it is not: what a release before had would stay.
+    isHardened: project.isHardened ?? false,
     initTimeoutMs: project.initTimeoutMs,
   };
   const result = await phases.run(

@@ -5,6 +5,7 @@ import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionVal
 import { createCompletion } from './commands/completion.js';
 import { credentials } from './commands/credentials.js';
 import { dev } from './commands/dev.js';
+import { doctor } from './commands/doctor.js';
 import { image } from './commands/image.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
@@ -42,6 +43,7 @@ export const COMMANDS: readonly Command[] = [
   registry,
   credentials,
   status,
+  doctor,
   serve,
   up,
   keys,

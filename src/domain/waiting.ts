@@ -38,6 +38,8 @@ export interface WaitSample {
   /** A release that was never active is being proved. */
   readonly isProving: boolean;
   readonly pausedReason: string | null;
+  /** Why the runtime cannot start workers now; null while it can. */
+  readonly outage: string | null;
   readonly max: number;
   /** Live workers that may serve, by what they do; `startedAt` of the oldest that starts. */
   readonly starting: number;
@@ -66,6 +68,12 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
   if (!sample.hasRelease && !sample.isProving) return said('no-release', `no release serves${last}`, 'deploy an image to the endpoint');
   if (max === 0) return said('parked', 'scale.max is 0', 'set scale.max to 1 or more');
   if (sample.pinned !== null) return explainPinned(sample.pinned, said);
+  if (sample.outage !== null && busy + idle + starting === 0)
+    return said(
+      'no-capacity',
+      `no worker can be started: ${sample.outage}`,
+      'it goes on when the runtime is back; `wherry doctor` looks at it',
+    );
   if (sample.nextStartAt > now && busy + idle + starting === 0) {
     const waitMs = sample.nextStartAt - now;
     if (sample.lastEnd?.isStarted === false)

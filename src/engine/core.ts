@@ -55,11 +55,10 @@ export interface Fleet {
   isStopping(workerId: string): boolean;
   /** First sign of life: INITIALIZING → IDLE; a candidate proves its release. Gives the worker as it is then. Throws WORKER_UNKNOWN. */
   markReady(workerId: string): Promise<Worker>;
-  /** The runtime says it is gone. `isLost`: with the machine, the supervisor or while no server was there, so that it says nothing about its release. */
-  recordExit(
-    workerId: string,
-    exit: { readonly exitCode: number | null; readonly signal: string | null; readonly reason?: string; readonly isLost?: boolean },
-  ): Promise<void>;
+  /** The runtime says it is gone. */
+  recordExit(workerId: string, exit: WorkerExit): Promise<void>;
+  /** Why starts of the endpoint wait for its runtime; undefined when they do not. */
+  outageOf(endpointId: string): string | undefined;
   /** A job was settled: the release's workers do work. */
   recordSuccess(endpointId: string, release: number): void;
 }
@@ -84,6 +83,18 @@ export interface Freezer {
   adopt(workers: readonly Worker[]): void;
   /** Waits for what is under way. */
   stop(): Promise<void>;
+}
+
+/** How a worker ended. */
+export interface WorkerExit {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  /** What the runtime knows besides code and signal. */
+  readonly cause?: string;
+  /** Why this server ended it, or could not start it. */
+  readonly reason?: string;
+  /** With the machine, the supervisor, the engine or while no server was there, so that it says nothing about its release. */
+  readonly isLost?: boolean;
 }
 
 /** Sends what is due. What is on disk decides: after a crash everything due is sent again, with the same id. */

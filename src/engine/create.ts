@@ -1,9 +1,10 @@
-import { messageOf, WherryError } from '../base/errors.js';
+import { WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
-import type { Runtime, RuntimeEvents } from '../runtime/runtime.js';
+import type { RuntimeEvents } from '../runtime/runtime.js';
+import { createAdoption } from './adoption.js';
 import { createBackoff } from './backoff.js';
 import { createBatches, resumeBatches } from './batches.js';
-import { type Core, createOccupations, LEASE_MS } from './core.js';
+import { type Core, createOccupations } from './core.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
@@ -33,6 +34,7 @@ export function createEngine(options: EngineOptions): Engine {
   const backoff = createBackoff();
   const reconciler = createReconciler(() => core, backoff);
   const reaper = createReaper(() => core);
+  const adoption = createAdoption(() => core);
   const core: Core = {
     ...options,
     logs: createLogs({ dir: options.logsDir, from: options.clock.now() + options.clockBehindMs, log: options.log }),
@@ -87,10 +89,11 @@ export function createEngine(options: EngineOptions): Engine {
           if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', 'the server stops');
           await recordOutput(core, workerId, { lines, dropped });
         },
-        exit: ({ workerId, exitCode, signal }) => {
-          if (core.life.isStopped) return;
+        exit: ({ workerId, exitCode, signal, cause }) => {
+          // Not taken either: the runtime keeps it for the next server.
+          if (core.life.isStopped) throw new WherryError('RUNTIME_UNAVAILABLE', 'the server stops');
           const recorded = fleet
-            .recordExit(workerId, { exitCode, signal, isLost: exitCode === null && signal === null })
+            .recordExit(workerId, { exitCode, signal, ...(cause !== undefined && { cause }), isLost: exitCode === null && signal === null })
             .catch((cause: unknown) => options.log.error({ err: cause, workerId }, 'the exit of a worker could not be recorded'))
             .finally(() => exits.delete(recorded));
           exits.add(recorded);
@@ -98,13 +101,14 @@ export function createEngine(options: EngineOptions): Engine {
         note: ({ workerId, text }) => void recordNote(core, workerId, text),
       };
       for (const runtime of options.runtimes.all) await runtime.start(events);
-      await adopt(core);
+      await adoption.start();
       await resumeBatches(core);
       await reconciler.start();
       reaper.start();
       await core.webhooks.start();
     },
     async stop() {
+      await adoption.stop();
       await reaper.stop();
       await reconciler.stop();
       await freezer.stop();
@@ -201,44 +205,6 @@ export function createEngine(options: EngineOptions): Engine {
     },
     followLogs: (filter, signal) => core.logs.follow(filter, () => workerIds(filter.endpointId, filter.release), signal),
   };
-}
-
-/** After a restart: what the runtime lists is the truth. Live leases get one full lease (decision 21). */
-async function adopt(core: Core): Promise<void> {
-  const owners = new Map<string, Runtime>();
-  for (const runtime of core.runtimes.all) for (const id of await runtime.list()) owners.set(id, runtime);
-  const now = core.clock.now();
-  const known = await core.store.listWorkers(undefined);
-  for (const worker of known) {
-    if (!owners.has(worker.id))
-      await core.fleet.recordExit(worker.id, {
-        exitCode: null,
-        signal: null,
-        reason: 'it ended while the server was away',
-        isLost: true,
-      });
-    else await core.store.extend(worker.id, { confirmed: [], leaseUntil: now + LEASE_MS }, now);
-    if (!owners.has(worker.id)) continue;
-    for (const job of await core.store.listJobs({
-      endpointId: worker.endpointId,
-      workerId: worker.id,
-      states: ['IN_PROGRESS'],
-      limit: 1_000,
-    }))
-      core.occupations.begin(worker.id, job.id, job.claimedAt ?? now);
-    if (worker.state === 'DRAINING') {
-      core.fleet
-        .drain(worker.id, { reason: worker.reason ?? 'it was stopping' })
-        .catch((cause: unknown) => core.log.error({ err: cause }, 'a worker could not be stopped'));
-    }
-  }
-  core.freezer.adopt(known.filter(({ id }) => owners.has(id)));
-  for (const [id, runtime] of owners) {
-    if (known.some((worker) => worker.id === id)) continue;
-    await runtime
-      .stopWorker(id, 0)
-      .catch((cause: unknown) => core.log.error({ workerId: id, cause: messageOf(cause) }, 'an unknown worker runs'));
-  }
 }
 
 type Output = { readonly lines: readonly { readonly at: number; readonly text: string }[]; readonly dropped: number };

@@ -84,7 +84,7 @@ type Planned = {
 async function store(core: Core, { image, warnings, plan, release }: Planned): Promise<DeployResult> {
   await core.images.verify(image);
   const size = await core.images.measure(image);
-  const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image);
+  const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image, release.spec);
   await runtime.prepare({ repository: image.repository, digest: image.digest });
   const now = core.clock.now();
   const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);

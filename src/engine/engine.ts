@@ -50,8 +50,11 @@ export interface EngineOptions {
   readonly frozenMemoryBytes: number;
   /** Frees disk that nothing known to the store needs; called from time to time. */
   readonly sweepFiles?: () => Promise<void>;
-  /** Base URL that workers reach, without a final slash; known once the server listens. */
-  readonly workerUrl: () => string;
+  /**
+   * Base URL under which a worker reaches this server, without a final slash; known once the server listens. Throws RUNTIME_UNAVAILABLE
+   * when its runtime is away.
+   */
+  readonly workerUrl: (worker: Pick<Worker, 'runtime' | 'endpointId'>) => Promise<string>;
 }
 
 export interface Submission {

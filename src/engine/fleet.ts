@@ -9,6 +9,7 @@ import type { Backoff, Verdict } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
 import { requireEndpoint, requireRelease } from './jobs.js';
 import { giveBack } from './lost.js';
+import { createOutages } from './outages.js';
 import { revertBroken } from './revert.js';
 import { endPinned, endRollout, proveRelease } from './rollout.js';
 import { forgetWorker } from './stops.js';
@@ -30,14 +31,15 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   /** When a stop that failed may be tried again, by worker. */
   const retries = new Map<string, number>();
   const recordings = new Map<string, Promise<void>>();
+  const outages = createOutages(core);
   const exits = createWaiters<true>();
   const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) => writeSystemLine(core, worker, text);
 
-  const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, reason, isLost = false }) => {
+  const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, cause, reason, isLost = false }) => {
     const before = await core.store.getWorker(workerId);
     if (!before || before.state === 'STOPPED') return;
     const now = core.clock.now();
-    const why = describeExit(exitCode, signal);
+    const why = cause ?? describeExit(exitCode, signal);
     const isWanted = before.state === 'DRAINING';
     // Whatever ended a frozen worker, it did not do it itself.
     const isInnocent = isLost || before.state === 'FROZEN';
@@ -116,8 +118,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
 
   return {
     async start(endpointId, number, { isCandidate }) {
+      if (outages.isHeld(endpointId)) return;
       const release = await requireRelease(core, endpointId, number);
-      const runtime = await core.runtimes.choose(await requireEndpoint(core, endpointId), release.image);
+      const runtime = await outages.choose(await requireEndpoint(core, endpointId), release);
+      if (!runtime) return;
       const token = `wk_${createSecret()}`;
       const worker = newWorker({ core, release, runtime, token, isCandidate });
       await core.store.addWorker(worker);
@@ -127,7 +131,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
           const how = `${isCandidate ? ', as candidate' : ''}${path === 'fork' ? ' (forked)' : ''}`;
           if (path !== null) await say(worker, `started ${formatRelease(number)}, image ${image}${how}`);
         },
-        (thrown: unknown) => recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}` }),
+        async (thrown: unknown) => {
+          const isLost = await outages.look(endpointId, runtime);
+          await recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}`, isLost });
+        },
       );
     },
     drain(workerId, { reason, graceMs }) {
@@ -163,6 +170,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       return requireWorker(core, workerId);
     },
     recordExit,
+    outageOf: outages.reasonOf,
     recordSuccess: (endpointId, release) => backoff.reset(endpointId, release),
   };
 }
@@ -236,7 +244,7 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(core.workerUrl(), worker, token) },
+    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(await core.workerUrl(worker), worker, token) },
     ownEnv: OWN_ENV,
     args: spec.args,
     resources: spec.resources,

@@ -75,6 +75,7 @@ async function sampleWait(core: Core, backoff: Backoff, job: Job): Promise<WaitS
     hasRelease: endpoint.activeRelease !== null,
     isProving: rollout !== undefined,
     pausedReason: endpoint.pausedReason,
+    outage: core.fleet.outageOf(endpointId) ?? null,
     max: endpoint.settings.scale.max,
     starting: starting.length,
     startingSince: starting[0]?.createdAt ?? null,

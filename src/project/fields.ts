@@ -160,7 +160,6 @@ const RELEASE_FIELDS: readonly Field[] = [
     goesTo: 'release',
     description: 'No capabilities and a read-only root for the worker; only runtimes with containers can.',
     example: true,
-    isInEffect: false,
   },
   {
     path: 'models',

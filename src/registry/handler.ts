@@ -24,6 +24,8 @@ export interface RegistryHandlerOptions {
 /** What the caller has found out about who asks. */
 export interface RegistryAccess {
   readonly canPush: boolean;
+  /** A runtime of this server pulls for its workers: names that the server keeps for itself are open to it. */
+  readonly isRuntime?: boolean;
 }
 
 /** Answers one request below `/v2/`; never rejects. */
@@ -49,7 +51,12 @@ export function createRegistryHandler(options: RegistryHandlerOptions): Registry
   return async (request, response, access) => {
     const [path = '', query = ''] = (request.url ?? '').split('?', 2);
     const method = request.method ?? 'GET';
-    const exchange: Exchange = { request, response, method, query: new URLSearchParams(query), blobs, mirrors, log, isRepositoryAllowed };
+    const isAllowed = access.isRuntime ? () => true : isRepositoryAllowed;
+    const exchange: Exchange = {
+      ...{ request, response, method, blobs, mirrors, log },
+      query: new URLSearchParams(query),
+      isRepositoryAllowed: isAllowed,
+    };
     response.setHeader('docker-distribution-api-version', 'registry/2.0');
     try {
       if (!access.canPush && !READS.includes(method))

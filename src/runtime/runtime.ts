@@ -41,8 +41,16 @@ export interface RuntimeEvents {
     readonly lines: readonly { readonly at: number; readonly text: string }[];
     readonly dropped: number;
   }): void | Promise<void>;
-  /** Code and signal both null: the worker was lost, nobody saw how it ended. */
-  exit(event: { readonly workerId: string; readonly exitCode: number | null; readonly signal: string | null }): void;
+  /**
+   * Code and signal both null: the worker was lost, nobody saw how it ended. `cause` says what the runtime knows besides, for instance
+   * that its memory ran out. Throws when it cannot be taken now; then it is told again, by the next server if need be.
+   */
+  exit(event: {
+    readonly workerId: string;
+    readonly exitCode: number | null;
+    readonly signal: string | null;
+    readonly cause?: string;
+  }): void;
   /** A step of the runtime itself, such as a pull, as a line for the worker's log. */
   note(event: { readonly workerId: string; readonly text: string }): void;
 }
@@ -50,6 +58,8 @@ export interface RuntimeEvents {
 export interface RuntimeCapabilities {
   readonly freeze: boolean;
   readonly gpu: boolean;
+  /** It can take capabilities and the writable root from a worker; absent: it cannot. */
+  readonly hardening?: boolean;
   /** How each limit is enforced here. */
   readonly limits: {
     readonly memory: 'cgroup' | 'engine' | 'absent';
@@ -86,7 +96,7 @@ export interface Runtime {
   prepare(image: ImageName): Promise<void>;
   /** Frees what `prepare` keeps for other images; a worker of one of those only starts more slowly. */
   forgetImages(except: ReadonlySet<Digest>): Promise<void>;
-  /** Throws RUNTIME_UNAVAILABLE; then nothing runs. */
+  /** Throws RUNTIME_UNAVAILABLE, and RUNTIME_REFUSED for what it can never start; then nothing runs. */
   startWorker(spec: WorkerSpec): Promise<StartedWorker>;
   /** SIGTERM to its main process, grace, SIGKILL to all; resolves when no process of the worker is left. `graceMs` 0 kills at once. */
   stopWorker(workerId: string, graceMs: number): Promise<void>;

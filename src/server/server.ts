@@ -1,13 +1,15 @@
+import { timingSafeEqual } from 'node:crypto';
 import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Bag, type Member } from '../base/bag.js';
 import type { Clock } from '../base/clock.js';
 import { systemCodeOf, WherryError } from '../base/errors.js';
+import { hashSecret } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { JOB_VERBS } from '../domain/endpoint.js';
 import type { Engine } from '../engine/engine.js';
 import type { Upkeep } from '../registry/upkeep.js';
-import { authenticate } from './auth.js';
+import { authenticate, readCredential } from './auth.js';
 import type { StoredCredentials } from './credentials.js';
 import { type Exchange, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
@@ -20,7 +22,13 @@ import { limitStall } from './stall.js';
 export interface ServerOptions {
   readonly engine: Engine;
   readonly keys: Keys;
-  readonly registry: (request: IncomingMessage, response: ServerResponse, access: { readonly canPush: boolean }) => Promise<void>;
+  readonly registry: (
+    request: IncomingMessage,
+    response: ServerResponse,
+    access: { readonly canPush: boolean; readonly isRuntime?: boolean },
+  ) => Promise<void>;
+  /** Opens the registry for pulls: what this process gives to its runtimes. */
+  readonly pullToken: string;
   readonly upkeep: Upkeep;
   readonly credentials: StoredCredentials;
   readonly log: Log;
@@ -36,6 +44,8 @@ export interface Address {
 export interface Server {
   /** Port 0 lets the system choose. Throws PORT_TAKEN. */
   listen(address: Address): Promise<Address>;
+  /** A further listener that knows the routes of workers and nothing else; gives what ends it. Throws PORT_TAKEN. */
+  listenForWorkers(address: Address): Promise<() => Promise<void>>;
   /** From now on submissions are refused with 503 and held answers are sent as they are; resolves when all are, or the grace is over. */
   drain(graceMs: number): Promise<void>;
   /** Ends held polls and streams, then all connections. */
@@ -63,7 +73,25 @@ export function createServer(options: ServerOptions): Server {
     else if (api) api.serve(request, response);
     else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
   });
+  const workerListeners = new Set<HttpServer>();
+  const closeListener = async (listener: HttpServer) => {
+    workerListeners.delete(listener);
+    const closed = new Promise<void>((resolve) => {
+      listener.close(() => resolve());
+    });
+    listener.closeAllConnections();
+    await closed;
+  };
   return {
+    async listenForWorkers(address) {
+      const listener = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
+        limitStall(request, response, BODY_PACE);
+        serveWorkersOnly(options, openExchange(request, response));
+      });
+      await bind(listener, address);
+      workerListeners.add(listener);
+      return () => closeListener(listener);
+    },
     async listen(address) {
       api ??= await createApi(options);
       await bind(http, address);
@@ -82,6 +110,7 @@ export function createServer(options: ServerOptions): Server {
       clearTimeout(timer);
     },
     async close() {
+      await Promise.all([...workerListeners].map(closeListener));
       // Also called back, with an error, when it never listened.
       const closed = new Promise<void>((resolve) => {
         http.close(() => resolve());
@@ -105,6 +134,18 @@ function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
     options.log.error({ err: cause, path: exchange.path }, 'a request failed');
     sendJson(exchange, 500, '{"error":"an unexpected error happened"}');
   });
+}
+
+/** What a worker may reach (decision 25): its own routes. There is no other answer, whoever asks with whatever key. */
+function serveWorkersOnly(options: ServerOptions, exchange: Exchange): void {
+  const [, version, endpointId = '', verb = '', workerId = '', jobId = ''] = exchange.path.split('/');
+  if (version === 'v2' && WORKER_VERBS.includes(verb)) {
+    // Never rejects.
+    void serveWorkers(options, exchange, { endpointId, verb, workerId, jobId });
+    return;
+  }
+  exchange.request.resume();
+  sendJson(exchange, 404, '{"error":"only workers are served here"}');
 }
 
 interface Life {
@@ -133,8 +174,10 @@ async function serveWhileOpen(life: Life, exchange: Exchange, serve: () => Promi
   await request.served.finally(() => life.open.remove(request));
 }
 
-/** Admin keys pull and push. */
-async function serveRegistry({ keys, registry }: ServerOptions, exchange: Exchange): Promise<void> {
+/** Admin keys pull and push; what runtimes were given pulls. */
+async function serveRegistry({ keys, registry, pullToken }: ServerOptions, exchange: Exchange): Promise<void> {
+  if (isSame(readCredential(exchange.request.headers) ?? '', pullToken))
+    return registry(exchange.request, exchange.response, { canPush: false, isRuntime: true });
   const key = await authenticate(keys, exchange.request.headers);
   if (key?.scope === 'admin') return registry(exchange.request, exchange.response, { canPush: true });
   const body = { errors: [{ code: 'UNAUTHORIZED', message: 'log in with any user name and an admin key as password', detail: null }] };
@@ -143,6 +186,10 @@ async function serveRegistry({ keys, registry }: ServerOptions, exchange: Exchan
     'www-authenticate': 'Basic realm="wherry"',
     'docker-distribution-api-version': 'registry/2.0',
   });
+}
+
+function isSame(given: string, wanted: string): boolean {
+  return timingSafeEqual(Buffer.from(hashSecret(given), 'hex'), Buffer.from(hashSecret(wanted), 'hex'));
 }
 
 function bind(http: HttpServer, { host, port }: Address): Promise<void> {

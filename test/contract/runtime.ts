@@ -24,7 +24,7 @@ export interface Told {
   dropped(workerId: string): number;
   /** Steps of the runtime itself. */
   notes(workerId: string): readonly string[];
-  exit(workerId: string): { readonly exitCode: number | null; readonly signal: string | null } | undefined;
+  exit(workerId: string): Omit<Parameters<RuntimeEvents['exit']>[0], 'workerId'> | undefined;
 }
 
 export function listen(): Told {
@@ -32,7 +32,7 @@ export function listen(): Told {
   const lines = new Map<string, string[]>();
   const dropped = new Map<string, number>();
   const notes = new Map<string, string[]>();
-  const exits = new Map<string, { exitCode: number | null; signal: string | null }>();
+  const exits = new Map<string, ReturnType<Told['exit']>>();
   return {
     order,
     lines: (workerId) => lines.get(workerId) ?? [],
@@ -45,9 +45,9 @@ export function listen(): Told {
         lines.set(event.workerId, [...(lines.get(event.workerId) ?? []), ...event.lines.map(({ text }) => text)]);
         dropped.set(event.workerId, (dropped.get(event.workerId) ?? 0) + event.dropped);
       },
-      exit({ workerId, exitCode, signal }) {
+      exit({ workerId, exitCode, signal, cause }) {
         order.push(`exit ${workerId}`);
-        exits.set(workerId, { exitCode, signal });
+        exits.set(workerId, { exitCode, signal, ...(cause !== undefined && { cause }) });
       },
       note: ({ workerId, text }) => notes.set(workerId, [...(notes.get(workerId) ?? []), text]),
     },

@@ -1,29 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createLineCutter, createOutbox, createWorkerOutput } from './output.js';
+import { createOutbox, createWorkerOutput } from './output.js';
 import { BOUNDS, type SupervisorEvent } from './protocol.js';
-
-function cut(...chunks: (string | Buffer)[]): string[] {
-  const lines: string[] = [];
-  const cutter = createLineCutter((text) => lines.push(text));
-  for (const chunk of chunks) cutter.push(Buffer.from(chunk));
-  cutter.flush();
-  return lines;
-}
-
-describe('createLineCutter', () => {
-  it('joins chunks into lines and gives an unfinished last one', () => {
-    expect(cut('a', 'b\nc\r\n', '\nd')).toEqual(['ab', 'c', '', 'd']);
-  });
-
-  it('keeps a character whole that two chunks share', () => {
-    const bytes = Buffer.from('é\n');
-    expect(cut(bytes.subarray(0, 1), bytes.subarray(1))).toEqual(['é']);
-  });
-
-  it('cuts a long line and says how much is missing', () => {
-    expect(cut(`${'x'.repeat(BOUNDS.lineBytes + 7)}\nnext\n`)).toEqual([`${'x'.repeat(BOUNDS.lineBytes)} [7 bytes more]`, 'next']);
-  });
-});
 
 function setup() {
   let now = 0;

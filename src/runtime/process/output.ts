@@ -1,3 +1,4 @@
+import { createLineRate } from '../lines.js';
 import { BOUNDS, type Line, type SupervisorEvent } from './protocol.js';
 
 type Unnumbered = SupervisorEvent extends infer E ? (E extends { readonly seq: number } ? Omit<E, 'seq'> : never) : never;
@@ -37,42 +38,6 @@ export function createOutbox(send: (event: SupervisorEvent) => void): Outbox {
   };
 }
 
-/** Cuts a byte stream into lines of at most {@link BOUNDS}.lineBytes; a longer one says so at its end. */
-export function createLineCutter(onLine: (text: string) => void): { push(chunk: Buffer): void; flush(): void } {
-  let parts: Buffer[] = [];
-  let kept = 0;
-  let seen = 0;
-  const add = (bytes: Buffer): void => {
-    seen += bytes.length;
-    const part = bytes.subarray(0, BOUNDS.lineBytes - kept);
-    kept += part.length;
-    if (part.length > 0) parts.push(part);
-  };
-  const end = (): void => {
-    // Decoding as a stream leaves out a character that the cut broke.
-    const text = new TextDecoder().decode(Buffer.concat(parts), { stream: seen > kept });
-    const lost = seen - kept;
-    parts = [];
-    kept = 0;
-    seen = 0;
-    onLine(lost > 0 ? `${text} [${lost} bytes more]` : text.replace(/\r$/, ''));
-  };
-  return {
-    push(chunk) {
-      let start = 0;
-      for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, start)) {
-        add(chunk.subarray(start, at));
-        end();
-        start = at + 1;
-      }
-      if (start < chunk.length) add(chunk.subarray(start));
-    },
-    flush() {
-      if (seen > 0) end();
-    },
-  };
-}
-
 /** The bounded output of one worker. */
 export interface WorkerOutput {
   /** Takes a line, or counts it as dropped when the rate or the space is used up. */
@@ -91,14 +56,8 @@ export function createWorkerOutput({ workerId, outbox, now }: { workerId: string
   let waitingBytes = 0;
   let underWay: { seq: number; bytes: number } | null = null;
   let dropped = 0;
-  let tokens: number = BOUNDS.burstLines;
-  let filledAt = now();
+  const rate = createLineRate(now());
 
-  const hasToken = (at: number): boolean => {
-    tokens = Math.min(BOUNDS.burstLines, tokens + ((at - filledAt) * BOUNDS.linesPerSecond) / 1000);
-    filledAt = at;
-    return tokens >= 1;
-  };
   const finish = (): void => {
     if (lines.length === 0 && dropped === 0) return;
     underWay = { seq: outbox.add({ event: 'output', workerId, lines, dropped }), bytes: waitingBytes };
@@ -114,11 +73,11 @@ export function createWorkerOutput({ workerId, outbox, now }: { workerId: string
       const at = now();
       // Text is at least this many bytes; what a line costs beside its text is counted too.
       const bytes = text.length + 32;
-      if (!hasToken(at) || waitingBytes + (underWay?.bytes ?? 0) + bytes > BOUNDS.unackedBytes) {
+      if (!rate.hasRoom(at) || waitingBytes + (underWay?.bytes ?? 0) + bytes > BOUNDS.unackedBytes) {
         dropped += 1;
         return;
       }
-      tokens -= 1;
+      rate.use();
       lines.push({ at, text });
       waitingBytes += bytes;
     },

@@ -1,3 +1,5 @@
+import { LINE_BOUNDS } from '../lines.js';
+
 /** What a server and the supervisor of its data directory say to each other: JSON lines over a unix socket. */
 
 /** Raised by every change that an older supervisor would misread, also of what it says to a fork server's program. */
@@ -5,10 +7,8 @@ export const PROTOCOL = 3;
 
 /** Bounds of what the supervisor keeps and forwards. Bytes, lines, milliseconds. */
 export const BOUNDS = {
-  lineBytes: 16 * 1024,
+  ...LINE_BOUNDS,
   unackedBytes: 1024 * 1024,
-  linesPerSecond: 2_000,
-  burstLines: 10_000,
   processes: 1_024,
   /** How long members of a worker are hunted after its end. */
   huntMs: 5_000,

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { createLineCutter } from '../lines.js';
 import { type Cgroup, type Cgroups, killGroups, membersOf, removeGroups } from './cgroup.js';
 import { raceTime } from './deadline.js';
 import type { ForkServers } from './fork/servers.js';
@@ -8,7 +9,7 @@ import { createFreezer, type FreezerOptions } from './freezer.js';
 import { spawnMain } from './main-process.js';
 import { endMembers, markedPids, signal } from './members.js';
 import { measureMemory } from './memory.js';
-import { createLineCutter, createWorkerOutput, type Outbox, type WorkerOutput } from './output.js';
+import { createWorkerOutput, type Outbox, type WorkerOutput } from './output.js';
 import { BOUNDS, MARKER, type SpawnOrder, type Started } from './protocol.js';
 
 /** A running worker under the supervisor. */

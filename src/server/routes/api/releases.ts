@@ -34,7 +34,7 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
       const { spec, sourceRevision = null, supersede = false, canary, hold = false, holdMs = HOLD_MS } = request.body;
       const result = await engine.deploy(id, {
         from: originOf(request.body),
-        spec: { ...(await readActiveSpec(engine, id)), ...spec } as ReleaseSpec,
+        spec: mergeSpec(await readActiveSpec(engine, id), spec as Partial<ReleaseSpec> | undefined),
         sourceRevision,
         author: authorOf(request),
         isSuperseding: supersede,
@@ -107,6 +107,12 @@ function readStep({ action, share, reason }: { action: string; share?: number; r
   if (action === 'abort') return { action, reason: reason ?? `aborted by ${author}` };
   if (share !== undefined) return { action: 'share', share };
   throw new WherryError('REQUEST_INVALID', "the action 'share' needs a share", { hint: 'send a share from 1 to 99' });
+}
+
+/** Absent is false: one form, so that equal releases look equal. */
+function mergeSpec(before: ReleaseSpec, change: Partial<ReleaseSpec> = {}): ReleaseSpec {
+  const { isHardened, ...rest } = { ...before, ...change };
+  return { ...rest, ...(isHardened && { isHardened }) };
 }
 
 /** What a new release does not say stays as it is. */

@@ -1,0 +1,55 @@
+import { messageOf, WherryError } from '../base/errors.js';
+import type { Endpoint } from '../domain/endpoint.js';
+import type { Release } from '../domain/release.js';
+import type { Runtime } from '../runtime/runtime.js';
+import type { Core } from './core.js';
+
+/** Between looks whether a runtime is back. */
+const PAUSE_MS = 2_000;
+
+/** A runtime that is away says nothing about a release: starts of its endpoints wait instead of failing one after the other. */
+export interface Outages {
+  /** True while starts of the endpoint wait. */
+  isHeld(endpointId: string): boolean;
+  /** Why they do; undefined when they do not. */
+  reasonOf(endpointId: string): string | undefined;
+  /** The runtime for a release; undefined, with starts held, while it is away. Throws RUNTIME_REFUSED. */
+  choose(endpoint: Endpoint, release: Release): Promise<Runtime | undefined>;
+  /** After a start that failed: true, with starts held, when the runtime is away. */
+  look(endpointId: string, runtime: Runtime): Promise<boolean>;
+}
+
+export function createOutages(core: Core): Outages {
+  const held = new Map<string, { readonly until: number; readonly reason: string }>();
+  const hold = (endpointId: string, cause: unknown): void => {
+    const reason = messageOf(cause);
+    if (!held.has(endpointId)) core.log.warn({ endpointId, reason }, 'starts wait: the runtime of the endpoint is away');
+    held.set(endpointId, { until: core.clock.now() + PAUSE_MS, reason });
+  };
+  const look: Outages['look'] = async (endpointId, runtime) => {
+    try {
+      await runtime.list();
+      held.delete(endpointId);
+      return false;
+    } catch (thrown) {
+      hold(endpointId, thrown);
+      return true;
+    }
+  };
+  return {
+    isHeld: (endpointId) => core.clock.now() < (held.get(endpointId)?.until ?? 0),
+    reasonOf: (endpointId) => held.get(endpointId)?.reason,
+    async choose(endpoint, { image, spec }) {
+      try {
+        const runtime = await core.runtimes.choose(endpoint, image, spec);
+        // Only where it was away: asking costs a call.
+        return held.has(endpoint.id) && (await look(endpoint.id, runtime)) ? undefined : runtime;
+      } catch (thrown) {
+        if (!(thrown instanceof WherryError && thrown.code === 'RUNTIME_UNAVAILABLE')) throw thrown;
+        hold(endpoint.id, thrown);
+        return undefined;
+      }
+    },
+    look,
+  };
+}

@@ -1,0 +1,123 @@
+import { describe, expect, it } from 'vitest';
+import type { Digest } from '../../oci/digest.js';
+import type { WorkerSpec } from '../runtime.js';
+import { type ContainerPlan, describeContainer } from './container.js';
+import type { EngineFacts } from './engine.js';
+import { digitsOfMark, markOf, networkNameOf, parseVolume } from './names.js';
+
+const INSTANCE = '0190a0e0-0000-7000-8000-0123456789ab';
+const DIGEST = `sha256:${'ab'.repeat(32)}` as Digest;
+const SPEC: WorkerSpec = {
+  workerId: 'w-1',
+  endpointId: 'e1',
+  release: 3,
+  image: { repository: 'app', digest: DIGEST },
+  ownEnv: [],
+  env: { A: 'b=c' },
+  args: null,
+  resources: {},
+  ports: [],
+  volumes: [],
+  isHardened: false,
+};
+const limits = { memory: 'engine', cpu: 'engine', processes: 'engine', disk: 'engine' } as const;
+const FACTS = { hasInit: true, cpus: 2, capabilities: { freeze: true, gpu: false, limits } } as unknown as EngineFacts;
+
+function describePlan(spec: Partial<WorkerSpec> = {}, more: Partial<ContainerPlan> = {}) {
+  const body = describeContainer({
+    spec: { ...SPEC, ...spec },
+    instanceId: INSTANCE,
+    reference: 'host/app@x',
+    network: 'net',
+    config: {},
+    facts: FACTS,
+    volumesDir: '/data/volumes',
+    isDiskLimited: true,
+    ...more,
+  });
+  return body as { HostConfig: Record<string, unknown>; [key: string]: unknown };
+}
+
+describe('describeContainer', () => {
+  it('names the worker, its endpoint, its release and this instance in labels', () => {
+    expect(describePlan()['Labels']).toEqual({
+      'dev.wherry.instance': INSTANCE,
+      'dev.wherry.worker': 'w-1',
+      'dev.wherry.endpoint': 'e1',
+      'dev.wherry.release': '3',
+    });
+  });
+
+  it("keeps the image's command unless the release has arguments", () => {
+    expect(describePlan()).not.toHaveProperty('Cmd');
+    expect(describePlan({ args: ['a'] })['Cmd']).toEqual(['a']);
+  });
+
+  it('always bounds processes and logs, restarts nothing and gives no new privileges', () => {
+    expect(describePlan().HostConfig).toMatchObject({
+      PidsLimit: 1_024,
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '16m' } },
+      RestartPolicy: { Name: 'no' },
+      SecurityOpt: ['no-new-privileges'],
+      NetworkMode: 'net',
+    });
+    expect(describePlan().HostConfig).not.toHaveProperty('CapDrop');
+  });
+
+  it('limits memory without swap, cores to those that there are, and disk', () => {
+    const { HostConfig: host } = describePlan({ resources: { memoryBytes: 1_000, cpu: 8, diskBytes: 5_000 } });
+    expect(host).toMatchObject({ Memory: 1_000, MemorySwap: 1_000, NanoCpus: 2e9, StorageOpt: { size: '5000' } });
+  });
+
+  it('asks for no limit that the engine lacks', () => {
+    const absent = { memory: 'absent', cpu: 'absent', processes: 'absent', disk: 'absent' } as const;
+    const facts = { ...FACTS, capabilities: { ...FACTS.capabilities, limits: absent } };
+    const plan = describePlan({ resources: { memoryBytes: 1_000, cpu: 1, diskBytes: 5_000 } }, { facts, isDiskLimited: false });
+    for (const limit of ['Memory', 'NanoCpus', 'PidsLimit', 'StorageOpt']) expect(plan.HostConfig).not.toHaveProperty(limit);
+  });
+
+  it('takes capabilities and the writable root from a hardened worker, and leaves it /tmp', () => {
+    expect(describePlan({ isHardened: true }).HostConfig).toMatchObject({
+      CapDrop: ['ALL'],
+      ReadonlyRootfs: true,
+      Tmpfs: { '/tmp': expect.stringContaining('mode=1777') },
+    });
+  });
+
+  it('puts an init before the worker, unless it brings its own or the engine has none', () => {
+    const init = (more: Partial<ContainerPlan>, spec: Partial<WorkerSpec> = {}) => describePlan(spec, more).HostConfig['Init'];
+    expect(init({ config: { Entrypoint: ['python'] } })).toBe(true);
+    expect(init({ config: { Entrypoint: ['/usr/bin/tini', '--'] } })).toBeUndefined();
+    expect(init({ config: { Cmd: ['/init'] } })).toBeUndefined();
+    expect(init({ config: { Cmd: ['/init'] } }, { args: ['python'] })).toBe(true);
+    expect(init({ facts: { ...FACTS, hasInit: false } })).toBeUndefined();
+  });
+
+  it('asks for so many graphics processors, one for a kind', () => {
+    const requested = (gpu: number | string) => describePlan({ resources: { gpu } }).HostConfig['DeviceRequests'];
+    expect(requested(2)).toEqual([{ Driver: '', Count: 2, Capabilities: [['gpu']] }]);
+    expect(requested('A100')).toEqual([{ Driver: '', Count: 1, Capabilities: [['gpu']] }]);
+    expect(requested(0)).toBeUndefined();
+  });
+
+  it('publishes ports on loopback only, and binds volumes below the data directory', () => {
+    const { HostConfig: host, ...body } = describePlan({ ports: ['8000/http', '53/udp'], volumes: ['models:/runpod-volume'] });
+    expect(body['ExposedPorts']).toEqual({ '8000/tcp': {}, '53/udp': {} });
+    expect(host['PortBindings']).toMatchObject({ '8000/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] });
+    expect(host['Mounts']).toEqual([{ Type: 'bind', Source: '/data/volumes/models', Target: '/runpod-volume' }]);
+  });
+});
+
+describe('names', () => {
+  it('mark images so that those of another instance are not taken for ours', () => {
+    const mark = `127.0.0.1:7070/app:${markOf(INSTANCE, DIGEST)}`;
+    expect(DIGEST.slice(7)).toContain(digitsOfMark(INSTANCE, mark));
+    expect(digitsOfMark(INSTANCE.replace('9ab', '9ac'), mark)).toBeUndefined();
+    expect(digitsOfMark(INSTANCE, '127.0.0.1:7070/app:1.0')).toBeUndefined();
+    expect(networkNameOf(INSTANCE, 'e1')).toBe('wherry-0123456789ab-e1');
+  });
+
+  it.each(['/etc:/etc', '../up:/x', 'a:relative', 'a', 'a:/x:ro'])('refuse the volume %s', (text) => {
+    expect(() => parseVolume(text)).toThrow(/refused/);
+  });
+});

@@ -1,0 +1,100 @@
+import { basename, join } from 'node:path';
+import type { ImageConfig } from '../../oci/manifest.js';
+import type { WorkerSpec } from '../runtime.js';
+import type { EngineFacts } from './engine.js';
+import { OWNER_LABELS, parseVolume } from './names.js';
+
+export interface ContainerPlan {
+  readonly spec: WorkerSpec;
+  readonly instanceId: string;
+  /** By digest, at the embedded registry. */
+  readonly reference: string;
+  readonly network: string;
+  readonly config: ImageConfig['config'];
+  readonly facts: EngineFacts;
+  /** Directory that holds a folder for each volume. */
+  readonly volumesDir: string;
+  /** False where the engine has refused to limit disks. */
+  readonly isDiskLimited: boolean;
+}
+
+/** Processes and threads of one worker; as many as the process runtime allows. */
+const MOST_PROCESSES = 1_024;
+/** Kept by the engine, so that nothing is lost while no server runs, and bounded. */
+const LOG_OPTIONS = { 'max-size': '16m', 'max-file': '2' };
+/** Programs that are an init themselves: another one before them is in the way, and some refuse to be anything but process 1. */
+const INITS: readonly string[] = [
+  'init',
+  'systemd',
+  's6-svscan',
+  'tini',
+  'tini-static',
+  'dumb-init',
+  'docker-init',
+  'catatonit',
+  'my_init',
+];
+
+/** The body of `POST /containers/create` for a worker. Throws RUNTIME_REFUSED for a spec that no container can have. */
+export function describeContainer(plan: ContainerPlan): Readonly<Record<string, unknown>> {
+  const { spec, instanceId, reference, network, config, facts } = plan;
+  const ports = spec.ports.map(portOf);
+  return {
+    Image: reference,
+    Hostname: spec.workerId,
+    Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
+    ...(spec.args !== null && { Cmd: spec.args }),
+    Labels: {
+      [OWNER_LABELS.instance]: instanceId,
+      [OWNER_LABELS.worker]: spec.workerId,
+      [OWNER_LABELS.endpoint]: spec.endpointId,
+      [OWNER_LABELS.release]: String(spec.release),
+    },
+    ExposedPorts: Object.fromEntries(ports.map((port) => [port, {}])),
+    HostConfig: {
+      ...describeLimits(plan),
+      ...describeIsolation(spec),
+      NetworkMode: network,
+      RestartPolicy: { Name: 'no' },
+      LogConfig: { Type: 'json-file', Config: LOG_OPTIONS },
+      // Without one the worker is process 1, which the kernel does not end by signals that it does not handle.
+      ...(facts.hasInit && !startsInit(config, spec.args) && { Init: true }),
+      // Loopback only, on a port that the engine chooses: for this machine's server, not for the world.
+      PortBindings: Object.fromEntries(ports.map((port) => [port, [{ HostIp: '127.0.0.1', HostPort: '' }]])),
+      Mounts: spec.volumes.map(parseVolume).map(({ name, path }) => ({ Type: 'bind', Source: join(plan.volumesDir, name), Target: path })),
+    },
+    NetworkingConfig: { EndpointsConfig: { [network]: {} } },
+  };
+}
+
+function describeLimits({ spec, facts, isDiskLimited }: ContainerPlan): Readonly<Record<string, unknown>> {
+  const { cpu, memoryBytes, diskBytes, gpu } = spec.resources;
+  const { limits } = facts.capabilities;
+  const gpus = typeof gpu === 'number' ? gpu : gpu === undefined ? 0 : 1;
+  return {
+    ...(limits.processes === 'engine' && { PidsLimit: MOST_PROCESSES }),
+    // As much memory with swap as without it: none.
+    ...(memoryBytes !== undefined && limits.memory === 'engine' && { Memory: memoryBytes, MemorySwap: memoryBytes }),
+    ...(cpu !== undefined && limits.cpu === 'engine' && { NanoCpus: Math.round(Math.min(cpu, facts.cpus) * 1e9) }),
+    ...(diskBytes !== undefined && isDiskLimited && { StorageOpt: { size: String(diskBytes) } }),
+    ...(gpus > 0 && { DeviceRequests: [{ Driver: '', Count: gpus, Capabilities: [['gpu']] }] }),
+  };
+}
+
+function describeIsolation({ isHardened }: WorkerSpec): Readonly<Record<string, unknown>> {
+  return {
+    SecurityOpt: ['no-new-privileges'],
+    ...(isHardened && { CapDrop: ['ALL'], ReadonlyRootfs: true, Tmpfs: { '/tmp': 'rw,nosuid,nodev,exec,mode=1777' } }),
+  };
+}
+
+function startsInit(config: ImageConfig['config'], args: readonly string[] | null): boolean {
+  const [program = ''] = [...(config?.Entrypoint ?? []), ...(args ?? config?.Cmd ?? [])];
+  return INITS.includes(basename(program));
+}
+
+/** `8000/http` is `8000/tcp` for an engine. */
+function portOf(text: string): string {
+  const [number = '', protocol] = text.split('/');
+  return `${number}/${protocol === 'udp' ? 'udp' : 'tcp'}`;
+}

@@ -1,0 +1,90 @@
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../base/clock.js';
+import { WherryError } from '../../base/errors.js';
+import type { WorkerSpec } from '../runtime.js';
+import { describeContainer } from './container.js';
+import { createContainer, removeContainer, startContainer } from './container-calls.js';
+import type { Engine } from './engine.js';
+import type { ImageStore } from './images.js';
+import { containerNameOf, parseVolume } from './names.js';
+import type { Networks } from './networks.js';
+import { NEW_FILE, type WorkerFiles } from './worker-files.js';
+
+export interface LauncherOptions {
+  /** Throws RUNTIME_UNAVAILABLE while the engine is away. */
+  readonly engine: () => Engine;
+  readonly instanceId: string;
+  readonly dataDir: string;
+  readonly clock: Clock;
+  readonly images: ImageStore;
+  readonly networks: Networks;
+  readonly files: WorkerFiles;
+  readonly onNote: (note: { readonly workerId: string; readonly text: string }) => void;
+}
+
+/** A container that runs, and what it took. */
+export interface Launched {
+  readonly containerId: string;
+  /** This machine's address in its network. */
+  readonly gateway: string;
+  /** Fetched for its image. */
+  readonly bytes: number;
+  readonly preparedAt: number;
+  readonly madeAt: number;
+}
+
+export interface Launcher {
+  /** Throws RUNTIME_REFUSED, RUNTIME_UNAVAILABLE; then a container of the worker's name may be left. */
+  launch(spec: WorkerSpec): Promise<Launched>;
+}
+
+/** Creates and starts containers of workers, with all that has to be there before. */
+export function createLauncher({ engine, instanceId, dataDir, clock, images, networks, files, onNote }: LauncherOptions): Launcher {
+  const volumesDir = join(dataDir, 'volumes');
+  let isDiskRefused = false;
+
+  /** An image that the engine lacks is pulled, a disk limit that it cannot hold is left out. */
+  const create = async (spec: WorkerSpec, network: string): Promise<Omit<Launched, 'gateway'>> => {
+    const { api, facts } = engine();
+    const config = await images.accept(spec.image);
+    const reference = images.referenceOf(spec.image);
+    let bytes = 0;
+    let preparedAt = clock.now();
+    for (let isPulled = false; ; ) {
+      const isDiskLimited = !isDiskRefused && facts.capabilities.limits.disk === 'engine';
+      const body = describeContainer({ spec, instanceId, reference, network, config, facts, volumesDir, isDiskLimited });
+      const creation = await createContainer(api, containerNameOf(spec.workerId), body);
+      if (typeof creation === 'object') return { ...creation, bytes, preparedAt, madeAt: clock.now() };
+      if (creation === 'no-disk-limit' && isDiskLimited) isDiskRefused = true;
+      else if (creation === 'no-image' && !isPulled) {
+        bytes = await images.pull(spec.image, (text) => onNote({ workerId: spec.workerId, text }));
+        preparedAt = clock.now();
+        isPulled = true;
+      } else throw failed(spec, `the engine refuses what it had (${creation})`);
+    }
+  };
+  /** The network may have been removed by somebody since it was seen last: then once more. */
+  const launch = async (spec: WorkerSpec, isSecond = false): Promise<Launched> => {
+    const { workerId, endpointId } = spec;
+    for (const { name } of spec.volumes.map(parseVolume)) await makeVolume(join(volumesDir, name));
+    const { name: network, gateway } = await networks.ensure(endpointId);
+    const made = await create(spec, network);
+    files.write(workerId, { ...NEW_FILE, gateway });
+    if ((await startContainer(engine().api, made.containerId)) === 'started') return { ...made, gateway };
+    if (isSecond) throw failed(spec, 'its network vanished twice');
+    networks.forget(endpointId);
+    await removeContainer(engine().api, made.containerId);
+    return launch(spec, true);
+  };
+  return { launch: (spec) => launch(spec) };
+}
+
+/** Containers of any user write there; the data directory above it is open to its owner only. */
+async function makeVolume(dir: string): Promise<void> {
+  if (await mkdir(dir, { recursive: true })) await chmod(dir, 0o777);
+}
+
+function failed({ workerId }: WorkerSpec, why: string): WherryError {
+  return new WherryError('RUNTIME_UNAVAILABLE', `start of worker '${workerId}' failed: ${why}`, { hint: 'look at the log of the engine' });
+}

@@ -1,0 +1,205 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Engine, openEngine } from '../conformance/engine.js';
+import { openRegistryServer } from '../contract/registry-server.js';
+import { needs } from '../needs.js';
+import { pushNodeBase } from '../node-base.js';
+import { openStage, runCli, type Stage, until } from '../stage.js';
+
+/** Answers what it is asked about its surroundings. */
+const PROBE = `
+import { readFileSync, existsSync, writeFileSync } from 'node:fs';
+const server = new URL(process.env.RUNPOD_WEBHOOK_GET_JOB).origin;
+const look = {
+  status: () => Object.fromEntries(readFileSync('/proc/self/status', 'utf8').split('\\n').map((line) => line.split(':\\t'))),
+  exists: (path) => existsSync(path),
+  write: (path) => { try { writeFileSync(path, 'x'); return 'written'; } catch (cause) { return cause.code; } },
+  fetch: async ({ path, method }) => {
+    const answer = await fetch(server + path, { method, headers: { authorization: 'Bearer ' + process.env.RUNPOD_AI_API_KEY } });
+    return answer.status;
+  },
+  wait: (ms) => new Promise((resolve) => setTimeout(resolve, ms, 'waited')),
+  log: (text) => { console.log(text); return text; },
+  hog: () => { const kept = []; for (;;) kept.push(Buffer.alloc(8 * 1024 * 1024, 1)); },
+  version: () => VERSION,
+};
+const VERSION = 1;
+export async function handler({ input: [verb, value] }) { return look[verb](value); }
+`;
+
+interface WorkerView {
+  readonly id: string;
+  readonly state: string;
+  readonly release: number;
+  readonly runtime: string;
+  readonly reason: string | null;
+}
+
+// Skipped where no Docker Engine is installed; WHERRY_TEST_REQUIRE=dockerd makes its absence a failure.
+describe.skipIf(!needs('dockerd'))('workers in containers', () => {
+  let engine: Engine;
+  let stage: Stage;
+  let dir: string;
+  beforeAll(async () => {
+    engine = await openEngine();
+    stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address });
+    dir = mkdtempSync(join(tmpdir(), 'wherry-journey-docker-'));
+    const { host } = new URL(stage.url);
+    mkdirSync(join(dir, 'config'));
+    const auth = Buffer.from(`anyone:${stage.key}`).toString('base64');
+    writeFileSync(join(dir, 'config/config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
+    await pushNodeBase(dir, { host, key: stage.key, repository: 'base/node', tag: '20' });
+  }, 120_000);
+  afterAll(async () => {
+    await stage?.close();
+    expect(await engine.docker('ps', '--all', '--quiet')).toBe('');
+    expect(await engine.docker('network', 'ls', '--quiet', '--filter', 'label=dev.wherry.instance')).toBe('');
+    await engine.close();
+    rmSync(dir, { recursive: true, force: true });
+  }, 60_000);
+
+  /** Deploys a project with a real base; gives what the command printed. */
+  async function deploy(name: string, settings = '', handler = PROBE) {
+    const base = `${new URL(stage.url).host}/base/node:20`;
+    const project = stage.project(name, {
+      'wherry.yaml': `name: ${name}\nhandler: handler.mjs:handler\nbase: ${base}\ninterpreter: node@20\nscale: { idle: 1s, keep: none, max: 1 }\n${settings}`,
+      'handler.mjs': handler,
+    });
+    const result = await runCli(['deploy', project, '--json', '--data', stage.dataDir], { env: { DOCKER_CONFIG: join(dir, 'config') } });
+    if (result.code !== 0) throw new Error(`${result.stderr}\n${result.stdout}`);
+    return JSON.parse(result.stdout) as { digest: string };
+  }
+  const workers = async (name: string, all = false) =>
+    ((await stage.call(`/api/v1/endpoints/${name}/workers${all ? '?all=true' : ''}`)).json as { items: WorkerView[] }).items;
+  const containers = async (name: string) =>
+    (await engine.docker('ps', '--all', '--quiet', '--filter', `label=dev.wherry.endpoint=${name}`)).split('\n').filter(Boolean);
+
+  it('answers from zero, keeps logs and leaves no container when nothing is to be done', async () => {
+    const { digest } = await deploy('way');
+    await until(async () => (await workers('way')).length === 0, 'the candidate to retire');
+    const answer = await stage.runsync('way', ['log', 'seen from outside']);
+    expect(answer).toMatchObject({ status: 'COMPLETED', output: 'seen from outside' });
+    expect((await workers('way'))[0]?.runtime).toBe('docker');
+    const [container = ''] = await containers('way');
+    const [inspected] = JSON.parse(await engine.docker('inspect', container)) as { Config: { Image: string } }[];
+    expect(inspected?.Config.Image).toBe(`${new URL(stage.url).host}/way@${digest}`);
+    await until(async () => (await containers('way')).length === 0, 'the worker to go');
+    expect(await stage.cli('logs', '-e', 'way')).toContain('seen from outside');
+  });
+
+  it('pulls an image that its engine lost, says so in the log and in the timeline', async () => {
+    await until(async () => (await containers('way')).length === 0, 'no worker');
+    await engine.docker('image', 'prune', '--all', '--force');
+    const { id } = await stage.submit('way', ['version']);
+    expect(await stage.finished('way', id)).toMatchObject({ status: 'COMPLETED', output: 1, timeline: { path: 'pull' } });
+    expect(await stage.cli('logs', '-e', 'way')).toMatch(/pulled \d+\.\d MiB in/);
+  });
+
+  it('rolls to another version and back', async () => {
+    await deploy('way', '', PROBE.replace('VERSION = 1', 'VERSION = 2'));
+    expect(await stage.runsync('way', ['version'])).toMatchObject({ output: 2 });
+    await stage.cli('rollback', '-e', 'way');
+    expect(await stage.runsync('way', ['version'])).toMatchObject({ output: 1 });
+  });
+
+  it('runs an image of another registry out of its own copy', async () => {
+    const other = await openRegistryServer();
+    const base = `${new URL(stage.url).host}/base/node:20`;
+    const project = stage.project('afar', {
+      'wherry.yaml': `name: afar\nhandler: handler.mjs:handler\nbase: ${base}\ninterpreter: node@20\n`,
+      'handler.mjs': PROBE,
+    });
+    const pushed = await runCli(['push', project, '--to', `${other.host}/afar:1`, '--data', stage.dataDir], {
+      env: { DOCKER_CONFIG: join(dir, 'config') },
+    });
+    expect(pushed.code, pushed.stderr).toBe(0);
+    await stage.cli('deploy', '--image', `${other.host}/afar:1`, '-e', 'afar');
+    await other.close();
+    expect(await stage.runsync('afar', ['version'])).toMatchObject({ output: 1 });
+  });
+
+  it('keeps a worker inside (S11)', async () => {
+    await deploy('inside');
+    const ask = async (...input: readonly unknown[]) => (await stage.runsync('inside', input)).output;
+    const status = (await ask('status')) as Record<string, string>;
+    expect(status['NoNewPrivs']).toBe('1');
+    // The engine's default capabilities: no CAP_SYS_ADMIN (21), no CAP_SYS_PTRACE (19), no CAP_NET_ADMIN (12).
+    const effective = BigInt(`0x${status['CapEff']?.trim()}`);
+    expect([12n, 19n, 21n].map((bit) => (effective >> bit) & 1n)).toEqual([0n, 0n, 0n]);
+    expect(await ask('exists', '/var/run/docker.sock')).toBe(false);
+    expect(await ask('write', '/proc/sys/kernel/hostname')).toMatch(/EROFS|EACCES|EPERM/);
+    // Whatever is not a worker's own route is not there, and its token opens no other worker.
+    for (const path of ['/api/v1/endpoints', '/v2/', '/v2/inside/health', '/v2/inside/manifests/latest', '/'])
+      expect([path, await ask('fetch', { path, method: 'GET' })]).toEqual([path, 404]);
+    expect(await ask('fetch', { path: '/v2/inside/run', method: 'POST' })).toBe(404);
+    expect(await ask('fetch', { path: '/v2/inside/ping/w-other?gpu=CPU', method: 'GET' })).toBe(401);
+  });
+
+  it('takes all capabilities and the writable root from a hardened worker (S11)', async () => {
+    await deploy('hard', 'hardened: true\n');
+    const ask = async (...input: readonly unknown[]) => (await stage.runsync('hard', input)).output;
+    const status = (await ask('status')) as Record<string, string>;
+    expect([status['CapEff'], status['CapBnd']]).toEqual(['0000000000000000', '0000000000000000']);
+    expect([await ask('write', '/file'), await ask('write', '/wherry/app/file'), await ask('write', '/tmp/file')]).toEqual([
+      'EROFS',
+      'EROFS',
+      'written',
+    ]);
+    await expect(deploy('soft', 'hardened: true\nruntime: process\n')).rejects.toThrow(/process runtime cannot harden/);
+  });
+
+  it('tells a job that its worker ran out of memory (C6)', async () => {
+    await deploy('hog', 'resources: { memory: 64MiB }\n');
+    const { id } = await stage.submit('hog', ['hog']);
+    const failed = await stage.finished('hog', id);
+    expect(failed).toMatchObject({ status: 'FAILED', error: expect.stringContaining('was killed: out of memory, limit 64 MiB') });
+    expect(await stage.cli('logs', '-e', 'hog')).toContain('killed: out of memory, limit 64 MiB');
+  });
+
+  it('loses no job and no worker when the server is killed (A3)', async () => {
+    const { id } = await stage.submit('way', ['wait', 3_000]);
+    await until(async () => (await stage.status('way', id)).status === 'IN_PROGRESS', 'the job to run');
+    const [before] = await workers('way');
+    await stage.kill();
+    await stage.restart();
+    expect(await stage.finished('way', id)).toMatchObject({ status: 'COMPLETED', output: 'waited', workerId: before?.id });
+  });
+
+  it('replaces the workers that its engine took along, and does not blame their release (A7)', async () => {
+    const { id } = await stage.submit('way', ['wait', 2_000]);
+    await until(async () => (await stage.status('way', id)).status === 'IN_PROGRESS', 'the job to run');
+    const [container = ''] = await containers('way');
+    const pid = Number(await engine.docker('inspect', '--format', '{{.State.Pid}}', container));
+    const [lost] = await workers('way');
+    const restartedAt = performance.now();
+    await engine.halt('SIGKILL');
+    process.kill(pid, 'SIGKILL');
+    await engine.resume();
+    const done = await stage.finished('way', id);
+    expect(done).toMatchObject({ status: 'COMPLETED', output: 'waited' });
+    expect(done.workerId).not.toBe(lost?.id);
+    expect(performance.now() - restartedAt).toBeLessThan(30_000);
+    const ended = (await workers('way', true)).find((worker) => worker.id === lost?.id);
+    expect(ended).toMatchObject({ state: 'STOPPED', reason: 'is gone' });
+    expect((await stage.call('/api/v1/endpoints/way')).json).toMatchObject({ pausedReason: null });
+  });
+
+  it('starts without its engine, says why jobs wait, and goes on when the engine is back', async () => {
+    await until(async () => (await containers('way')).length === 0, 'no worker');
+    await engine.halt('SIGTERM');
+    await stage.kill();
+    await stage.restart();
+    const { id } = await stage.submit('way', ['version']);
+    const waiting = await until(async () => {
+      const job = (await stage.call(`/v2/way/status/${id}`)).json as { waiting?: { reason: string; evidence: string } };
+      return job.waiting?.reason === 'no-capacity' ? job.waiting : undefined;
+    }, 'the reason');
+    expect(waiting.evidence).toContain('there is no such socket');
+    const refused = await stage.tryCli('deploy', '--image', 'base/node:20', '-e', 'other');
+    expect([refused.code, refused.stderr]).toEqual([6, expect.stringContaining('wherry doctor')]);
+    await engine.resume();
+    expect(await stage.finished('way', id)).toMatchObject({ status: 'COMPLETED', output: 1 });
+  });
+});
