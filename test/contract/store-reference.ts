@@ -20,6 +20,8 @@ export class Reference {
   #completed = 0;
   #failed = 0;
   #retried = 0;
+  #cancelled = 0;
+  #timedOut = 0;
   #order = 0;
 
   enqueue(job: NewJob, now: number): Job {
@@ -60,7 +62,9 @@ export class Reference {
 
   finish(id: string, outcome: Outcome, moments: { finishedAt: number; retainUntil: number }): Job {
     if (outcome.state === 'COMPLETED') this.#completed++;
-    else if (outcome.state !== 'CANCELLED') this.#failed++;
+    else if (outcome.state === 'CANCELLED') this.#cancelled++;
+    else this.#failed++;
+    if (outcome.state === 'TIMED_OUT') this.#timedOut++;
     return this.#release(id, { ...outcome, ...moments });
   }
 
@@ -68,6 +72,7 @@ export class Reference {
   purge(moments: { finishedAt: number; retainUntil: number }): string[] {
     const queued = [...this.jobs.values()].filter(({ job }) => job.state === 'IN_QUEUE').map(({ job }) => job.id);
     for (const id of queued) this.#change(id, { state: 'CANCELLED', ...moments });
+    this.#cancelled += queued.length;
     return queued;
   }
 
@@ -149,6 +154,8 @@ export class Reference {
     const normal = inState('IN_QUEUE').filter(({ job }) => job.priority !== 'low');
     const firsts = ['normal', 'batch'].map((priority) => normal.find(({ job }) => job.priority === priority));
     const oldest = firsts.flatMap((first) => (first ? [first.job.queuedAt] : []));
+    const low = inState('IN_QUEUE').find(({ job }) => job.priority === 'low');
+    const all = [...oldest, ...(low ? [low.job.queuedAt] : [])];
     return {
       completed: this.#completed,
       failed: this.#failed,
@@ -157,6 +164,9 @@ export class Reference {
       inProgress: inState('IN_PROGRESS').length,
       queuedNormal: normal.length,
       oldestQueuedAt: oldest.length === 0 ? null : Math.min(...oldest),
+      oldestAt: all.length === 0 ? null : Math.min(...all),
+      cancelled: this.#cancelled,
+      timedOut: this.#timedOut,
     };
   }
 

@@ -62,6 +62,13 @@ CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, 
     name: '0002-frozen-workers',
     sql: 'ALTER TABLE worker ADD COLUMN frozen_at INTEGER; ALTER TABLE worker ADD COLUMN memory_bytes INTEGER;',
   },
+  {
+    name: '0003-seen-from-outside',
+    sql: `
+ALTER TABLE endpoint ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE endpoint ADD COLUMN timed_out INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX worker_stopped ON worker (endpoint_id, stopped_at) WHERE state = 'STOPPED';`,
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */
