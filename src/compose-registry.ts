@@ -72,16 +72,7 @@ async function readAuthorities(file: string): Promise<string> {
 
 /** Rules of the embedded registry. Throws CONFIG_INVALID. */
 export function readRegistryRules(environment: Environment): RegistryRules {
-  const read = <T>(name: string, parse: (text: string) => T): T | undefined => {
-    const text = environment[name];
-    if (!text) return undefined;
-    try {
-      return parse(text);
-    } catch (cause) {
-      const { message, hint } = toWherryError(cause);
-      throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
-    }
-  };
+  const read = <T>(name: string, parse: (text: string) => T) => readSetting(environment, name, parse);
   const collect = read('WHERRY_REGISTRY_COLLECT', (text) => (text === 'off' ? text : parseDuration(text)));
   return {
     isReadOnly: read('WHERRY_REGISTRY_READ_ONLY', parseSwitch) ?? false,
@@ -91,6 +82,22 @@ export function readRegistryRules(environment: Environment): RegistryRules {
     copiedMs: read('WHERRY_REGISTRY_MIRROR_KEEP', parseDuration) ?? COPIED_MS,
     collectEveryMs: collect === 'off' ? undefined : (collect ?? COLLECT_EVERY_MS),
   };
+}
+
+/** A setting that is 1 or 0; 0 when it is absent. Throws CONFIG_INVALID. */
+export function readSwitch(environment: Environment, name: string): boolean {
+  return readSetting(environment, name, parseSwitch) ?? false;
+}
+
+function readSetting<T>(environment: Environment, name: string, parse: (text: string) => T): T | undefined {
+  const text = environment[name];
+  if (!text) return undefined;
+  try {
+    return parse(text);
+  } catch (cause) {
+    const { message, hint } = toWherryError(cause);
+    throw new WherryError('CONFIG_INVALID', `${name}: ${message}`, { hint, cause });
+  }
 }
 
 const UNTAGGED_MS = 7 * 24 * 60 * 60 * 1000;

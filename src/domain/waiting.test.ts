@@ -16,11 +16,14 @@ const CALM: WaitSample = {
   idle: 1,
   stopping: 0,
   pulling: 0,
+  startingNote: null,
+  throttled: 0,
   nextStartAt: 0,
-  lastEnd: null,
+  crashes: 0,
+  lastCrash: null,
 };
 const NONE = { idle: 0 } as const;
-const END = { at: NOW - 300, reason: 'exited with code 3: no such file', isStarted: true };
+const END = { at: NOW - 300, reason: 'exited with code 3', isStarted: true, lines: ['loading', 'no such file'] };
 
 describe('explainWait', () => {
   it.each([
@@ -28,8 +31,12 @@ describe('explainWait', () => {
     ['paused', { ...NONE, pausedReason: 'paused by request', max: 0 }],
     ['no-release', { ...NONE, hasRelease: false }],
     ['parked', { ...NONE, max: 0 }],
-    ['crash-looping', { ...NONE, nextStartAt: NOW + 700, lastEnd: END }],
-    ['no-capacity', { ...NONE, nextStartAt: NOW + 700, lastEnd: { ...END, isStarted: false } }],
+    ['crash-looping', { ...NONE, nextStartAt: NOW + 700, crashes: 1, lastCrash: END }],
+    ['crash-looping', { ...NONE, starting: 1, crashes: 2, lastCrash: END }],
+    ['starting', { ...NONE, starting: 1, crashes: 1, lastCrash: END }],
+    ['next', { crashes: 2, lastCrash: END }],
+    ['no-capacity', { ...NONE, nextStartAt: NOW + 700, crashes: 1, lastCrash: { ...END, isStarted: false } }],
+    ['no-capacity', { ...NONE, throttled: 1 }],
     ['pulling', { ...NONE, starting: 1, pulling: 1, startingSince: NOW - 50 }],
     ['starting', { ...NONE, starting: 1, startingSince: NOW - 50 }],
     ['starting', { ...NONE, hasRelease: false, isProving: true, starting: 1, startingSince: NOW - 50 }],
@@ -44,9 +51,15 @@ describe('explainWait', () => {
   });
 
   it('shows the evidence of a crash loop: how the last worker ended, and when', () => {
-    const waiting = explainWait({ ...CALM, ...NONE, nextStartAt: NOW + 700, lastEnd: END }, NOW);
-    expect(waiting).toMatchObject({ since: END.at, evidence: expect.stringContaining('exited with code 3: no such file') });
+    const waiting = explainWait({ ...CALM, ...NONE, nextStartAt: NOW + 700, crashes: 3, lastCrash: END }, NOW);
+    const evidence = '3 workers in a row ended without finishing a job; the last worker: exited with code 3\n  loading\n  no such file';
+    expect(waiting).toMatchObject({ since: END.at, evidence });
     expect(waiting.next).toContain('700 ms');
+  });
+
+  it('shows how far the image is', () => {
+    const change = { ...NONE, starting: 1, pulling: 1, startingNote: 'pulling: 12 of 40 MiB' };
+    expect(explainWait({ ...CALM, ...change }, NOW).evidence).toBe('1 starting: pulling: 12 of 40 MiB');
   });
 
   it('names every reason it can give', () => {

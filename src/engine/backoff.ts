@@ -1,3 +1,5 @@
+import type { CrashLoop } from '../domain/crash-loop.js';
+
 /** Growing pauses between starts of an endpoint whose workers crash. */
 export interface Backoff {
   /** Gives the number of crashes in a row when it is time to pause the endpoint. */
@@ -6,6 +8,10 @@ export interface Backoff {
   reset(endpointId: string): void;
   /** The earliest moment of the next start. */
   nextStartAt(endpointId: string): number;
+  /** Undefined while there was no crash since the last success. */
+  loopOf(endpointId: string): CrashLoop | undefined;
+  /** Goes on with what a former server counted. */
+  restore(endpointId: string, loop: CrashLoop, now: number): void;
 }
 
 const FIRST_DELAY_MS = 1_000;
@@ -14,7 +20,7 @@ const LONGEST_DELAY_MS = 60_000;
 export const CRASH_BUDGET = 8;
 
 export function createBackoff(): Backoff {
-  const states = new Map<string, { crashes: number; nextStartAt: number }>();
+  const states = new Map<string, CrashLoop>();
   return {
     recordCrash: (endpointId, now) => {
       const crashes = (states.get(endpointId)?.crashes ?? 0) + 1;
@@ -27,5 +33,10 @@ export function createBackoff(): Backoff {
       states.delete(endpointId);
     },
     nextStartAt: (endpointId) => states.get(endpointId)?.nextStartAt ?? 0,
+    loopOf: (endpointId) => states.get(endpointId),
+    // The clock may have been set meanwhile: no pause is longer than the longest.
+    restore: (endpointId, { crashes, nextStartAt }, now) => {
+      states.set(endpointId, { crashes, nextStartAt: Math.min(nextStartAt, now + LONGEST_DELAY_MS) });
+    },
   };
 }

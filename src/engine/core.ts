@@ -4,6 +4,7 @@ import type { Worker } from '../domain/worker.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
 import type { Polls } from './polls.js';
+import type { Crash } from './reports.js';
 import type { Stops } from './stop-list.js';
 import type { Waiters } from './waiters.js';
 
@@ -32,6 +33,10 @@ export interface Core extends EngineOptions {
   readonly startedAt: number;
   /** Recent queue lengths by endpoint; `pending` are submissions that are not in the store yet. */
   readonly depths: Map<string, { at: number; count: number; pending: number }>;
+  /** What a runtime said last about a worker, for those that wait for it. */
+  readonly lastNotes: Map<string, string>;
+  /** The worker that crashed last, by endpoint: asked for by everybody who waits. */
+  readonly lastCrashes: Map<string, Crash>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */
   readonly removals: Map<string, Promise<void>>;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */

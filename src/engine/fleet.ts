@@ -8,7 +8,10 @@ import type { Runtime, WorkerSpec } from '../runtime/runtime.js';
 import type { Backoff } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
 import { requireEndpoint } from './jobs.js';
+import { describeCrash } from './last-crash.js';
+import { formatLines, readLastLines } from './last-lines.js';
 import { giveBack } from './lost.js';
+import type { EndCause } from './meter.js';
 import { endRollout } from './rollout.js';
 import { forgetWorker } from './stops.js';
 import { createWaiters } from './waiters.js';
@@ -18,9 +21,6 @@ const EXIT_EVENT_MS = 500;
 const IDLE_GRACE_MS = 5_000;
 /** Pause after a stop that failed. */
 const STOP_RETRY_MS = 5_000;
-
-/** How many last lines of a worker explain its end. */
-const REASON_LINES = 20;
 
 /** Starts and stops workers and keeps their rows true. */
 export function createFleet(core: Core, backoff: Backoff): Fleet {
@@ -44,20 +44,22 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const said = before.reason ?? reason ?? why;
     const stopped = await core.store.changeWorker({ id: workerId, state: 'STOPPED', stoppedAt: now, exitCode, reason: said });
     if (!stopped) return;
+    core.meter.recordEnd(before.endpointId, endCauseOf(before, isLost));
     core.polls.release(workerId);
     await say(before, `stopped: ${said}${said === why ? '' : `, ${why}`}`);
     const held = await core.store.listJobs({ endpointId: before.endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
-    const evidence = held.length > 0 && !isWanted ? await lastLines(core, before) : '';
+    const evidence = held.length > 0 && !isWanted ? formatLines(await readLastLines(core, before)) : '';
     let isQuarantined = false;
     for (const job of held) isQuarantined = (await giveBack(core, job, { why, isOwnDoing: isWanted, evidence })) || isQuarantined;
     // The job was to blame, not the release: the queue moves on.
     if (isQuarantined) backoff.reset(before.endpointId);
     // A lost worker is no crash: its endpoint is not paused for it, and its rollout goes on with another candidate.
-    else if (!isWanted && !isLost) await recordCrash(before, said === why ? why : `${why}: ${said}`);
+    else if (!isWanted && !isLost) await recordCrash(stopped, said === why ? why : `${why}: ${said}`);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
     forgetWorker(core, workerId);
     core.seen.delete(workerId);
+    core.lastNotes.delete(workerId);
     retries.delete(workerId);
     core.wake(before.endpointId);
   };
@@ -72,8 +74,9 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   };
 
   const recordCrash = async (worker: Worker, why: string) => {
-    const evidence = await lastLines(core, worker);
-    const reason = `worker ${worker.id} of ${formatRelease(worker.release)} ${why}${evidence}`;
+    const lines = await readLastLines(core, worker);
+    const reason = `worker ${worker.id} of ${formatRelease(worker.release)} ${why}${formatLines(lines)}`;
+    core.lastCrashes.set(worker.endpointId, describeCrash(worker, why, lines));
     if (worker.isCandidate) {
       await endRollout(core, { endpointId: worker.endpointId, to: worker.release, state: 'REVERTED', reason });
       return;
@@ -110,6 +113,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const token = `wk_${createSecret()}`;
       const worker = newWorker({ core, release, runtime, token, isCandidate });
       await core.store.addWorker(worker);
+      core.meter.recordStart(endpointId, isCandidate ? 'candidate' : 'scale');
       await startWorker(core, { worker, release, runtime, token }).then(
         async (isKept) => {
           const image = shortDigest(release.image.digest);
@@ -145,7 +149,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const ready = isUnproven
         ? worker
         : await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
-      if (ready && !isUnproven) await say(ready, `ready after ${now - ready.createdAt} ms`);
+      if (ready && !isUnproven) {
+        if (ready.start) core.meter.recordReady(ready.endpointId, ready.start.path, now - ready.createdAt);
+        await say(ready, `ready after ${now - ready.createdAt} ms`);
+      }
       if (ready?.isCandidate) await prove(core, ready);
       else if (ready) core.wake(ready.endpointId);
       return requireWorker(core, workerId);
@@ -233,6 +240,8 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   };
   const { handle, ...prepared } = await runtime.startWorker(workerSpec);
   const start = { ...prepared, startedAt: core.clock.now() };
+  const { preparedAt, bytes, isCached } = start;
+  if (!isCached) core.meter.recordPull(worker.endpointId, { durationMs: Math.max(0, preparedAt - worker.createdAt), bytes });
   const started = await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
   if (started && started.state !== 'STOPPED') return true;
   await runtime.stopWorker(worker.id, 0);
@@ -267,13 +276,14 @@ async function requireRelease({ store }: Core, endpointId: string, number: numbe
   });
 }
 
+function endCauseOf({ state, start }: Worker, isLost: boolean): EndCause {
+  if (isLost) return 'lost';
+  if (state === 'DRAINING') return 'stopped';
+  if (state === 'UNHEALTHY') return 'unhealthy';
+  return start === null ? 'unstarted' : 'crashed';
+}
+
 function describeExit(exitCode: number | null, signal: string | null): string {
   if (signal !== null) return `was ended by ${signal}`;
   return exitCode === null ? 'is gone' : `exited with code ${exitCode}`;
-}
-
-async function lastLines(core: Core, { endpointId, id }: Worker): Promise<string> {
-  const lines = await core.logs.read({ endpointId, workerId: id, limit: REASON_LINES * 2 }, [id]);
-  const printed = lines.filter(({ source }) => source === 'container').slice(-REASON_LINES);
-  return printed.length === 0 ? '' : `\n${printed.map(({ text }) => `  ${text}`).join('\n')}`;
 }

@@ -1,48 +1,44 @@
+import { timelineOf } from '../domain/cold-start.js';
 import type { Job } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
-import { explainWait, type WaitSample } from '../domain/waiting.js';
-import type { Timeline, Worker } from '../domain/worker.js';
+import { explainWait, type Waiting, type WaitSample } from '../domain/waiting.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import { requireEndpoint } from './jobs.js';
+import { findLastCrash } from './last-crash.js';
 import { findOpenRollout } from './rollout.js';
-
-/** No runtime starts a worker faster: a job that was picked up sooner found one ready. */
-const COLDEST_MS = 10;
 
 /** Notes of one job, made when somebody asks. */
 export async function noteJob(core: Core, backoff: Backoff, job: Job): Promise<JobNotes> {
-  if (job.state === 'IN_QUEUE') return { waiting: explainWait(await sampleWait(core, backoff, job), core.clock.now()) };
-  if (job.claimedAt === null || job.workerId === null || job.claimedAt - job.queuedAt < COLDEST_MS) return {};
+  if (job.state === 'IN_QUEUE') return { waiting: await explainQueue(core, backoff, job) };
+  if (job.claimedAt === null || job.workerId === null) return {};
   const worker = await core.store.getWorker(job.workerId);
-  return worker?.readyAt == null || worker.readyAt <= job.queuedAt ? {} : { timeline: describeStart(job, worker) };
+  const timeline = worker && timelineOf(job, worker);
+  return timeline ? { timeline } : {};
 }
 
-/** Each step in milliseconds after the submission (extension B8); one that had happened before is negative. */
-function describeStart({ queuedAt, claimedAt, finishedAt }: Job, { createdAt, readyAt, start }: Worker): Timeline {
-  const since = (at: number | null | undefined) => (at == null ? null : at - queuedAt);
-  return {
-    acceptedAt: new Date(queuedAt).toISOString(),
-    path: start?.path ?? null,
-    decide: since(createdAt),
-    pull: start === null ? null : { at: since(start.preparedAt), bytes: start.bytes, cached: start.isCached },
-    create: since(start?.madeAt),
-    start: since(start?.startedAt),
-    ready: since(readyAt),
-    take: since(claimedAt),
-    done: since(finishedAt),
-  };
+/** Why a job waits; also asked for an endpoint, as if one of its jobs did. */
+export async function explainQueue(core: Core, backoff: Backoff, job: QueuedJob): Promise<Waiting> {
+  return explainWait(await sampleWait(core, backoff, job), core.clock.now());
 }
 
-async function sampleWait(core: Core, backoff: Backoff, job: Job): Promise<WaitSample> {
+type QueuedJob = Pick<Job, 'endpointId' | 'priority' | 'queuedAt'>;
+
+/** Those that stopped last explain why others wait; older ones do not. */
+const RECENT = 20;
+
+async function sampleWait(core: Core, backoff: Backoff, job: QueuedJob): Promise<WaitSample> {
   const { endpointId, priority, queuedAt } = job;
   const endpoint = await requireEndpoint(core, endpointId);
-  const all = await core.store.listWorkers(endpointId, true);
+  const all = await core.store.listWorkers(endpointId, RECENT);
   const live = all.filter(({ state, isCandidate }) => state !== 'STOPPED' && !isCandidate);
   const count = (...states: readonly string[]) => live.filter(({ state }) => states.includes(state)).length;
   const { inQueue } = await core.store.sampleQueue(endpointId);
   const rollout = await findOpenRollout(core, endpointId);
   const starting = all.filter(({ state }) => state === 'INITIALIZING');
+  const crashes = backoff.loopOf(endpointId)?.crashes ?? 0;
+  // Of workers that did their work nobody asks how they ended.
+  const isCrashTold = crashes > 0 || endpoint.activeRelease === null;
   return {
     priority,
     queuedAt,
@@ -57,15 +53,10 @@ async function sampleWait(core: Core, backoff: Backoff, job: Job): Promise<WaitS
     busy: count('RUNNING'),
     idle: count('IDLE', 'FROZEN'),
     stopping: count('DRAINING', 'UNHEALTHY'),
+    throttled: count('THROTTLED'),
+    startingNote: core.lastNotes.get(starting[0]?.id ?? '') ?? null,
     nextStartAt: backoff.nextStartAt(endpointId),
-    lastEnd: lastEnd(all),
+    crashes,
+    lastCrash: isCrashTold ? await findLastCrash(core, endpointId, all) : null,
   };
-}
-
-function lastEnd(workers: readonly Worker[]): WaitSample['lastEnd'] {
-  const ended = workers.filter(({ state, exitCode }) => state === 'STOPPED' && exitCode !== 0);
-  const newest = ended.sort((a, b) => (a.stoppedAt ?? 0) - (b.stoppedAt ?? 0)).at(-1);
-  return newest === undefined
-    ? null
-    : { at: newest.stoppedAt ?? newest.createdAt, reason: newest.reason ?? 'it is gone', isStarted: newest.start !== null };
 }

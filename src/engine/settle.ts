@@ -52,6 +52,7 @@ async function settle(core: Core, { worker, job, report }: End): Promise<Done> {
   });
   if (!settled) return IGNORED;
   core.occupations.end(workerId, jobId, now);
+  core.meter.recordRun(job.endpointId, now - (job.claimedAt ?? now));
   core.fleet.recordSuccess(job.endpointId);
   announceEnd(core, settled.job);
   if (!settled.next || !signal) return { isEnd: true, next: undefined };

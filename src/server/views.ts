@@ -18,7 +18,8 @@ import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { LogLine, WebhookSecretFacts } from '../engine/engine.js';
+import type { WebhookSecretFacts } from '../engine/engine.js';
+import type { LogLine } from '../engine/log-line.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
@@ -45,7 +46,7 @@ export function viewRollout({ startedAt, endedAt, ...rest }: Rollout): RolloutVi
   return { ...rest, startedAt: moment(startedAt), endedAt: momentOrNull(endedAt) };
 }
 
-export function viewWorker(worker: Worker, activeRelease: number | null): WorkerView {
+export function viewWorker(worker: Worker, activeRelease: number | null, jobs: readonly string[] = []): WorkerView {
   const { id, endpointId, release, state, isCandidate, exitCode, reason } = worker;
   return {
     id,
@@ -61,6 +62,8 @@ export function viewWorker(worker: Worker, activeRelease: number | null): Worker
     frozenAt: momentOrNull(worker.frozenAt),
     memoryBytes: worker.memoryBytes,
     runtime: worker.runtime,
+    path: worker.start?.path ?? null,
+    jobs,
     stoppedAt: momentOrNull(worker.stoppedAt),
     exitCode,
     reason,

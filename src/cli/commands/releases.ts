@@ -1,6 +1,6 @@
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
-import { type Command, textOf } from '../command.js';
+import type { Command } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
 import { formatAgo, formatTable } from '../output.js';
@@ -73,7 +73,7 @@ export const rollback: Command = {
     const { output, args } = context;
     const endpointId = await endpointOf(context);
     const client = await context.client();
-    const release = args[0] === undefined ? undefined : readNumber(args[0]);
+    const release = args[0] === undefined ? undefined : readRelease(args[0]);
     const result = await client.rollback(endpointId, release === undefined ? {} : { release });
     for (const warning of result.warnings) output.warn(warning);
     const { number, image, source } = result.release;
@@ -93,7 +93,8 @@ export const rollback: Command = {
   },
 };
 
-function readNumber(text: string): number {
+/** The number of `r3` or `3`. Throws USAGE. */
+export function readRelease(text: string): number {
   const number = Number(text.replace(/^r/, ''));
   if (Number.isInteger(number) && number > 0) return number;
   throw new WherryError('USAGE', `'${text}' is not a release`, { hint: 'use a number as `wherry releases` shows it, for instance r3' });
@@ -115,43 +116,6 @@ export const resume: Command = {
   },
 };
 
-export const logs: Command = {
-  name: 'logs',
-  summary: 'show what workers printed, and what happened to them',
-  options: [
-    ENDPOINT_OPTION,
-    { flags: '-f, --follow', text: 'go on as lines come' },
-    { flags: '--worker <id>', text: 'only this worker' },
-    { flags: '--job <id>', text: 'only lines printed while this job ran' },
-    { flags: '--release <release>', text: 'only workers of this release' },
-    { flags: '--limit <n>', text: 'last so many lines (default 100)' },
-  ],
-  example: 'wherry logs -e hello-node',
-  async run(context) {
-    const { options, output, signal } = context;
-    const endpointId = await endpointOf(context);
-    const client = await context.client();
-    const worker = textOf(options, 'worker');
-    const job = textOf(options, 'job');
-    const release = textOf(options, 'release');
-    const query = {
-      limit: Number(textOf(options, 'limit') ?? 100),
-      ...(worker !== undefined && { worker }),
-      ...(job !== undefined && { job }),
-      ...(release !== undefined && { release: readNumber(release) }),
-    };
-    const format = ({ at, source, workerId, text }: { at: string; source: string; workerId: string; text: string }) =>
-      `${at} ${workerId} ${source === 'system' ? '· ' : ''}${text}`;
-    if (options['follow'] === true) {
-      for await (const line of client.followLogs(endpointId, query, signal)) output.line(line, format(line));
-      return signal.aborted ? 130 : 0;
-    }
-    const items = await client.readLogs(endpointId, query);
-    output.result({ items }, items.map(format).join('\n'));
-    return 0;
-  },
-};
-
 export const status: Command = {
   name: 'status',
   summary: 'what runs, what waits, and why',
@@ -162,16 +126,8 @@ export const status: Command = {
     const status = await client.status();
     const shown = context.args[0] === undefined ? status.endpoints : status.endpoints.filter(({ id }) => id === context.args[0]);
     if (context.args[0] !== undefined && shown.length === 0) await client.getEndpoint(context.args[0]);
-    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, pausedReason }) => [
-      id,
-      activeRelease === null ? '-' : `r${activeRelease}`,
-      String(jobs.inQueue),
-      String(jobs.inProgress),
-      `${jobs.completed}/${jobs.failed}`,
-      `${workers.idle} idle, ${workers.running} busy, ${workers.initializing} starting`,
-      pausedReason === null ? '' : `paused: ${pausedReason.split('\n')[0]}`,
-    ]);
-    const table = formatTable(['endpoint', 'serves', 'queued', 'running', 'done/failed', 'workers', ''], rows);
+    const rows = shown.map(({ id, health: { jobs }, summary }) => [id, `${jobs.completed}/${jobs.failed}`, summary]);
+    const table = formatTable(['endpoint', 'done/failed', 'health'], rows);
     context.output.result({ ...status, endpoints: shown }, rows.length === 0 ? 'no endpoints yet: `wherry deploy DIR` makes one' : table);
     return 0;
   },

@@ -18,6 +18,7 @@ import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addWebhookRoutes } from './api/webhooks.js';
+import { addWhyRoutes } from './api/why.js';
 
 export interface Api {
   serve(request: IncomingMessage, response: ServerResponse): void;
@@ -75,6 +76,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addEndpointRoutes(typed, context);
       addReleaseRoutes(typed, context);
       addLogRoutes(typed, context);
+      addWhyRoutes(typed, context);
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
       addCredentialRoutes(typed, context);
@@ -94,22 +96,27 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   };
 }
 
-/** Admin keys may all; a key of one endpoint may look at its endpoint. */
+/** Admin keys may all; read-only ones may look at all; a key of one endpoint may look at its endpoint. */
 async function authorize(keys: Keys, request: FastifyRequest): Promise<Key> {
   const key = await authenticate(keys, request.headers);
   if (!key) throw new WherryError('UNAUTHORIZED', 'the key is missing or not known', { hint: 'send Authorization: Bearer KEY' });
   const { id } = (request.params ?? {}) as { id?: string };
   const isOwn =
     key.scope === 'endpoint' && request.method === 'GET' && request.url.startsWith('/api/v1/endpoints/') && id === key.endpointId;
-  if (key.scope === 'admin' || isOwn) return key;
+  const isReading = key.scope === 'read-only' && request.method === 'GET';
+  if (key.scope === 'admin' || isReading || isOwn) return key;
   throw new WherryError('DENIED', `key '${key.name}' may not do this`, { hint: 'use an admin key' });
 }
 
 function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiContext & { startedAt: string }): void {
   server.get('/status', { schema: { summary: 'The whole server at a glance', response: { 200: schema.Status } } }, async () => {
-    const endpoints = await engine.listEndpoints();
+    const [endpoints, summaries] = await Promise.all([engine.listEndpoints(), engine.summarize()]);
     const views = await Promise.all(
-      endpoints.map(async (endpoint) => ({ ...viewEndpoint(endpoint), health: await engine.health(endpoint.id) })),
+      endpoints.map(async (endpoint) => ({
+        ...viewEndpoint(endpoint),
+        health: await engine.health(endpoint.id),
+        summary: summaries.get(endpoint.id) ?? '',
+      })),
     );
     return { version, startedAt, endpoints: views };
   });

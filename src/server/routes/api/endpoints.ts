@@ -63,7 +63,9 @@ export function addEndpointRoutes(server: ApiServer, { engine, keys }: ApiContex
     { schema: { summary: 'List workers', params, querystring: schema.WorkerQuery, response: { 200: schema.listOf(schema.Worker) } } },
     async ({ params: { id }, query: { all = false } }) => {
       const { activeRelease } = await engine.getEndpoint(id);
-      return { items: (await engine.listWorkers(id, all)).map((worker) => viewWorker(worker, activeRelease)) };
+      const workers = await engine.listWorkers(id, all);
+      const held = await engine.listHeld(workers);
+      return { items: workers.map((worker) => viewWorker(worker, activeRelease, held.get(worker.id))) };
     },
   );
   server.get(

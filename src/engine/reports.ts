@@ -1,0 +1,67 @@
+import type { CrashLoop } from '../domain/crash-loop.js';
+import type { Endpoint } from '../domain/endpoint.js';
+import type { Job } from '../domain/job.js';
+import type { JobNotes } from '../domain/job-view.js';
+import type { Release, Rollout } from '../domain/release.js';
+import type { Waiting } from '../domain/waiting.js';
+import type { Worker, WorkerState } from '../domain/worker.js';
+import type { QueueSample } from '../store/store.js';
+import type { LogLine } from './log-line.js';
+
+/** An endpoint in numbers, as it is at one moment. */
+export interface EndpointFigures {
+  readonly endpoint: Endpoint;
+  readonly queue: QueueSample;
+  /** STOPPED: those whose records and logs are kept. */
+  readonly workers: Readonly<Record<WorkerState, number>>;
+  /** Live workers of releases that do not serve. */
+  readonly outdated: number;
+  readonly frozenBytes: number;
+  readonly crashLoop: CrashLoop | undefined;
+}
+
+/** A worker that ended by itself, or could not be started. */
+export interface Crash {
+  readonly workerId: string;
+  readonly release: number;
+  readonly at: number;
+  readonly reason: string;
+  /** False when the runtime could not start it. */
+  readonly isStarted: boolean;
+  readonly exitCode: number | null;
+  /** What it printed last, oldest first. */
+  readonly lines: readonly string[];
+}
+
+/** All there is to say about one job: why it waits, or how it went. */
+export interface JobWhy {
+  readonly job: Job;
+  readonly notes: JobNotes;
+  /** The one that has or had it; undefined before its first claim, and once its record is gone. */
+  readonly worker: Worker | undefined;
+  readonly release: Release | undefined;
+  /** Its last lines; those of its worker when it printed none and failed. */
+  readonly lines: readonly LogLine[];
+}
+
+/** A row of crashes, with the newest. */
+export interface CrashReport extends CrashLoop {
+  /** So many pause the endpoint. */
+  readonly budget: number;
+  readonly last: Crash | null;
+}
+
+/** How an endpoint is, and what holds its queue. */
+export interface EndpointWhy {
+  readonly endpoint: Endpoint;
+  readonly summary: string;
+  readonly queue: QueueSample;
+  readonly workers: Readonly<Record<WorkerState, number>>;
+  /** Why the oldest queued job waits; null when none does. */
+  readonly waiting: Waiting | null;
+  readonly crashLoop: CrashReport | null;
+  /** The one that is open. */
+  readonly rollout: Rollout | null;
+  /** The one that serves. */
+  readonly release: Release | null;
+}
