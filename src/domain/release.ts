@@ -118,6 +118,26 @@ export function percentOnLatest(
   return Math.round((counted.filter(({ release }) => release === to).length * 100) / counted.length);
 }
 
+/** The releases that get jobs: the active one, and a canary. */
+export function servingReleases(activeRelease: number | null, newest: Pick<Rollout, 'state' | 'to'> | null): ReadonlySet<number> {
+  return new Set([...(activeRelease === null ? [] : [activeRelease]), ...(newest?.state === 'CANARY' ? [newest.to] : [])]);
+}
+
+/** How far a rollout is. */
+export type RolloutPlace = Pick<Rollout, 'to' | 'state' | 'share' | 'holdMs'> & {
+  readonly provedAt: unknown;
+  /** As {@link percentOnLatest} gives it. */
+  readonly percentOnLatest: number | null;
+};
+
+/** Where a rollout is, in a few words: `r4 canary, 10 % of new jobs, 33 % of workers`. */
+export function describeRollout({ to, state, share, holdMs, provedAt, percentOnLatest: percent }: RolloutPlace): string {
+  const name = formatRelease(to);
+  if (state === 'CANARY') return `${name} canary, ${share} % of new jobs${percent === null ? '' : `, ${percent} % of workers`}`;
+  if (state === 'PROVING') return holdMs !== null && provedAt !== null ? `${name} waits for \`wherry promote\`` : `${name} proves itself`;
+  return `${name} ${percent === null ? state : `on ${percent} % of workers`}`;
+}
+
 /** `r17` for 17. */
 export function formatRelease(number: number): string {
   return `r${number}`;
