@@ -46,6 +46,8 @@ const PACKAGES = {
   esbuild: ['build'],
   '@photostructure/sqlite': ['store'],
   pino: ['compose\\.ts'],
+  'prom-client': ['server'],
+  re2js: ['server'],
   'tar-stream': ['oci'],
   undici: ['registry'],
   yaml: ['project', 'cli'],

@@ -84,6 +84,11 @@ export function readRegistryRules(environment: Environment): RegistryRules {
   };
 }
 
+/** A setting that is 1 or 0; 0 when it is absent. Throws CONFIG_INVALID. */
+export function isSwitchedOn(environment: Environment, name: string): boolean {
+  return readSetting(environment, name, parseSwitch) ?? false;
+}
+
 const UNTAGGED_MS = 7 * 24 * 60 * 60 * 1000;
 const COPIED_MS = 30 * 24 * 60 * 60 * 1000;
 const COLLECT_EVERY_MS = 60 * 60 * 1000;

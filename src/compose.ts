@@ -9,7 +9,7 @@ import { createSecret, createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { createDocker, createWorkerListener, readRuntimeSettings } from './compose-docker.js';
-import { openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
+import { isSwitchedOn, openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
 import {
   type Environment,
   keyFileOf,
@@ -32,6 +32,7 @@ import { architectureOf } from './oci/platform.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import type { RemotePlace } from './registry/client.js';
 import { createRegistryHandler } from './registry/handler.js';
+import { meterPulls } from './registry/meter-pulls.js';
 import { createMirrors, noMirrors, originIn } from './registry/mirror.js';
 import { createImages, type PinnedImages, RETAINED } from './registry/retain.js';
 import type { Need } from './registry/storage.js';
@@ -39,6 +40,7 @@ import { createUpkeep, type RegistryRules, readOnly, type Upkeep } from './regis
 import { createProcessRuntime } from './runtime/process.js';
 import { createStoredCredentials } from './server/credentials.js';
 import { createKeys } from './server/keys.js';
+import { createMetrics } from './server/metrics.js';
 import { createServer } from './server/server.js';
 import { openSqliteStore } from './store/sqlite/store.js';
 import type { RecordKind, RecordKinds, Store } from './store/store.js';
@@ -80,6 +82,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const log = openLog(environment);
   const faults = readFaults(environment);
   const webhookTargets = createWebhookTargets(readList(environment['WHERRY_WEBHOOK_ALLOW']));
+  const metrics = createMetrics({ version: __WHERRY_VERSION__ });
   const seal = await openSeal(dataDir, environment['WHERRY_SECRET_KEY']);
   const store = await openSqliteStore({ file: join(dataDir, 'wherry.db'), faults, log });
   const { behindMs: clockBehindMs } = await followMovedClock(store, clock, log);
@@ -100,8 +103,10 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       await client.logIn().finally(() => client.close());
     },
   });
-  const clientFor = async (place: RemotePlace) =>
-    openRemoteRegistry(place.registry, environment, { log, credentials: await credentials.find(place) });
+  const clientFor = async (place: RemotePlace) => {
+    const client = await openRemoteRegistry(place.registry, environment, { log, credentials: await credentials.find(place) });
+    return meterPulls(client, { record: metrics.recordRegistryPull, now: clock.now });
+  };
   // Nothing new is copied in read-only mode; what is here is served.
   const mirrors = rules.isReadOnly ? noMirrors : createMirrors({ blobs, log, registries: mirrored, clientFor });
   const images = createImages({
@@ -160,6 +165,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     faults,
     seal,
     webhookTargets,
+    meter: metrics.meter,
     logsDir: join(dataDir, 'logs'),
     frozenMemoryBytes: readFrozenMemory(environment),
     workerUrl: async ({ runtime, endpointId }) => (docker?.name === runtime ? docker.urlFor(endpointId) : url),
@@ -169,7 +175,9 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
-  const server = createServer({ engine, keys, registry, pullToken, upkeep, credentials, log, clock, version: __WHERRY_VERSION__ });
+  const isMetricsOpen = isSwitchedOn(environment, 'WHERRY_METRICS_OPEN');
+  const version = __WHERRY_VERSION__;
+  const server = createServer({ engine, keys, registry, pullToken, upkeep, credentials, log, clock, version, metrics, isMetricsOpen });
 
   return {
     async start() {

@@ -1,5 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import type { EndpointSettings } from '../domain/endpoint.js';
+import type { KeyScope } from '../domain/key.js';
 import { isAtRest, type ReleaseSpec } from '../domain/release.js';
 import { parseError } from './envelope.js';
 import { readEvents } from './events.js';
@@ -11,10 +12,12 @@ import type {
   DeliveryView,
   DeployView,
   EndpointView,
+  EndpointWhyView,
   HealthView,
   JobQuery,
   JobRecordView,
   JobView,
+  JobWhyView,
   KeyView,
   LogLineView,
   LogQuery,
@@ -71,6 +74,10 @@ export interface ApiClient {
   listJobs(id: string, query?: JobQuery): Promise<readonly JobRecordView[]>;
   getJob(id: string, jobId: string): Promise<JobRecordView>;
   health(id: string): Promise<HealthView>;
+  /** How an endpoint is, and what holds its queue. */
+  explainEndpoint(id: string): Promise<EndpointWhyView>;
+  /** Why a job waits, or how it went; without an endpoint the job is looked for among all. */
+  explainJob(jobId: string, endpointId?: string): Promise<JobWhyView>;
   readLogs(id: string, query?: LogQuery): Promise<readonly LogLineView[]>;
   /** Past lines, then live ones until the signal aborts; goes on by itself after a broken connection. */
   followLogs(id: string, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLineView>;
@@ -99,7 +106,7 @@ export interface ApiClient {
   /** `key` is shown only here. */
   createKey(body: {
     readonly name: string;
-    readonly scope: 'admin' | 'endpoint';
+    readonly scope: KeyScope;
     readonly endpointId?: string;
   }): Promise<KeyView & { readonly key: string }>;
   updateKey(id: string, change: { readonly isEnabled: boolean }): Promise<KeyView>;
@@ -165,6 +172,11 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     listJobs: (id, query = {}) => list(at(id, `/jobs${formatQuery(query)}`)),
     getJob: (id, jobId) => call('GET', at(id, `/jobs/${encodeURIComponent(jobId)}`)),
     health: (id) => call('GET', at(id, '/health')),
+    explainEndpoint: (id) => call('GET', at(id, '/why')),
+    explainJob: (jobId, endpointId) => {
+      const path = `/jobs/${encodeURIComponent(jobId)}/why`;
+      return call('GET', endpointId === undefined ? `/api/v1${path}` : at(endpointId, path));
+    },
     readLogs: (id, query = {}) => list(at(id, `/logs${formatQuery(query)}`)),
     followLogs: (id, query, signal) =>
       readEvents<LogLineView>(async (lastId) => {

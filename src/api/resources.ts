@@ -3,7 +3,8 @@ import type { EndpointSettings } from '../domain/endpoint.js';
 import type { JobState, TerminalState } from '../domain/job.js';
 import type { KeyScope } from '../domain/key.js';
 import type { ReleaseImage, ReleaseName, ReleaseSpec, RolloutState } from '../domain/release.js';
-import type { WorkerState } from '../domain/worker.js';
+import type { WaitReason } from '../domain/waiting.js';
+import type { StartPath, Timeline, WorkerState } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
 
 /** What /api/v1 sends and takes. Moments are RFC 3339; `schema.ts` describes the same for the OpenAPI document. */
@@ -81,6 +82,10 @@ export interface WorkerView {
   /** Held while it is frozen. */
   readonly memoryBytes: number | null;
   readonly runtime: string;
+  /** How it came to run; null until it does. */
+  readonly path: StartPath | null;
+  /** Ids of the jobs that it has. */
+  readonly jobs: readonly string[];
   readonly stoppedAt: string | null;
   readonly exitCode: number | null;
   readonly reason: string | null;
@@ -182,9 +187,10 @@ export interface FrozenView {
 export interface StatusView {
   readonly version: string;
   readonly startedAt: string;
-  /** `rollout` is the newest one, while it is open or workers of other releases are left. */
+  /** `summary` is its health in one sentence; `rollout` the newest one, while it is open or workers of other releases are left. */
   readonly endpoints: readonly (EndpointView & {
     readonly health: HealthView;
+    readonly summary: string;
     readonly frozen: FrozenView;
     readonly rollout: RolloutProgressView | null;
   })[];
@@ -242,6 +248,12 @@ export interface LogQuery {
   readonly worker?: string;
   readonly job?: string;
   readonly release?: number;
+  readonly source?: 'system' | 'container';
+  /** RFC 3339: lines at or after, and before. */
+  readonly since?: string;
+  readonly until?: string;
+  /** A regular expression (RE2) that the text has to match somewhere. */
+  readonly grep?: string;
   readonly limit?: number;
 }
 
@@ -249,6 +261,59 @@ export interface LogQuery {
 export interface ReleaseQuery {
   readonly before?: number;
   readonly limit?: number;
+}
+
+/** Why a job waits (extension B1). */
+export interface WaitingView {
+  readonly reason: WaitReason;
+  readonly since: string;
+  readonly evidence: string;
+  readonly next: string;
+}
+
+/** What is known of one job: why it waits, or how it went. */
+export interface JobWhyView {
+  readonly endpointId: string;
+  /** Without output. */
+  readonly job: JobRecordView;
+  readonly waiting: WaitingView | null;
+  /** Of a job that waited for a cold start. */
+  readonly timeline: Timeline | null;
+  readonly worker: WorkerView | null;
+  readonly image: { readonly release: number; readonly reference: string; readonly digest: string } | null;
+  /** Its last lines; those of its worker when it printed none and failed. */
+  readonly lines: readonly LogLineView[];
+}
+
+/** A row of workers that ended without finishing a job. */
+export interface CrashLoopView {
+  readonly crashes: number;
+  /** So many pause the endpoint. */
+  readonly budget: number;
+  readonly nextStartAt: string;
+  readonly last: {
+    readonly workerId: string;
+    readonly release: number;
+    readonly at: string;
+    readonly reason: string;
+    readonly exitCode: number | null;
+    readonly lines: readonly string[];
+  } | null;
+}
+
+/** How an endpoint is, and what holds its queue. */
+export interface EndpointWhyView {
+  readonly endpointId: string;
+  readonly summary: string;
+  readonly pausedReason: string | null;
+  readonly image: { readonly release: number; readonly reference: string; readonly digest: string } | null;
+  readonly queue: { readonly waiting: number; readonly running: number; readonly oldestAt: string | null };
+  readonly workers: Readonly<Record<WorkerState, number>>;
+  /** Why the oldest job waits; null when none does. */
+  readonly waiting: WaitingView | null;
+  readonly crashLoop: CrashLoopView | null;
+  /** The newest one, while it is open or workers of other releases are left. */
+  readonly rollout: RolloutProgressView | null;
 }
 
 export interface JobQuery {

@@ -5,8 +5,8 @@ import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
 import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
-import { WORKER_STATES } from '../domain/worker.js';
-import type { DeliveryView, ReleaseView } from './resources.js';
+import { START_PATHS, WORKER_STATES } from '../domain/worker.js';
+import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
 
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
@@ -161,24 +161,28 @@ export const Deployed = Type.Object({
   warnings: Type.Array(Type.String()),
   size: Type.Object({ bytes: Type.Integer({ minimum: 0, description: 'config and layers, compressed' }), layers: count }),
 });
-export const Worker = Type.Object({
-  id: Type.String(),
-  endpointId: Type.String(),
-  release: Type.Integer(),
-  state: oneOf(WORKER_STATES),
-  isStale: Type.Boolean(),
-  isCandidate: Type.Boolean(),
-  createdAt: moment,
-  readyAt: nullable(moment),
-  lastSeenAt: nullable(moment),
-  idleSince: nullable(moment),
-  frozenAt: nullable(moment),
-  memoryBytes: nullable(Type.Integer({ description: 'held while it is frozen' })),
-  runtime: Type.String(),
-  stoppedAt: nullable(moment),
-  exitCode: nullable(Type.Integer()),
-  reason: nullable(Type.String()),
-});
+export const Worker = Type.Unsafe<WorkerView>(
+  Type.Object({
+    id: Type.String(),
+    endpointId: Type.String(),
+    release: Type.Integer(),
+    state: oneOf(WORKER_STATES),
+    isStale: Type.Boolean(),
+    isCandidate: Type.Boolean(),
+    createdAt: moment,
+    readyAt: nullable(moment),
+    lastSeenAt: nullable(moment),
+    idleSince: nullable(moment),
+    frozenAt: nullable(moment),
+    memoryBytes: nullable(Type.Integer({ description: 'held while it is frozen' })),
+    runtime: Type.String(),
+    path: nullable(oneOf(START_PATHS)),
+    jobs: Type.Array(Type.String(), { description: 'ids of those it has' }),
+    stoppedAt: nullable(moment),
+    exitCode: nullable(Type.Integer()),
+    reason: nullable(Type.String()),
+  }),
+);
 export const Job = Type.Object({
   id: Type.String(),
   status: oneOf(JOB_STATES),
@@ -274,7 +278,15 @@ const Frozen = Type.Object(
 export const Status = Type.Object({
   version: Type.String(),
   startedAt: moment,
-  endpoints: Type.Array(Type.Object({ ...Endpoint.properties, health: Health, frozen: Frozen, rollout: nullable(RolloutProgress) })),
+  endpoints: Type.Array(
+    Type.Object({
+      ...Endpoint.properties,
+      health: Health,
+      summary: Type.String({ description: 'its health in one sentence' }),
+      frozen: Frozen,
+      rollout: nullable(RolloutProgress),
+    }),
+  ),
 });
 export const RegistryState = Type.Object({
   blobs: count,
@@ -328,6 +340,12 @@ export const LogQuery = Type.Object({
   worker: Type.Optional(Type.String()),
   job: Type.Optional(Type.String()),
   release: Type.Optional(Type.Integer()),
+  source: Type.Optional(oneOf(['system', 'container'])),
+  since: Type.Optional(Type.String({ description: 'RFC 3339: lines at or after' })),
+  until: Type.Optional(Type.String({ description: 'RFC 3339: lines before' })),
+  grep: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 500, description: 'a regular expression (RE2) that the text matches somewhere' }),
+  ),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
   follow: Type.Optional(Type.Boolean()),
   after: Type.Optional(Type.String()),
@@ -336,3 +354,4 @@ export const WaitQuery = Type.Object({ waitMs: Type.Optional(Type.Integer({ mini
 
 export type NewCredentialBody = Static<typeof NewCredential>;
 export type NewReleaseBody = Static<typeof NewRelease>;
+export type LogQueryText = Static<typeof LogQuery>;

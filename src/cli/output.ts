@@ -1,6 +1,7 @@
 import picocolors from 'picocolors';
 import { toWherryError, type WherryError } from '../base/errors.js';
 import type { ImageSize } from '../oci/manifest.js';
+import { toTerminal, toTerminalJson } from './terminal-text.js';
 
 /** Colours for people: none when the stream is piped, also in CI, and none when NO_COLOR asks. */
 export const colours = picocolors.createColors(picocolors.isColorSupported && process.stdout.isTTY === true);
@@ -28,34 +29,43 @@ interface OutputOptions {
 
 export function createOutput({ isJson, isQuiet, isDebug }: OutputOptions): Output {
   const isTalking = !isQuiet && process.stderr.isTTY === true;
+  const print = (text: string) => writeTo(process.stdout, text);
+  const say = (text: string) => writeTo(process.stderr, text);
   return {
     isJson,
     isTalking,
-    result: (value, text) => void process.stdout.write(isJson ? `${JSON.stringify(value, null, 2)}\n` : text === '' ? '' : `${text}\n`),
-    line: (value, text) => void process.stdout.write(isJson ? `${JSON.stringify(value)}\n` : `${text}\n`),
-    talk: (text) => {
-      if (isTalking) process.stderr.write(`${text}\n`);
+    result: (value, text) => {
+      if (isJson) print(toTerminalJson(value, 2));
+      else if (text !== '') print(text);
     },
-    warn: (text) => void process.stderr.write(`${colours.yellow('warning')}  ${printableLines(text)}\n`),
+    line: (value, text) => print(isJson ? toTerminalJson(value) : text),
+    talk: (text) => {
+      if (isTalking) say(text);
+    },
+    warn: (text) => say(`${colours.yellow('warning')}  ${toPlain(text)}`),
     error: (error) => {
-      if (isJson)
-        process.stdout.write(
-          `${JSON.stringify({ error: { code: error.code, message: error.message, hint: error.hint, detail: error.detail } })}\n`,
-        );
-      process.stderr.write(`${colours.red('error')} ${error.code}  ${printableLines(error.message)}\n`);
-      if (error.hint) process.stderr.write(`  ${colours.dim('fix')}  ${printableLines(error.hint)}\n`);
-      if (isDebug || error.code === 'INTERNAL') process.stderr.write(`${stackOf(error)}\n`);
+      const { code, message, hint, detail } = error;
+      if (isJson) print(toTerminalJson({ error: { code, message, hint, detail } }));
+      say(`${colours.red('error')} ${code}  ${toPlain(message)}`);
+      if (hint) say(`  ${colours.dim('fix')}  ${toPlain(hint)}`);
+      if (isDebug || code === 'INTERNAL') say(stackOf(error));
     },
   };
 }
 
-/** Names of files and what images hold come from strangers: what would steer the terminal is shown as `?`, a line break as a space. */
+/** Names of files and what images hold come from strangers, and are one line: what would steer the terminal is shown as `?`, a line break as a space. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for.
   return text.replace(/\s/g, ' ').replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, '?');
 }
 
-const printableLines = (text: string) => text.split('\n').map(printable).join('\n');
+/** What is said of a name or a message of somebody else, also where it is piped to. */
+const toPlain = (text: string) => toTerminal(text, { keepsColours: false });
+
+/** What others wrote (results, log lines, errors) does not get at the terminal; a pipe gets it as it is. */
+function writeTo(stream: NodeJS.WriteStream, text: string): void {
+  stream.write(`${stream.isTTY === true ? toTerminal(text, { keepsColours: true }) : text}\n`);
+}
 
 function stackOf(error: WherryError): string {
   const { cause } = error;

@@ -10,13 +10,16 @@ import { image } from './commands/image.js';
 import { build, deploy, push } from './commands/images.js';
 import { jobs, run } from './commands/jobs.js';
 import { lint } from './commands/lint.js';
+import { logs } from './commands/logs.js';
 import { registry } from './commands/registry.js';
-import { logs, releases, resume, status } from './commands/releases.js';
+import { releases, resume, status } from './commands/releases.js';
 import { abort, promote, rollback } from './commands/rollouts.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
 import { verify } from './commands/verify.js';
 import { webhooks } from './commands/webhooks.js';
+import { why } from './commands/why.js';
+import { workers } from './commands/workers.js';
 import { createOutput, reportError } from './output.js';
 
 const completion = createCompletion(() => COMMANDS);
@@ -39,6 +42,8 @@ export const COMMANDS: readonly Command[] = [
   rollback,
   resume,
   logs,
+  workers,
+  why,
   webhooks,
   registry,
   credentials,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_SPEC } from '../domain/release.js';
 import { digestOf } from '../oci/digest.js';
-import { describeChanges, describeRollout, readRelease, readShare } from './release-text.js';
+import { describeChanges, readRelease, readShare } from './release-text.js';
 
 const contentOf = (image: string, spec = {}) => ({
   image: { reference: image, repository: image, tag: null, digest: digestOf(image) },
@@ -47,17 +47,5 @@ describe('what people write', () => {
 
   it.each(['0', '100', '1.5', 'x', ''])('is refused as a share: %j', (text) => {
     expect(() => readShare(text)).toThrow('is not a share');
-  });
-});
-
-describe('a rollout in a few words', () => {
-  const rollout = { endpointId: 'e', from: 1, to: 2, share: 100, reason: null, startedAt: '', endedAt: null };
-  it.each([
-    ['r2 proves itself', { state: 'PROVING', holdMs: null, provedAt: null, percentOnLatest: 0 }],
-    ['r2 waits for `wherry promote`', { state: 'PROVING', holdMs: 9, provedAt: 'x', percentOnLatest: 0 }],
-    ['r2 canary, 10 % of new jobs, 33 % of workers', { state: 'CANARY', share: 10, holdMs: null, provedAt: 'x', percentOnLatest: 33 }],
-    ['r2 on 50 % of workers', { state: 'DONE', holdMs: null, provedAt: 'x', percentOnLatest: 50 }],
-  ] as const)('is %s', (text, change) => {
-    expect(describeRollout({ ...rollout, ...change })).toBe(text);
   });
 });

@@ -1,6 +1,5 @@
-import type { ReleaseView, RolloutProgressView } from '../api/resources.js';
+import type { ReleaseView } from '../api/resources.js';
 import { WherryError } from '../base/errors.js';
-import { formatRelease } from '../domain/release.js';
 
 /** The number of a release as people write it: `r3` or `3`. Throws USAGE. */
 export function readRelease(text: string): number {
@@ -49,12 +48,3 @@ const PARTS = {
   isHardened: 'hardened',
   initTimeoutMs: 'limits.init',
 } as const;
-
-/** Where a rollout is, in a few words: `r4 canary, 10 % of new jobs, 33 % of workers`. */
-export function describeRollout({ to, state, share, holdMs, provedAt, percentOnLatest }: RolloutProgressView): string {
-  const name = formatRelease(to);
-  const workers = percentOnLatest === null ? '' : `, ${percentOnLatest} % of workers`;
-  if (state === 'CANARY') return `${name} canary, ${share} % of new jobs${workers}`;
-  if (state === 'PROVING') return holdMs !== null && provedAt !== null ? `${name} waits for \`wherry promote\`` : `${name} proves itself`;
-  return `${name} ${percentOnLatest === null ? state : `on ${percentOnLatest} % of workers`}`;
-}

@@ -1,4 +1,5 @@
 import type { EndpointSettings } from './endpoint.js';
+import type { Worker } from './worker.js';
 
 /** What the decision to thaw sees of an endpoint at one moment. */
 export interface ThawSample {
@@ -41,4 +42,28 @@ export function decideEvictions(frozen: readonly FrozenView[], budgetBytes: numb
     excess -= each.memoryBytes;
   }
   return [...tooLarge, ...evicted].map(({ id }) => id);
+}
+
+/** The frozen workers of an endpoint together. */
+export interface FrozenTotal {
+  readonly workers: number;
+  /** Memory they hold. */
+  readonly bytes: number;
+  /** Since when the one that is frozen longest is; null when none is. */
+  readonly since: number | null;
+}
+
+export function totalFrozen(workers: readonly Pick<Worker, 'state' | 'frozenAt' | 'memoryBytes'>[]): FrozenTotal {
+  const frozen = workers.filter(({ state }) => state === 'FROZEN');
+  const moments = frozen.flatMap(({ frozenAt }) => frozenAt ?? []);
+  return {
+    workers: frozen.length,
+    bytes: frozen.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0),
+    since: moments.length === 0 ? null : Math.min(...moments),
+  };
+}
+
+/** What frozen workers hold, for people: `85 MB`. */
+export function formatHeld(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`;
 }

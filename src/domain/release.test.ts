@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatReleaseName, isAtRest, parseReleaseName, percentOnLatest, type Rollout } from './release.js';
+import { describeRollout, formatReleaseName, isAtRest, parseReleaseName, percentOnLatest, type Rollout } from './release.js';
 
 it('reads the name of a release as it is written, and takes nothing else for one', () => {
   const name = { endpointId: 'staging-2', number: 17 };
@@ -48,5 +48,17 @@ describe('a rollout', () => {
     ['rests at its end', { state: 'REVERTED' }, true],
   ] as const)('%s', (_title, change, isResting) => {
     expect(isAtRest({ ...rollout, ...change })).toBe(isResting);
+  });
+});
+
+describe('a rollout in a few words', () => {
+  const rollout = { to: 2, share: 100 };
+  it.each([
+    ['r2 proves itself', { state: 'PROVING', holdMs: null, provedAt: null, percentOnLatest: 0 }],
+    ['r2 waits for `wherry promote`', { state: 'PROVING', holdMs: 9, provedAt: 'x', percentOnLatest: 0 }],
+    ['r2 canary, 10 % of new jobs, 33 % of workers', { state: 'CANARY', share: 10, holdMs: null, provedAt: 'x', percentOnLatest: 33 }],
+    ['r2 on 50 % of workers', { state: 'DONE', holdMs: null, provedAt: 'x', percentOnLatest: 50 }],
+  ] as const)('is %s', (text, change) => {
+    expect(describeRollout({ ...rollout, ...change })).toBe(text);
   });
 });

@@ -79,6 +79,11 @@ export interface ReleaseName {
   readonly number: number;
 }
 
+/** A rollout and how far it is (`percentOnLatest`). */
+export interface RolloutProgress extends Rollout {
+  readonly percentOnLatest: number | null;
+}
+
 /** What a rollout is to become, decided with its release. */
 export type RolloutPlan = Pick<Rollout, 'share' | 'holdMs' | 'reason'>;
 
@@ -116,6 +121,26 @@ export function percentOnLatest(
   const counted = workers.filter(({ isCandidate }) => !isCandidate);
   if (counted.length === 0) return state === 'CANARY' ? share : 100;
   return Math.round((counted.filter(({ release }) => release === to).length * 100) / counted.length);
+}
+
+/** The releases that get jobs: the active one, and a canary. */
+export function servingReleases(activeRelease: number | null, newest: Pick<Rollout, 'state' | 'to'> | null): ReadonlySet<number> {
+  return new Set([...(activeRelease === null ? [] : [activeRelease]), ...(newest?.state === 'CANARY' ? [newest.to] : [])]);
+}
+
+/** How far a rollout is. */
+export type RolloutPlace = Pick<Rollout, 'to' | 'state' | 'share' | 'holdMs'> & {
+  readonly provedAt: unknown;
+  /** As {@link percentOnLatest} gives it. */
+  readonly percentOnLatest: number | null;
+};
+
+/** Where a rollout is, in a few words: `r4 canary, 10 % of new jobs, 33 % of workers`. */
+export function describeRollout({ to, state, share, holdMs, provedAt, percentOnLatest: percent }: RolloutPlace): string {
+  const name = formatRelease(to);
+  if (state === 'CANARY') return `${name} canary, ${share} % of new jobs${percent === null ? '' : `, ${percent} % of workers`}`;
+  if (state === 'PROVING') return holdMs !== null && provedAt !== null ? `${name} waits for \`wherry promote\`` : `${name} proves itself`;
+  return `${name} ${percent === null ? state : `on ${percent} % of workers`}`;
 }
 
 /** `r17` for 17. */

@@ -19,11 +19,14 @@ const CALM: WaitSample = {
   stopping: 0,
   pulling: 0,
   pinned: null,
+  startingNote: null,
+  throttled: 0,
   nextStartAt: 0,
-  lastEnd: null,
+  crashes: 0,
+  lastCrash: null,
 };
 const NONE = { idle: 0 } as const;
-const END = { at: NOW - 300, reason: 'exited with code 3: no such file', isStarted: true };
+const END = { at: NOW - 300, reason: 'exited with code 3', isStarted: true, lines: ['loading', 'no such file'] };
 
 describe('explainWait', () => {
   it.each([
@@ -33,14 +36,19 @@ describe('explainWait', () => {
     ['parked', { ...NONE, max: 0 }],
     ['pinned', { ...NONE, pinned: { release: 3, workers: 0, busy: 0 } }],
     ['pinned', { busy: 2, pinned: { release: 3, workers: 1, busy: 1 } }],
-    ['crash-looping', { ...NONE, nextStartAt: NOW + 700, lastEnd: END }],
-    ['no-capacity', { ...NONE, nextStartAt: NOW + 700, lastEnd: { ...END, isStarted: false } }],
     ['no-capacity', { ...NONE, outage: 'docker engine is away' }],
     ['next', { outage: 'docker engine is away' }],
+    ['crash-looping', { ...NONE, nextStartAt: NOW + 700, crashes: 1, lastCrash: END }],
+    ['crash-looping', { ...NONE, starting: 1, crashes: 2, lastCrash: END }],
+    ['starting', { ...NONE, starting: 1, crashes: 1, lastCrash: END }],
+    ['next', { crashes: 2, lastCrash: END }],
+    ['no-capacity', { ...NONE, nextStartAt: NOW + 700, crashes: 1, lastCrash: { ...END, isStarted: false } }],
+    ['no-capacity', { ...NONE, throttled: 1 }],
     ['pulling', { ...NONE, starting: 1, pulling: 1, startingSince: NOW - 50 }],
     ['starting', { ...NONE, starting: 1, startingSince: NOW - 50 }],
     ['starting', { ...NONE, hasRelease: false, isProving: true, starting: 1, startingSince: NOW - 50 }],
     ['starting', { ...NONE, thawing: 1 }],
+    ['starting', { ...NONE, thawing: 1, nextStartAt: NOW + 700, crashes: 2, lastCrash: END }],
     ['stopping', { ...NONE, stopping: 2 }],
     ['at-max-workers', { ...NONE, busy: 2, queued: 9 }],
     ['low-priority', { ...NONE, priority: 'low' }],
@@ -52,9 +60,15 @@ describe('explainWait', () => {
   });
 
   it('shows the evidence of a crash loop: how the last worker ended, and when', () => {
-    const waiting = explainWait({ ...CALM, ...NONE, nextStartAt: NOW + 700, lastEnd: END }, NOW);
-    expect(waiting).toMatchObject({ since: END.at, evidence: expect.stringContaining('exited with code 3: no such file') });
+    const waiting = explainWait({ ...CALM, ...NONE, nextStartAt: NOW + 700, crashes: 3, lastCrash: END }, NOW);
+    const evidence = '3 workers in a row ended without finishing a job; the last worker: exited with code 3\n  loading\n  no such file';
+    expect(waiting).toMatchObject({ since: END.at, evidence });
     expect(waiting.next).toContain('700 ms');
+  });
+
+  it('shows how far the image is', () => {
+    const change = { ...NONE, starting: 1, pulling: 1, startingNote: 'pulling: 12 of 40 MiB' };
+    expect(explainWait({ ...CALM, ...change }, NOW).evidence).toBe('1 starting: pulling: 12 of 40 MiB');
   });
 
   it('names every reason it can give', () => {

@@ -55,15 +55,31 @@ export interface WaitSample {
   readonly pinned: { readonly release: number; readonly workers: number; readonly busy: number } | null;
   /** Of `starting`, those whose image is not there yet. */
   readonly pulling: number;
-  /** The newest worker that ended by itself; `isStarted` is false when the runtime could not start it. */
-  readonly lastEnd: { readonly at: number; readonly reason: string; readonly isStarted: boolean } | null;
+  /** What the runtime said last about the oldest that starts, for instance how far its image is. */
+  readonly startingNote: string | null;
+  /** Workers that are wanted and have no room. */
+  readonly throttled: number;
+  /** Workers in a row that ended without finishing a job. */
+  readonly crashes: number;
+  /** The newest worker that ended by itself, with its last lines; `isStarted` is false when the runtime could not start it. */
+  readonly lastCrash: {
+    readonly at: number;
+    readonly reason: string;
+    readonly isStarted: boolean;
+    readonly lines: readonly string[];
+  } | null;
 }
+
+/** So many last lines of a worker are evidence enough for a job that waits. */
+const SHOWN_LINES = 5;
+/** One crash may have any cause; from the second in a row on it is said of whoever waits. */
+const LOOPING = 2;
 
 /** The first thing that holds the job, the one that no other change would help against first. */
 export function explainWait(sample: WaitSample, now: number): Waiting {
   const { queuedAt: since, max, busy, idle, starting, stopping } = sample;
   const said = (reason: WaitReason, evidence: string, next: string, at = since): Waiting => ({ reason, since: at, evidence, next });
-  const last = sample.lastEnd === null ? '' : `; the last worker: ${sample.lastEnd.reason}`;
+  const last = formatLastCrash(sample.lastCrash);
   if (sample.pausedReason !== null) return said('paused', sample.pausedReason, 'mend the cause, then deploy again or resume the endpoint');
   if (!sample.hasRelease && !sample.isProving) return said('no-release', `no release serves${last}`, 'deploy an image to the endpoint');
   if (max === 0) return said('parked', 'scale.max is 0', 'set scale.max to 1 or more');
@@ -74,28 +90,21 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
       `no worker can be started: ${sample.outage}`,
       'it goes on when the runtime is back; `wherry doctor` looks at it',
     );
-  if (sample.nextStartAt > now && busy + idle + starting === 0) {
-    const waitMs = sample.nextStartAt - now;
-    if (sample.lastEnd?.isStarted === false)
-      return said(
-        'no-capacity',
-        `no worker can be started: ${sample.lastEnd.reason}`,
-        `the next try is in ${waitMs} ms`,
-        sample.lastEnd.at,
-      );
-    return said(
-      'crash-looping',
-      `workers end without finishing a job${last}`,
-      `the next one starts in ${waitMs} ms; see the logs`,
-      sample.lastEnd?.at,
-    );
-  }
-  if (sample.thawing > 0 && busy + idle === 0) {
+  if (sample.thawing > 0 && busy + idle === 0)
     return said('starting', 'a frozen worker is being woken', 'nothing to do, it is served within a moment');
+  const isPausing = sample.nextStartAt > now && starting === 0;
+  if (busy + idle === 0 && (isPausing || sample.crashes >= LOOPING)) {
+    const { evidence, next } = explainCrashes(sample, isPausing ? sample.nextStartAt - now : 0);
+    const isUnstarted = sample.lastCrash?.isStarted === false;
+    return said(isUnstarted ? 'no-capacity' : 'crash-looping', evidence, next, sample.lastCrash?.at);
   }
+  if (sample.throttled > 0 && busy + idle + starting === 0)
+    return said('no-capacity', `${sample.throttled} workers are wanted, and there is no room for one`, 'it is served once there is room');
   if (starting > 0 && busy + idle === 0) {
     const reason = sample.pulling === starting ? 'pulling' : 'starting';
-    return said(reason, `${starting} starting${last}`, 'nothing to do, it is served once a worker is ready', sample.startingSince ?? since);
+    const note = sample.startingNote === null ? '' : `: ${sample.startingNote}`;
+    const next = 'nothing to do, it is served once a worker is ready';
+    return said(reason, `${starting} starting${note}${last}`, next, sample.startingSince ?? since);
   }
   if (stopping > 0 && busy + idle + starting === 0)
     return said('stopping', `${stopping} old ones still stop`, 'new workers start when they are gone');
@@ -125,4 +134,23 @@ function explainPinned({ release, workers, busy }: NonNullable<WaitSample['pinne
     evidence,
     workers === 0 ? 'nothing to do, a worker is started for it' : 'nothing to do, it is served once one is free',
   );
+}
+
+function explainCrashes({ crashes, lastCrash, starting }: WaitSample, waitMs: number): Pick<Waiting, 'evidence' | 'next'> {
+  const next = starting > 0 ? 'one starts now' : `the next one starts in ${waitMs} ms`;
+  if (lastCrash?.isStarted === false)
+    return {
+      evidence: `no worker can be started: ${lastCrash.reason}`,
+      next: starting > 0 ? 'it is tried now' : `the next try is in ${waitMs} ms`,
+    };
+  const count = crashes > 1 ? `${crashes} workers in a row` : 'a worker';
+  return { evidence: `${count} ended without finishing a job${formatLastCrash(lastCrash)}`, next: `${next}; see the logs` };
+}
+
+function formatLastCrash(crash: WaitSample['lastCrash']): string {
+  if (crash === null) return '';
+  return `; the last worker: ${crash.reason}${crash.lines
+    .slice(-SHOWN_LINES)
+    .map((line) => `\n  ${line}`)
+    .join('')}`;
 }

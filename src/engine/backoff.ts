@@ -1,4 +1,4 @@
-import { addCrash, type CrashRow, isReleaseToBlame } from '../domain/crashes.js';
+import { addCrash, type CrashLoop, isReleaseToBlame } from '../domain/crashes.js';
 
 /** The workers of one release. */
 export interface FleetName {
@@ -28,6 +28,12 @@ export interface Backoff {
   reset(endpointId: string, release?: number): void;
   /** The earliest moment of the next start. */
   nextStartAt(fleet: FleetName): number;
+  /** Undefined while there was no crash since the last success. */
+  loopOf(fleet: FleetName): CrashLoop | undefined;
+  /** The releases of which there is a {@link loopOf}. */
+  listReleases(endpointId: string): readonly number[];
+  /** Goes on with what a former server counted. */
+  restore(fleet: FleetName, loop: CrashLoop, now: number): void;
 }
 
 const FIRST_DELAY_MS = 1_000;
@@ -35,30 +41,30 @@ const LONGEST_DELAY_MS = 60_000;
 /** So many workers in a row may end without finishing a job. */
 export const CRASH_BUDGET = 8;
 
-interface State {
-  readonly crashes: number;
-  readonly nextStartAt: number;
-  readonly row: CrashRow;
-}
-
 export function createBackoff(): Backoff {
-  const endpoints = new Map<string, Map<number, State>>();
-  const stateOf = ({ endpointId, release }: FleetName) => endpoints.get(endpointId)?.get(release);
+  const endpoints = new Map<string, Map<number, CrashLoop>>();
+  const loopOf = ({ endpointId, release }: FleetName) => endpoints.get(endpointId)?.get(release);
+  const keep = ({ endpointId, release }: FleetName, loop: CrashLoop) => {
+    endpoints.set(endpointId, (endpoints.get(endpointId) ?? new Map<number, CrashLoop>()).set(release, loop));
+  };
   return {
     recordCrash: (fleet, { at, jobIds, isQuarantined }) => {
-      const before = stateOf(fleet);
+      const before = loopOf(fleet);
       const row = addCrash(before?.row, jobIds);
       const crashes = isQuarantined ? 0 : (before?.crashes ?? 0) + 1;
       // The first crash may be the job's fault or a kill from outside: its job should not wait.
       const delayMs = crashes <= 1 ? 0 : Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (crashes - 2));
-      const states = endpoints.get(fleet.endpointId) ?? new Map<number, State>();
-      endpoints.set(fleet.endpointId, states.set(fleet.release, { crashes, nextStartAt: isQuarantined ? 0 : at + delayMs, row }));
+      keep(fleet, { crashes, nextStartAt: isQuarantined ? 0 : at + delayMs, row });
       return { crashes: row.count, isOverBudget: crashes >= CRASH_BUDGET, isReleaseToBlame: isReleaseToBlame(row) };
     },
     reset: (endpointId, release) => {
       if (release === undefined) endpoints.delete(endpointId);
       else endpoints.get(endpointId)?.delete(release);
     },
-    nextStartAt: (fleet) => stateOf(fleet)?.nextStartAt ?? 0,
+    nextStartAt: (fleet) => loopOf(fleet)?.nextStartAt ?? 0,
+    loopOf,
+    listReleases: (endpointId) => [...(endpoints.get(endpointId)?.keys() ?? [])],
+    // The clock may have been set meanwhile: no pause is longer than the longest.
+    restore: (fleet, loop, now) => keep(fleet, { ...loop, nextStartAt: Math.min(loop.nextStartAt, now + LONGEST_DELAY_MS) }),
   };
 }

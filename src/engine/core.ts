@@ -4,6 +4,7 @@ import type { Worker } from '../domain/worker.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
 import type { Polls } from './polls.js';
+import type { Crash } from './reports.js';
 import type { Stops } from './stop-list.js';
 import type { Waiters } from './waiters.js';
 
@@ -35,6 +36,10 @@ export interface Core extends EngineOptions {
   readonly depths: Map<string, { at: number; count: number; pending: number }>;
   /** Endpoints whose workers do not all take the same jobs: a wake-up may find nobody who can. Noted by each look of the control loop. */
   readonly split: Set<string>;
+  /** What a runtime said last about a worker, for those that wait for it. */
+  readonly lastNotes: Map<string, string>;
+  /** The worker that crashed last, by endpoint: asked for by everybody who waits. */
+  readonly lastCrashes: Map<string, Crash>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */
   readonly removals: Map<string, Promise<void>>;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */
@@ -59,8 +64,8 @@ export interface Fleet {
   recordExit(workerId: string, exit: WorkerExit): Promise<void>;
   /** Why starts of the endpoint wait for its runtime; undefined when they do not. */
   outageOf(endpointId: string): string | undefined;
-  /** A job was settled: the release's workers do work. */
-  recordSuccess(endpointId: string, release: number): void;
+  /** A job was settled, so that the release's workers do work; or it serves no more. */
+  forgetCrashes(endpointId: string, release: number): void;
 }
 
 /** The frozen workers of all endpoints: suspended with what they have in memory, within the server's budget. */
@@ -75,8 +80,8 @@ export interface Freezer {
   waking(workerId: string): Promise<void> | undefined;
   /** Since when a worker that was thawed has not asked for work. */
   awaitedSince(workerId: string): number | undefined;
-  /** It asks for work. */
-  hear(worker: Worker): void;
+  /** It asks for work; gives it with its thaw, which is stored a moment later. */
+  hear(worker: Worker): Worker;
   /** It is stopped or gone; resolves when no freezing or thawing of it is under way. */
   leave(workerId: string): Promise<void>;
   /** Workers that a former server left: each is brought into the state that the store has. */

@@ -5,12 +5,15 @@ import { createAdoption } from './adoption.js';
 import { createBackoff } from './backoff.js';
 import { createBatches, resumeBatches } from './batches.js';
 import { type Core, createOccupations } from './core.js';
+import { keepBackoff } from './crash-records.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
+import { measureEndpoints, summarizeEndpoints } from './figures.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
 import { cancel, purge, requireEndpoint, requireJob, requireRelease, retry, shortenRetention, submit, waitForJob } from './jobs.js';
+import type { LogFilter, LogLine } from './log-line.js';
 import { createLogs } from './logs.js';
 import { noteJob } from './notes.js';
 import { ping } from './ping.js';
@@ -18,7 +21,7 @@ import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
 import { removeEndpoint } from './remove.js';
-import { listRollouts, stepRollout, waitRollout } from './rollout.js';
+import { listRollouts, listServing, stepRollout, waitRollout } from './rollout.js';
 import { done } from './settle.js';
 import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
@@ -28,10 +31,11 @@ import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
 import { createWebhookSender } from './webhook.js';
 import { listSecrets, makeSecret, removeSecrets } from './webhook-secrets.js';
+import { explainEndpoint, explainJob, listHeld } from './why.js';
 
 /** Wires the use-cases over one store and one runtime. */
 export function createEngine(options: EngineOptions): Engine {
-  const backoff = createBackoff();
+  const backoff = keepBackoff(createBackoff(), options);
   const reconciler = createReconciler(() => core, backoff);
   const reaper = createReaper(() => core);
   const adoption = createAdoption(() => core);
@@ -52,6 +56,8 @@ export function createEngine(options: EngineOptions): Engine {
     startedAt: options.clock.now(),
     depths: new Map(),
     split: new Set(),
+    lastNotes: new Map(),
+    lastCrashes: new Map(),
     removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
     get fleet() {
@@ -100,6 +106,7 @@ export function createEngine(options: EngineOptions): Engine {
         },
         note: ({ workerId, text }) => void recordNote(core, workerId, text),
       };
+      await backoff.load();
       for (const runtime of options.runtimes.all) await runtime.start(events);
       await adoption.start();
       await resumeBatches(core);
@@ -116,6 +123,7 @@ export function createEngine(options: EngineOptions): Engine {
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
       await Promise.all(exits);
+      await backoff.settle();
     },
     async stopWorkers(graceMs) {
       await reconciler.stop();
@@ -173,7 +181,10 @@ export function createEngine(options: EngineOptions): Engine {
     },
     getEndpoint: (id) => requireEndpoint(core, id),
     listEndpoints: () => store.listEndpoints(),
-    removeEndpoint: (id) => removeEndpoint(core, id, () => reconciler.settle(id)),
+    async removeEndpoint(id) {
+      await removeEndpoint(core, id, () => reconciler.settle(id));
+      backoff.reset(id);
+    },
     deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
     rollback: async (endpointId, request) => resumed(await rollback(core, endpointId, request)),
     async getRelease(endpointId, number) {
@@ -199,12 +210,36 @@ export function createEngine(options: EngineOptions): Engine {
       await requireEndpoint(core, endpointId);
       return store.listWorkers(endpointId, all);
     },
+    listServing: (endpointId) => listServing(core, endpointId),
+    listHeld: (workers) => listHeld(core, workers),
+    explainJob: (job) => explainJob(core, backoff, job),
+    explainEndpoint: (endpointId) => explainEndpoint(core, backoff, endpointId),
+    summarize: () => summarizeEndpoints(core, backoff),
+    measure: () => measureEndpoints(core, backoff),
     async readLogs(filter) {
       await requireEndpoint(core, filter.endpointId);
       return core.logs.read(filter, await workerIds(filter.endpointId, filter.release));
     },
-    followLogs: (filter, signal) => core.logs.follow(filter, () => workerIds(filter.endpointId, filter.release), signal),
+    followLogs: (filter, signal) =>
+      keepRelease(
+        core,
+        filter,
+        core.logs.follow(filter, () => workerIds(filter.endpointId, filter.release), signal),
+      ),
   };
+}
+
+/** Lines of the release that is asked for; those that stand for missing ones belong to none. */
+async function* keepRelease({ store }: Core, { release }: LogFilter, lines: AsyncIterable<LogLine>): AsyncIterable<LogLine> {
+  const releases = new Map<string, number | undefined>();
+  for await (const line of lines) {
+    const { workerId } = line;
+    if (release !== undefined && line.id !== '') {
+      if (!releases.has(workerId)) releases.set(workerId, (await store.getWorker(workerId))?.release);
+      if (releases.get(workerId) !== release) continue;
+    }
+    yield line;
+  }
 }
 
 type Output = { readonly lines: readonly { readonly at: number; readonly text: string }[]; readonly dropped: number };
@@ -224,7 +259,8 @@ async function recordOutput(core: Core, workerId: string, { lines, dropped }: Ou
 /** Stores a step of the runtime; what happens to the worker does not depend on a line about it. */
 async function recordNote(core: Core, workerId: string, text: string): Promise<void> {
   const worker = await core.store.getWorker(workerId);
-  if (!worker || core.life.isStopped) return;
+  if (!worker || worker.state === 'STOPPED' || core.life.isStopped) return;
+  if (worker.state === 'INITIALIZING') core.lastNotes.set(workerId, text);
   await writeSystemLine(core, worker, text);
 }
 

@@ -85,8 +85,10 @@ async function store(core: Core, { image, warnings, plan, release }: Planned): P
   await core.images.verify(image);
   const size = await core.images.measure(image);
   const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image, release.spec);
+  const begunAt = core.clock.now();
   await runtime.prepare({ repository: image.repository, digest: image.digest });
   const now = core.clock.now();
+  core.meter.recordPrepare(release.endpointId, now - begunAt);
   const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);
   core.wake(release.endpointId);
   return { ...added, warnings, size };

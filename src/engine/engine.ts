@@ -7,12 +7,15 @@ import type { Delivery, DeliveryState } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
-import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutStep } from '../domain/release.js';
+import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutProgress, RolloutStep } from '../domain/release.js';
 import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
 import type { ChunkRequest, JobFilter, ReleaseRange, Store, WebhookSecret } from '../store/store.js';
 import type { Batches } from './batch.js';
+import type { LogFilter, LogLine } from './log-line.js';
+import type { Meter } from './meter.js';
+import type { EndpointFigures, EndpointSummary, EndpointWhy, JobWhy } from './reports.js';
 import type { Runtimes } from './runtimes.js';
 import type { WebhookTargets } from './webhook-target.js';
 
@@ -44,6 +47,7 @@ export interface EngineOptions {
   /** Closes the secrets that are stored. */
   readonly seal: Seal;
   readonly webhookTargets: WebhookTargets;
+  readonly meter: Meter;
   /** Directory of the log segments. */
   readonly logsDir: string;
   /** How much memory frozen workers may hold together; 0: none is frozen. */
@@ -105,32 +109,8 @@ export interface DeployResult {
   readonly size: ImageSize;
 }
 
-/** A rollout and how far it is (`percentOnLatest`). */
-export interface RolloutProgress extends Rollout {
-  readonly percentOnLatest: number | null;
-}
-
 /** The body of job-done (worker-protocol §6.2), parsed as JSON whatever its content type; undefined when it was not JSON. */
 export type JobDoneBody = Readonly<Record<string, unknown>> | undefined;
-
-export interface LogLine {
-  /** `worker/segment:offset`. */
-  readonly id: string;
-  readonly at: number;
-  readonly source: 'system' | 'container';
-  readonly workerId: string;
-  readonly jobId: string | null;
-  readonly text: string;
-}
-
-export interface LogFilter {
-  readonly endpointId: string;
-  readonly workerId?: string;
-  readonly jobId?: string;
-  readonly release?: number;
-  /** Last so many lines. */
-  readonly limit: number;
-}
 
 /** Which job, named as a client does. */
 export interface JobName {
@@ -307,6 +287,18 @@ export interface Engine {
 
   /** With `all` also stopped ones. */
   listWorkers(endpointId: string, all: boolean): Promise<readonly Worker[]>;
+  /** The releases that get jobs. Throws ENDPOINT_UNKNOWN. */
+  listServing(endpointId: string): Promise<ReadonlySet<number>>;
+  /** Ids of the jobs that each of these workers has. */
+  listHeld(workers: readonly Worker[]): Promise<ReadonlyMap<string, readonly string[]>>;
+  /** What holds a job, or how it went. Throws JOB_UNKNOWN, JOB_EXPIRED. */
+  explainJob(job: { readonly endpointId?: string; readonly jobId: string }): Promise<JobWhy>;
+  /** How an endpoint is, and what holds its queue. Throws ENDPOINT_UNKNOWN. */
+  explainEndpoint(endpointId: string): Promise<EndpointWhy>;
+  /** Each endpoint at a glance, by its id. */
+  summarize(): Promise<ReadonlyMap<string, EndpointSummary>>;
+  /** What metrics show of each endpoint at this moment. */
+  measure(): Promise<readonly EndpointFigures[]>;
   readLogs(filter: LogFilter): Promise<readonly LogLine[]>;
   /** Lines after `afterId` and then live, until the signal aborts. */
   followLogs(filter: LogFilter & { readonly afterId?: string }, signal: AbortSignal): AsyncIterable<LogLine>;

@@ -8,7 +8,10 @@ import type { Runtime, WorkerSpec } from '../runtime/runtime.js';
 import type { Backoff, Verdict } from './backoff.js';
 import { type Core, type Fleet, PING_INTERVAL_MS } from './core.js';
 import { requireEndpoint, requireRelease } from './jobs.js';
+import { describeCrash } from './last-crash.js';
+import { formatLines, readLastLines } from './last-lines.js';
 import { giveBack } from './lost.js';
+import type { EndCause } from './meter.js';
 import { createOutages } from './outages.js';
 import { revertBroken } from './revert.js';
 import { endPinned, endRollout, proveRelease } from './rollout.js';
@@ -21,9 +24,6 @@ const EXIT_EVENT_MS = 500;
 const IDLE_GRACE_MS = 5_000;
 /** Pause after a stop that failed. */
 const STOP_RETRY_MS = 5_000;
-
-/** How many last lines of a worker explain its end. */
-const REASON_LINES = 20;
 
 /** Starts and stops workers and keeps their rows true. */
 export function createFleet(core: Core, backoff: Backoff): Fleet {
@@ -47,21 +47,23 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const stopped = await core.store.changeWorker({ id: workerId, state: 'STOPPED', stoppedAt: now, exitCode, reason: said });
     if (!stopped) return;
     void core.freezer.leave(workerId);
+    core.meter.recordEnd(before.endpointId, endCauseOf(before, isInnocent));
     core.polls.release(workerId);
     await say(before, `stopped: ${said}${said === why ? '' : `, ${why}`}`);
     const held = await core.store.listJobs({ endpointId: before.endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
-    const evidence = held.length > 0 && !isWanted ? await lastLines(core, before) : '';
+    const evidence = held.length > 0 && !isWanted ? formatLines(await readLastLines(core, before)) : '';
     let isQuarantined = false;
     for (const job of held) isQuarantined = (await giveBack(core, job, { why, isOwnDoing: isWanted, evidence })) || isQuarantined;
     // A lost worker is no crash: its endpoint is not paused for it, and its rollout goes on with another candidate.
     if (!isWanted && !isInnocent) {
       const verdict = backoff.recordCrash(before, { at: now, jobIds: held.map(({ id }) => id), isQuarantined });
-      await actOnCrash(before, said === why ? why : `${why}: ${said}`, verdict);
+      await actOnCrash(stopped, said === why ? why : `${why}: ${said}`, verdict);
     } else if (isQuarantined) backoff.reset(before.endpointId, before.release);
     exits.notify(workerId, true);
     core.occupations.forget(workerId);
     forgetWorker(core, workerId);
     core.seen.delete(workerId);
+    core.lastNotes.delete(workerId);
     retries.delete(workerId);
     core.wake(before.endpointId);
   };
@@ -77,8 +79,9 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
 
   const actOnCrash = async (worker: Worker, why: string, { crashes, isOverBudget, isReleaseToBlame }: Verdict) => {
     const { endpointId, release } = worker;
-    const evidence = await lastLines(core, worker);
-    const reason = `worker ${worker.id} of ${formatRelease(release)} ${why}${evidence}`;
+    const lines = await readLastLines(core, worker);
+    const reason = `worker ${worker.id} of ${formatRelease(release)} ${why}${formatLines(lines)}`;
+    core.lastCrashes.set(endpointId, describeCrash(worker, why, lines));
     if (worker.isCandidate) {
       const whole = `${reason}${await describeForeign(core, worker)}`;
       const reverted = await endRollout(core, { endpointId, to: release, state: 'REVERTED', reason: whole });
@@ -125,6 +128,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const token = `wk_${createSecret()}`;
       const worker = newWorker({ core, release, runtime, token, isCandidate });
       await core.store.addWorker(worker);
+      core.meter.recordStart(endpointId, isCandidate ? 'candidate' : 'scale');
       await startWorker(core, { worker, release, runtime, token }).then(
         async (path) => {
           const image = shortDigest(release.image.digest);
@@ -164,14 +168,17 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const ready = isUnproven
         ? worker
         : await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
-      if (ready && !isUnproven) await say(ready, `ready after ${now - ready.createdAt} ms`);
+      if (ready && !isUnproven) {
+        if (ready.start) core.meter.recordReady(ready.endpointId, ready.start.path, now - ready.createdAt);
+        await say(ready, `ready after ${now - ready.createdAt} ms`);
+      }
       if (ready?.isCandidate) await prove(core, ready);
       else if (ready) core.wake(ready.endpointId);
       return requireWorker(core, workerId);
     },
     recordExit,
     outageOf: outages.reasonOf,
-    recordSuccess: (endpointId, release) => backoff.reset(endpointId, release),
+    forgetCrashes: (endpointId, release) => backoff.reset(endpointId, release),
   };
 }
 
@@ -254,6 +261,8 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   };
   const { handle, ...prepared } = await runtime.startWorker(workerSpec);
   const start = { ...prepared, startedAt: core.clock.now() };
+  const { preparedAt, bytes, isCached } = start;
+  if (!isCached) core.meter.recordPull(worker.endpointId, { durationMs: Math.max(0, preparedAt - worker.createdAt), bytes });
   const started = await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
   if (started && started.state !== 'STOPPED') return start.path;
   await runtime.stopWorker(worker.id, 0);
@@ -293,13 +302,15 @@ async function describeForeign({ store, images, platform, log }: Core, { endpoin
     : `\nthe image is for ${made}, this machine is ${platform}`;
 }
 
+/** `isInnocent`: something else ended it. */
+function endCauseOf({ state, start }: Worker, isInnocent: boolean): EndCause {
+  if (isInnocent) return 'lost';
+  if (state === 'DRAINING') return 'stopped';
+  if (state === 'UNHEALTHY') return 'unhealthy';
+  return start === null ? 'unstarted' : 'crashed';
+}
+
 function describeExit(exitCode: number | null, signal: string | null): string {
   if (signal !== null) return `was ended by ${signal}`;
   return exitCode === null ? 'is gone' : `exited with code ${exitCode}`;
-}
-
-async function lastLines(core: Core, { endpointId, id }: Worker): Promise<string> {
-  const lines = await core.logs.read({ endpointId, workerId: id, limit: REASON_LINES * 2 }, [id]);
-  const printed = lines.filter(({ source }) => source === 'container').slice(-REASON_LINES);
-  return printed.length === 0 ? '' : `\n${printed.map(({ text }) => `  ${text}`).join('\n')}`;
 }

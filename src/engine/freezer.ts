@@ -1,5 +1,5 @@
 import { messageOf } from '../base/errors.js';
-import { decideEvictions } from '../domain/frozen.js';
+import { decideEvictions, formatHeld } from '../domain/frozen.js';
 import { addThaw, type Worker } from '../domain/worker.js';
 import type { Core, Freezer } from './core.js';
 import { drain } from './drain.js';
@@ -44,7 +44,7 @@ export function createFreezer(core: Core): Freezer {
     const place = { worker, frozenAt, memoryBytes: 0 };
     places.set(id, place);
     if (!(await hold(place))) return;
-    await writeSystemLine(core, worker, `frozen, ${inMegabytes(place.memoryBytes)} held`);
+    await writeSystemLine(core, worker, `frozen, ${formatHeld(place.memoryBytes)} held`);
     // A job that was announced to its poll a moment before it was frozen.
     core.wake(endpointId);
   };
@@ -74,8 +74,8 @@ export function createFreezer(core: Core): Freezer {
       const place = places.get(id);
       places.delete(id);
       if (!place) continue;
-      const limit = `all frozen workers may hold ${inMegabytes(budget)} (WHERRY_FROZEN_MEMORY)`;
-      const why = place.memoryBytes > budget ? `it holds ${inMegabytes(place.memoryBytes)}` : 'it was frozen longest';
+      const limit = `all frozen workers may hold ${formatHeld(budget)} (WHERRY_FROZEN_MEMORY)`;
+      const why = place.memoryBytes > budget ? `it holds ${formatHeld(place.memoryBytes)}` : 'it was frozen longest';
       drain(core, place.worker, { reason: `${why}, and ${limit}` });
     }
   };
@@ -114,10 +114,9 @@ export function createFreezer(core: Core): Freezer {
     drain(core, worker, { reason, graceMs: 0 });
   };
 
-  const record = async (worker: Worker, { decidedAt, frozenMs, startedAt }: Waking, readyAt: number): Promise<void> => {
-    const thaws = addThaw(worker.thaws, { decidedAt, startedAt: startedAt ?? readyAt, readyAt });
+  const record = async (worker: Worker, thaws: string, text: string): Promise<void> => {
     await core.store.changeWorker({ id: worker.id, thaws });
-    await writeSystemLine(core, worker, `thawed after ${(frozenMs / 1000).toFixed(1)} s, in ${readyAt - decidedAt} ms`);
+    await writeSystemLine(core, worker, text);
   };
 
   return {
@@ -141,10 +140,15 @@ export function createFreezer(core: Core): Freezer {
     awaitedSince: (workerId) => wakings.get(workerId)?.decidedAt,
     hear(worker) {
       const waking = wakings.get(worker.id);
-      if (!waking) return;
-      const now = core.clock.now();
+      if (!waking) return worker;
+      const { decidedAt, frozenMs, startedAt } = waking;
+      const readyAt = core.clock.now();
       wakings.delete(worker.id);
-      follow(worker.id, () => record(worker, waking, now));
+      core.meter.recordReady(worker.endpointId, 'thaw', readyAt - decidedAt);
+      const thaws = addThaw(worker.thaws, { decidedAt, startedAt: startedAt ?? readyAt, readyAt });
+      const text = `thawed after ${(frozenMs / 1000).toFixed(1)} s, in ${readyAt - decidedAt} ms`;
+      follow(worker.id, () => record(worker, thaws, text));
+      return { ...worker, thaws };
     },
     async leave(workerId) {
       places.delete(workerId);
@@ -172,8 +176,4 @@ export function createFreezer(core: Core): Freezer {
       await Promise.all(steps.values());
     },
   };
-}
-
-function inMegabytes(bytes: number): string {
-  return `${Math.round(bytes / 1e6)} MB`;
 }

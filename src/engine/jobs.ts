@@ -144,6 +144,7 @@ export async function endJob(
   const ended = await core.store.end({ jobId: job.id, outcome, from, retainUntil: await retainUntil(core, job), now });
   if (!ended) return undefined;
   if (ended.workerId) core.occupations.end(ended.workerId, ended.id, now);
+  if (job.state === 'IN_PROGRESS') core.meter.recordRun(job.endpointId, now - (job.claimedAt ?? now));
   announceEnd(core, ended);
   core.wake(ended.endpointId);
   return ended;

@@ -1,7 +1,7 @@
 import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCodeOf } from '../base/errors.js';
-import type { LogLine } from './engine.js';
+import type { LogLine } from './log-line.js';
 
 /** Append-only segment files of one worker: `<dir>/<n>.log`, one JSON line an entry (decision 26). */
 export interface Segments {
@@ -73,16 +73,26 @@ export async function lastWrittenAt(dir: string): Promise<number> {
   return newest === undefined ? 0 : (await stat(fileOf(dir, newest))).mtimeMs;
 }
 
+export interface SegmentRead {
+  readonly limit: number;
+  readonly isWanted: (line: OrderedLine) => boolean;
+  /** Bytes that may still be read; less with each segment. */
+  readonly budget?: { bytes: number };
+}
+
 /** The last `limit` lines of a worker that `isWanted` accepts, oldest first. Reads newest segments first and stops early. */
 export async function readSegments(
   dir: string,
   workerId: string,
-  { limit, isWanted }: { readonly limit: number; readonly isWanted: (line: OrderedLine) => boolean },
+  { limit, isWanted, budget = { bytes: Number.POSITIVE_INFINITY } }: SegmentRead,
 ): Promise<readonly OrderedLine[]> {
   const found: OrderedLine[][] = [];
   let count = 0;
   for (const segment of (await listSegments(dir)).reverse()) {
-    const wanted = (await readSegment(dir, workerId, segment)).filter(isWanted);
+    if (budget.bytes <= 0) break;
+    const bytes = await readSegment(dir, segment);
+    budget.bytes -= bytes.length;
+    const wanted = parseSegment(bytes, workerId, segment).filter(isWanted);
     found.push(wanted);
     count += wanted.length;
     if (count >= limit) break;
@@ -90,11 +100,14 @@ export async function readSegments(
   return found.reverse().flat().slice(-limit);
 }
 
-async function readSegment(dir: string, workerId: string, segment: number): Promise<OrderedLine[]> {
-  const bytes = await readFile(fileOf(dir, segment)).catch((thrown: unknown) => {
+function readSegment(dir: string, segment: number): Promise<Buffer> {
+  return readFile(fileOf(dir, segment)).catch((thrown: unknown) => {
     if (systemCodeOf(thrown) === 'ENOENT') return Buffer.alloc(0);
     throw thrown;
   });
+}
+
+function parseSegment(bytes: Buffer, workerId: string, segment: number): OrderedLine[] {
   const lines: OrderedLine[] = [];
   for (let start = 0, end = bytes.indexOf(10); end >= 0; start = end + 1, end = bytes.indexOf(10, start)) {
     const line = parseLine(bytes.toString('utf8', start, end));

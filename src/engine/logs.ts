@@ -2,7 +2,8 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCodeOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import type { LogFilter, LogLine } from './engine.js';
+import { type Follower, followLines, withoutOrder } from './log-followers.js';
+import type { LogFilter, LogLine } from './log-line.js';
 import { lastWrittenAt, type OrderedLine, openSegments, readSegments, type Segments } from './log-segments.js';
 
 export interface NewLine {
@@ -30,12 +31,12 @@ export interface Logs {
   removeWorkersExcept(endpointId: string, workerIds: ReadonlySet<string>): Promise<void>;
 }
 
-interface Follower {
-  readonly isWanted: (line: LogLine, endpointId: string) => boolean;
-  readonly push: (line: OrderedLine) => void;
-}
-
-const FOLLOWER_LINES = 10_000;
+/** A reader that was away gets so many lines of what it missed. */
+const MISSED_LINES = 10_000;
+/** Looking for few lines among many reads so much at most. */
+const READ_BYTES = 256 * 1024 * 1024;
+/** A file that was written so long before a moment holds nothing of it. */
+const SINCE_SLACK_MS = 60_000;
 
 /** Milliseconds between the stamp of a line and the time its file shows; beyond, the wall clock was set and times cannot be compared. */
 const STAMP_SLACK_MS = 1_000;
@@ -63,7 +64,9 @@ export function createLogs({ dir, from, log }: { readonly dir: string; readonly 
   };
 
   const read = async (filter: LogFilter, workerIds: readonly string[], after = -1): Promise<readonly OrderedLine[]> => {
-    const isWanted = (line: OrderedLine) => line.order > after && (filter.jobId === undefined || line.jobId === filter.jobId);
+    const { since = 0 } = filter;
+    const isWanted = (line: OrderedLine) => line.order > after && isSought(filter, line);
+    const budget = { bytes: READ_BYTES };
     const chosen = filter.workerId === undefined ? workerIds : workerIds.filter((id) => id === filter.workerId);
     const places = await mapInTurn(chosen, async (workerId) => {
       const place = dirOf({ endpointId: filter.endpointId, workerId });
@@ -75,10 +78,16 @@ export function createLogs({ dir, from, log }: { readonly dir: string; readonly 
       // Full, and this worker and those after it wrote nothing since the oldest line of what is found.
       const isComparable = (found.at(-1)?.at ?? 0) <= newestWrite + STAMP_SLACK_MS;
       if (found.length >= filter.limit && isComparable && writtenAt < (found[0]?.at ?? 0)) break;
-      const lines = await readSegments(place, workerId, { limit: filter.limit, isWanted });
+      if (writtenAt < since - SINCE_SLACK_MS) continue;
+      const lines = await readSegments(place, workerId, { limit: filter.limit, isWanted, budget });
       found = [...found, ...lines].sort((a, b) => a.order - b.order).slice(-filter.limit);
     }
-    return found;
+    if (budget.bytes > 0) return found;
+    const mark = markOf(
+      `looked through the last ${READ_BYTES / 1024 / 1024} MiB only`,
+      found[0] ?? { at: Math.round(newestWrite), order: 0 },
+    );
+    return [mark, ...found];
   };
 
   return {
@@ -98,10 +107,14 @@ export function createLogs({ dir, from, log }: { readonly dir: string; readonly 
     },
     read: async (filter, workerIds) => (await read(filter, workerIds)).map(withoutOrder),
     follow: (filter, workerIds, signal) =>
-      followLines({ filter, followers, signal }, async () => {
+      followLines({ isWanted: (line) => isSought(filter, line), endpointId: filter.endpointId, followers, signal }, async () => {
         const ids = await workerIds();
         const after = filter.afterId === undefined ? undefined : await orderOf(filter.afterId, filter.endpointId, dirOf);
-        return after === undefined ? read(filter, ids) : read({ ...filter, limit: FOLLOWER_LINES }, ids, after);
+        if (after === undefined) return read(filter, ids);
+        const missed = await read({ ...filter, limit: MISSED_LINES }, ids, after);
+        return missed.length < MISSED_LINES
+          ? missed
+          : [markOf('lines before this were dropped: the reader was away too long', missed[0] ?? { at: 0, order: 0 }), ...missed];
       }),
     removeEndpoint: async (endpointId) => {
       for (const name of await list(join(dir, endpointId))) writers.delete(name);
@@ -135,59 +148,21 @@ async function orderOf(id: string, endpointId: string, dirOf: (place: Place) => 
   return line?.order;
 }
 
-interface Following {
-  readonly filter: LogFilter;
-  readonly followers: Set<Follower>;
-  readonly signal: AbortSignal;
+/** Whether a line of the endpoint is what the filter asks for; its release is a matter of its worker. */
+function isSought({ workerId, jobId, source, since, until, isMatch }: LogFilter, line: LogLine): boolean {
+  return (
+    (workerId === undefined || line.workerId === workerId) &&
+    (jobId === undefined || line.jobId === jobId) &&
+    (source === undefined || line.source === source) &&
+    (since === undefined || line.at >= since) &&
+    (until === undefined || line.at < until) &&
+    (isMatch === undefined || isMatch(line.text))
+  );
 }
 
-async function* followLines(
-  { filter, followers, signal }: Following,
-  readPast: () => Promise<readonly OrderedLine[]>,
-): AsyncIterable<LogLine> {
-  const pending: OrderedLine[] = [];
-  let dropped = 0;
-  let wake = () => {};
-  const follower: Follower = {
-    isWanted: (line, endpointId) =>
-      endpointId === filter.endpointId &&
-      (filter.workerId === undefined || line.workerId === filter.workerId) &&
-      (filter.jobId === undefined || line.jobId === filter.jobId),
-    push: (line) => {
-      if (pending.length < FOLLOWER_LINES) pending.push(line);
-      else dropped++;
-      wake();
-    },
-  };
-  followers.add(follower);
-  const abort = () => wake();
-  signal.addEventListener('abort', abort);
-  try {
-    let last = -1;
-    for (const line of await readPast()) {
-      last = line.order;
-      yield withoutOrder(line);
-    }
-    while (!signal.aborted) {
-      for (let line = pending.shift(); line; line = pending.shift()) if (line.order > last) yield withoutOrder(line);
-      if (dropped > 0) {
-        yield { id: '', at: 0, source: 'system', workerId: '', jobId: null, text: `dropped ${dropped} lines: the reader is too slow` };
-        dropped = 0;
-      }
-      if (pending.length === 0 && !signal.aborted) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    }
-  } finally {
-    followers.delete(follower);
-    signal.removeEventListener('abort', abort);
-  }
-}
-
-function withoutOrder({ order: _order, ...line }: OrderedLine): LogLine {
-  return line;
+/** Stands before a line for what is missing there; it has no place of its own. */
+function markOf(text: string, { at, order }: Pick<OrderedLine, 'at' | 'order'>): OrderedLine {
+  return { id: '', at, source: 'system', workerId: '', jobId: null, text, order };
 }
 
 async function list(dir: string): Promise<readonly string[]> {

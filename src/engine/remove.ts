@@ -43,5 +43,6 @@ async function remove(core: Core, id: string, settle: () => Promise<void>): Prom
   await removeDeliveries(core, id);
   await removeBatches(core, id);
   core.depths.delete(id);
+  core.lastCrashes.delete(id);
   await core.logs.removeEndpoint(id);
 }

@@ -1,8 +1,17 @@
 import { WherryError } from '../base/errors.js';
-import { formatRelease, isAtRest, percentOnLatest, type Rollout, type RolloutStep } from '../domain/release.js';
+import {
+  formatRelease,
+  isAtRest,
+  isOpen,
+  percentOnLatest,
+  type Rollout,
+  type RolloutProgress,
+  type RolloutStep,
+  servingReleases,
+} from '../domain/release.js';
+import type { Worker } from '../domain/worker.js';
 import type { ReleaseRange, RolloutChange } from '../store/store.js';
 import type { Core } from './core.js';
-import type { RolloutProgress } from './engine.js';
 import { endJob, requireEndpoint } from './jobs.js';
 
 export interface RolloutEnd {
@@ -28,6 +37,8 @@ async function changeRollout(core: Core, change: RolloutChange): Promise<Rollout
   const { endpointId, to } = change;
   const rollout = await core.store.changeRollout(change, core.clock.now());
   if (!rollout) return undefined;
+  const left = rollout.state === 'DONE' ? rollout.from : rollout.state === 'REVERTED' ? to : null;
+  if (left !== null) core.fleet.forgetCrashes(endpointId, left);
   core.rolloutWaiters.notify(keyOf(endpointId, to), rollout);
   // Who waits for a job may get others now.
   core.polls.wake(endpointId);
@@ -153,6 +164,19 @@ export async function listRollouts(core: Core, endpointId: string, range: Releas
     ...rollout,
     percentOnLatest: index === 0 && range.before === undefined ? percentOnLatest(rollout, workers) : null,
   }));
+}
+
+/** The newest rollout, while it is open or workers of other releases are left; `workers` are the endpoint's live ones. */
+export async function findMovingRollout({ store }: Core, endpointId: string, workers: readonly Worker[]): Promise<RolloutProgress | null> {
+  const [newest] = await store.listRollouts(endpointId, { limit: 1 });
+  const percent = newest ? percentOnLatest(newest, workers) : null;
+  return newest && (isOpen(newest) || (percent ?? 100) < 100) ? { ...newest, percentOnLatest: percent } : null;
+}
+
+/** The releases of an endpoint that get jobs. Throws ENDPOINT_UNKNOWN. */
+export async function listServing(core: Core, endpointId: string): Promise<ReadonlySet<number>> {
+  const { activeRelease } = await requireEndpoint(core, endpointId);
+  return servingReleases(activeRelease, (await findOpenRollout(core, endpointId)) ?? null);
 }
 
 /** The rollout that is open, if one is. */

@@ -52,7 +52,8 @@ async function settle(core: Core, { worker, job, report }: End): Promise<Done> {
   });
   if (!settled) return IGNORED;
   core.occupations.end(workerId, jobId, now);
-  core.fleet.recordSuccess(job.endpointId, release);
+  core.meter.recordRun(job.endpointId, now - (job.claimedAt ?? now));
+  core.fleet.forgetCrashes(job.endpointId, release);
   announceEnd(core, settled.job);
   if (!settled.next || !signal) return { isEnd: true, next: undefined };
   // As a take would: it is alive, and holds nothing else.

@@ -3,6 +3,7 @@ import type { Ending } from '../base/ending.js';
 import { hashSecret } from '../base/ids.js';
 import type { Job } from '../domain/job.js';
 import type { Worker } from '../domain/worker.js';
+import { reportTake } from './cold.js';
 import { type Core, HOLD_MS, LEASE_MS } from './core.js';
 import type { TakenJob, TakeOptions } from './engine.js';
 import { requireWorker } from './fleet.js';
@@ -27,7 +28,7 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
     confirmStops(core, workerId, 'none');
     if (await resolveLost(core, worker)) worker = await requireWorker(core, workerId);
   }
-  if (worker.state !== 'FROZEN') core.freezer.hear(worker);
+  if (worker.state !== 'FROZEN') worker = core.freezer.hear(worker);
   let isAnnounced = false;
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
     const { endpointId } = worker;
@@ -95,19 +96,18 @@ async function claim(
 }
 
 /** What the worker gets of jobs that it claimed; none when its connection is gone: they go back, and their claim does not count. */
-export async function handOut(
-  core: Core,
-  { id: workerId, endpointId }: Worker,
-  jobs: readonly Job[],
-  signal: Ending,
-): Promise<readonly TakenJob[]> {
+export async function handOut(core: Core, worker: Worker, jobs: readonly Job[], signal: Ending): Promise<readonly TakenJob[]> {
+  const { id: workerId, endpointId } = worker;
   const now = core.clock.now();
   if (signal.aborted) {
     for (const { id: jobId } of jobs) await core.store.requeue({ jobId, workerId }, 'withdrawn', now);
     core.polls.wake(endpointId);
     return [];
   }
-  for (const job of jobs) core.occupations.begin(workerId, job.id, now);
+  for (const job of jobs) {
+    core.occupations.begin(workerId, job.id, now);
+    reportTake(core, worker, job);
+  }
   return jobs.map((job) => ({ id: job.id, body: formatTaken(job) }));
 }
 

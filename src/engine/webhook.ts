@@ -110,6 +110,7 @@ async function deliver(core: Core, dueKey: string, signal: AbortSignal): Promise
   const current = (await store.getRecord('delivery', key)) ?? delivery;
   const attempt = { at, durationMs: now - at, ...answer };
   const after = afterAttempt(current, attempt, { persistMs: limits?.webhookRetryMs ?? 0, now });
+  core.meter.recordWebhook(delivery.endpointId, after.state);
   await store.changeRecords(limits ? changesOf(dueKey, after) : [{ kind: 'delivery-due', id: dueKey, value: null }]);
   log.debug({ deliveryId: delivery.id, url: new URL(delivery.url).host, state: after.state, status: answer.status }, 'a webhook was tried');
   return true;

@@ -23,3 +23,11 @@ export async function authenticate(keys: Keys, headers: IncomingHttpHeaders): Pr
 export function mayUse(key: Key, endpointId: string): boolean {
   return key.scope === 'admin' || key.endpointId === endpointId;
 }
+
+/** Job routes that change nothing. A read of a stream takes chunks from other readers. */
+const READING: ReadonlySet<string> = new Set(['status', 'status-sync', 'health', 'metrics', 'requests']);
+
+/** May this key ask this of any endpoint? A status with a `ttl` shortens how long the job is kept. */
+export function mayRead({ scope }: Key, verb: string, query: URLSearchParams): boolean {
+  return scope === 'read-only' && READING.has(verb) && !query.has('ttl');
+}

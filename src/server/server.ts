@@ -13,9 +13,11 @@ import { authenticate, readCredential } from './auth.js';
 import type { StoredCredentials } from './credentials.js';
 import { type Exchange, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
+import type { Metrics } from './metrics.js';
 import { createRates, type Rates } from './rates.js';
 import { type Api, createApi } from './routes/api.js';
 import { serveJobs } from './routes/jobs.js';
+import { createMetricsRoute } from './routes/metrics.js';
 import { serveWorkers, WORKER_VERBS } from './routes/workers.js';
 import { limitStall } from './stall.js';
 
@@ -34,6 +36,9 @@ export interface ServerOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;
+  readonly metrics: Metrics;
+  /** Metrics need no key. */
+  readonly isMetricsOpen: boolean;
 }
 
 export interface Address {
@@ -66,10 +71,14 @@ const SUBMISSIONS: ReadonlySet<string> = new Set(['run', 'runsync', 'retry', 'ba
 export function createServer(options: ServerOptions): Server {
   let api: Api | undefined;
   const life: Life = { isStopping: false, open: new Bag(), rates: createRates(options.clock) };
+  const { metrics, isMetricsOpen, clock } = options;
+  const serveMetrics = createMetricsRoute({ isOpen: isMetricsOpen, now: clock.now, ...options });
   const http = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
     limitStall(request, response, BODY_PACE);
+    metrics.countResponse(response);
     const exchange = openExchange(request, response);
     if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, life);
+    else if (exchange.path === '/metrics') answer(options.log, exchange, serveMetrics(exchange));
     else if (api) api.serve(request, response);
     else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
   });
@@ -86,6 +95,7 @@ export function createServer(options: ServerOptions): Server {
     async listenForWorkers(address) {
       const listener = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
         limitStall(request, response, BODY_PACE);
+        metrics.countResponse(response);
         serveWorkersOnly(options, openExchange(request, response));
       });
       await bind(listener, address);
@@ -130,8 +140,13 @@ function serveV2(options: ServerOptions, exchange: Exchange, life: Life): void {
     : WORKER_VERBS.includes(verb)
       ? serveWorkers(options, exchange, { endpointId, verb, workerId: first, jobId: second })
       : serveWhileOpen(life, exchange, () => serveJobs({ rates: life.rates, ...options }, exchange, { endpointId, verb, id: first }), verb);
+  answer(options.log, exchange, served);
+}
+
+/** What nobody expected is told to the log, and to the client only that it happened. */
+function answer(log: Log, exchange: Exchange, served: Promise<void>): void {
   served.catch((cause: unknown) => {
-    options.log.error({ err: cause, path: exchange.path }, 'a request failed');
+    log.error({ err: cause, path: exchange.path }, 'a request failed');
     sendJson(exchange, 500, '{"error":"an unexpected error happened"}');
   });
 }

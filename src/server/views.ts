@@ -14,13 +14,15 @@ import type {
 } from '../api/resources.js';
 import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint } from '../domain/endpoint.js';
+import type { FrozenTotal } from '../domain/frozen.js';
 import type { Job, JobFacts } from '../domain/job.js';
 import { formatFacts, formatJob } from '../domain/job-view.js';
 import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
-import type { Release, Rollout } from '../domain/release.js';
+import type { Release, Rollout, RolloutProgress } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { LogLine, RolloutProgress, WebhookSecretFacts } from '../engine/engine.js';
+import type { WebhookSecretFacts } from '../engine/engine.js';
+import type { LogLine } from '../engine/log-line.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
@@ -53,7 +55,7 @@ export function viewProgress({ percentOnLatest, ...rollout }: RolloutProgress): 
 }
 
 /** `serving` are the releases that get jobs. */
-export function viewWorker(worker: Worker, serving: ReadonlySet<number>): WorkerView {
+export function viewWorker(worker: Worker, serving: ReadonlySet<number>, jobs: readonly string[] = []): WorkerView {
   const { id, endpointId, release, state, isCandidate, exitCode, reason } = worker;
   return {
     id,
@@ -69,20 +71,16 @@ export function viewWorker(worker: Worker, serving: ReadonlySet<number>): Worker
     frozenAt: momentOrNull(worker.frozenAt),
     memoryBytes: worker.memoryBytes,
     runtime: worker.runtime,
+    path: worker.start?.path ?? null,
+    jobs,
     stoppedAt: momentOrNull(worker.stoppedAt),
     exitCode,
     reason,
   };
 }
 
-export function viewFrozen(workers: readonly Worker[]): FrozenView {
-  const frozen = workers.filter(({ state }) => state === 'FROZEN');
-  const moments = frozen.flatMap(({ frozenAt }) => frozenAt ?? []);
-  return {
-    workers: frozen.length,
-    bytes: frozen.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0),
-    since: momentOrNull(moments.length === 0 ? null : Math.min(...moments)),
-  };
+export function viewFrozen({ since, ...rest }: FrozenTotal): FrozenView {
+  return { ...rest, since: momentOrNull(since) };
 }
 
 /** A job with its output or error. */

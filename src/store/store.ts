@@ -1,4 +1,5 @@
 import type { Batch, BatchRequest } from '../domain/batch.js';
+import type { CrashLoop } from '../domain/crashes.js';
 import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
@@ -26,6 +27,8 @@ export interface RecordKinds {
   readonly 'webhook-secrets': { readonly secrets: readonly WebhookSecret[] };
   /** By registry. */
   readonly 'registry-credential': RegistryCredential;
+  /** Workers in a row that ended without finishing a job, by endpoint; gone with the first job that is finished. */
+  readonly 'crash-loop': CrashLoop;
 }
 export type RecordKind = keyof RecordKinds;
 
@@ -135,6 +138,11 @@ export interface QueueSample extends JobCounts {
   readonly oldestQueuedAt: number | null;
   /** Queued jobs above low priority: the ones that may start workers. */
   readonly queuedNormal: number;
+  /** Since when the oldest queued job of any priority waits; null when none does. */
+  readonly oldestAt: number | null;
+  /** Ends over the endpoint's whole life; `failed` has those that timed out in it. */
+  readonly cancelled: number;
+  readonly timedOut: number;
 }
 
 /** Fields of a worker that change; undefined ones stay. */
@@ -278,8 +286,10 @@ export interface Store {
   /** Undefined when the edge is not in WORKER_EDGES, the worker is not in `from`, or unknown. A change without both always applies. */
   changeWorker(change: WorkerChange): Promise<Worker | undefined>;
   getWorker(id: string): Promise<Worker | undefined>;
-  /** Not STOPPED only, unless `all`; oldest first. */
-  listWorkers(endpointId: string | undefined, all?: boolean): Promise<readonly Worker[]>;
+  /** Oldest first. Without those that are STOPPED, unless `stopped` is true, or the number of those that stopped last. */
+  listWorkers(endpointId: string | undefined, stopped?: boolean | number): Promise<readonly Worker[]>;
+  /** How many STOPPED ones each endpoint has; those without any are left out. */
+  countStopped(): Promise<ReadonlyMap<string, number>>;
 
   // records
   getRecord<K extends RecordKind>(kind: K, id: string): Promise<RecordKinds[K] | undefined>;

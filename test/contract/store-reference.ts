@@ -24,6 +24,8 @@ export class Reference {
   #completed = 0;
   #failed = 0;
   #retried = 0;
+  #cancelled = 0;
+  #timedOut = 0;
   #order = 0;
 
   enqueue(job: NewJob, now: number): Job {
@@ -87,7 +89,9 @@ export class Reference {
 
   finish(id: string, outcome: Outcome, moments: { finishedAt: number; retainUntil: number }): Job {
     if (outcome.state === 'COMPLETED') this.#completed++;
-    else if (outcome.state !== 'CANCELLED') this.#failed++;
+    else if (outcome.state === 'CANCELLED') this.#cancelled++;
+    else this.#failed++;
+    if (outcome.state === 'TIMED_OUT') this.#timedOut++;
     return this.#release(id, { ...outcome, ...moments });
   }
 
@@ -95,6 +99,7 @@ export class Reference {
   purge(moments: { finishedAt: number; retainUntil: number }): string[] {
     const queued = [...this.jobs.values()].filter(({ job }) => job.state === 'IN_QUEUE').map(({ job }) => job.id);
     for (const id of queued) this.#change(id, { state: 'CANCELLED', ...moments });
+    this.#cancelled += queued.length;
     return queued;
   }
 
@@ -177,10 +182,11 @@ export class Reference {
     const queued = release === undefined ? inState('IN_QUEUE') : this.#queueOf(release);
     const running = inState('IN_PROGRESS').filter(({ job }) => release === undefined || job.release === release);
     const normal = queued.filter(({ job }) => job.priority !== 'low');
-    const mixed = release === undefined ? normal : normal.filter(({ job }) => job.pinnedRelease === null);
-    const firsts = ['normal', 'batch'].map((priority) => mixed.find(({ job }) => job.priority === priority));
-    const pinned = release === undefined ? [] : normal.filter(({ job }) => job.pinnedRelease !== null);
-    const oldest = [...firsts, ...pinned].flatMap((first) => (first ? [first.job.queuedAt] : []));
+    const mixed = release === undefined ? queued : queued.filter(({ job }) => job.pinnedRelease === null);
+    const pinned = release === undefined ? [] : queued.filter(({ job }) => job.pinnedRelease !== null);
+    const firsts = ['normal', 'batch', 'low'].map((priority) => mixed.find(({ job }) => job.priority === priority));
+    const heads = [...firsts, ...pinned].flatMap((first) => (first ? [first.job] : []));
+    const oldest = (jobs: readonly Job[]) => (jobs.length === 0 ? null : Math.min(...jobs.map(({ queuedAt }) => queuedAt)));
     return {
       completed: this.#completed,
       failed: this.#failed,
@@ -188,7 +194,10 @@ export class Reference {
       inQueue: queued.length,
       inProgress: running.length,
       queuedNormal: normal.length,
-      oldestQueuedAt: oldest.length === 0 ? null : Math.min(...oldest),
+      oldestQueuedAt: oldest(heads.filter(({ priority }) => priority !== 'low')),
+      oldestAt: oldest(heads),
+      cancelled: this.#cancelled,
+      timedOut: this.#timedOut,
     };
   }
 

@@ -403,6 +403,32 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.claim(claimOf('w1'))).toHaveLength(1);
     });
 
+    it('lists the workers that stopped last beside those that live, and counts the stopped ones', async () => {
+      for (const [index, id] of ['w1', 'w2', 'w3', 'w4'].entries()) {
+        await store.addWorker(workerOf(id));
+        if (id !== 'w4') await store.changeWorker({ id, state: 'STOPPED', stoppedAt: NOW + index });
+      }
+      expect((await store.listWorkers('e1', 2)).map(({ id }) => id)).toEqual(['w2', 'w3', 'w4']);
+      expect((await store.listWorkers('e1', 0)).map(({ id }) => id)).toEqual(['w4']);
+      expect([...(await store.countStopped())]).toEqual([['e1', 3]]);
+    });
+
+    it('counts each end of a run, also after a purge, and knows since when the oldest waits', async () => {
+      await store.addWorker(workerOf('w1'));
+      for (const [index, id] of ['a', 'b', 'c', 'd', 'e'].entries())
+        await store.enqueue(jobOf(id, id === 'd' ? { priority: 'low' } : {}), NOW + index);
+      await store.claim(claimOf('w1'));
+      await settle('a', 'w1');
+      const end = (jobId: string, state: 'CANCELLED' | 'TIMED_OUT') =>
+        store.end({ jobId, outcome: { state, output: null, error: null }, from: ['IN_QUEUE'], retainUntil: NOW + 9, now: NOW + 9 });
+      await end('b', 'TIMED_OUT');
+      await end('c', 'CANCELLED');
+      expect(await store.sampleQueue('e1')).toMatchObject({ oldestAt: NOW + 3, oldestQueuedAt: NOW + 4 });
+      await store.purge('e1', NOW + 9, NOW + 9);
+      const counts = { completed: 1, failed: 1, timedOut: 1, cancelled: 3, inQueue: 0, inProgress: 0, oldestAt: null };
+      expect(await store.sampleQueue('e1')).toMatchObject(counts);
+    });
+
     it('keeps everything over a restart', async () => {
       await store.enqueue(jobOf('a', { input: '{"snow":"☃"}', extras: '{"s3Config":{}}' }), NOW);
       await store.putRecord('setting', 'port', { value: '1' });

@@ -30,7 +30,7 @@ describe('a worker that was idle long enough', () => {
     expect(row).toMatchObject({ id: first.workerId, frozenAt: expect.any(String) });
     expect(row?.memoryBytes).toBeGreaterThan(5_000_000);
     expect((await stage.call('/v2/cold/health')).json).toMatchObject({ workers: { idle: 1, ready: 1, running: 0, initializing: 0 } });
-    expect(await stage.cli('status', 'cold')).toMatch(/1 idle \(1 frozen, \d+\.\d MiB held, the first \d+ s ago\)/);
+    expect(await stage.cli('status', 'cold')).toMatch(/serving r1, 1 frozen \(\d+ MB held, the oldest for \d+ m?s\), nothing waiting/);
     const second = await stage.runsync('cold', null);
     expect(second).toMatchObject({ status: 'COMPLETED', output: 2, workerId: first.workerId });
     const { decide, start, ready, take, done, ...rest } = (second as Timed).timeline ?? {};

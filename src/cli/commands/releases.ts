@@ -1,11 +1,10 @@
-import type { FrozenView } from '../../api/resources.js';
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, type OptionValues, textOf } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
-import { formatAgo, formatBytes, formatTable } from '../output.js';
-import { describeRollout, diffNames, readRelease } from '../release-text.js';
+import { formatAgo, formatTable } from '../output.js';
+import { diffNames, readRelease } from '../release-text.js';
 
 export const releases: Command = {
   name: 'releases',
@@ -101,43 +100,6 @@ export const resume: Command = {
   },
 };
 
-export const logs: Command = {
-  name: 'logs',
-  summary: 'show what workers printed, and what happened to them',
-  options: [
-    ENDPOINT_OPTION,
-    { flags: '-f, --follow', text: 'go on as lines come' },
-    { flags: '--worker <id>', text: 'only this worker' },
-    { flags: '--job <id>', text: 'only lines printed while this job ran' },
-    { flags: '--release <release>', text: 'only workers of this release' },
-    { flags: '--limit <n>', text: 'last so many lines (default 100)' },
-  ],
-  example: 'wherry logs -e hello-node',
-  async run(context) {
-    const { options, output, signal } = context;
-    const endpointId = await endpointOf(context);
-    const client = await context.client();
-    const worker = textOf(options, 'worker');
-    const job = textOf(options, 'job');
-    const release = textOf(options, 'release');
-    const query = {
-      limit: Number(textOf(options, 'limit') ?? 100),
-      ...(worker !== undefined && { worker }),
-      ...(job !== undefined && { job }),
-      ...(release !== undefined && { release: readRelease(release) }),
-    };
-    const format = ({ at, source, workerId, text }: { at: string; source: string; workerId: string; text: string }) =>
-      `${at} ${workerId} ${source === 'system' ? '· ' : ''}${text}`;
-    if (options['follow'] === true) {
-      for await (const line of client.followLogs(endpointId, query, signal)) output.line(line, format(line));
-      return signal.aborted ? 130 : 0;
-    }
-    const items = await client.readLogs(endpointId, query);
-    output.result({ items }, items.map(format).join('\n'));
-    return 0;
-  },
-};
-
 export const status: Command = {
   name: 'status',
   summary: 'what runs, what waits, and why',
@@ -148,24 +110,9 @@ export const status: Command = {
     const status = await client.status();
     const shown = context.args[0] === undefined ? status.endpoints : status.endpoints.filter(({ id }) => id === context.args[0]);
     if (context.args[0] !== undefined && shown.length === 0) await client.getEndpoint(context.args[0]);
-    const now = openClock().now();
-    const rows = shown.map(({ id, activeRelease, health: { jobs, workers }, frozen, rollout, pausedReason }) => [
-      id,
-      activeRelease === null ? '-' : `r${activeRelease}`,
-      String(jobs.inQueue),
-      String(jobs.inProgress),
-      `${jobs.completed}/${jobs.failed}`,
-      `${workers.idle} idle${formatFrozen(frozen, now)}, ${workers.running} busy, ${workers.initializing} starting`,
-      [...(rollout ? [describeRollout(rollout)] : []), ...(pausedReason === null ? [] : [`paused: ${pausedReason.split('\n')[0]}`])].join(
-        '; ',
-      ),
-    ]);
-    const table = formatTable(['endpoint', 'serves', 'queued', 'running', 'done/failed', 'workers', ''], rows);
+    const rows = shown.map(({ id, health: { jobs }, summary }) => [id, `${jobs.completed}/${jobs.failed}`, summary]);
+    const table = formatTable(['endpoint', 'done/failed', 'health'], rows);
     context.output.result({ ...status, endpoints: shown }, rows.length === 0 ? 'no endpoints yet: `wherry deploy DIR` makes one' : table);
     return 0;
   },
 };
-
-function formatFrozen({ workers, bytes, since }: FrozenView, now: number): string {
-  return since === null ? '' : ` (${workers} frozen, ${formatBytes(bytes)} held, the first ${formatAgo(since, now)})`;
-}

@@ -49,7 +49,10 @@ export const keys: Command = {
   name: 'keys',
   summary: 'list API keys; create, disable, enable or remove one',
   args: '[action] [name-or-id]',
-  options: [{ flags: '-e, --endpoint <id>', text: 'create: a key for this endpoint only (default: an admin key)' }],
+  options: [
+    { flags: '-e, --endpoint <id>', text: 'create: a key for this endpoint only (default: an admin key)' },
+    { flags: '--read-only', text: 'create: a key that sees everything but secrets, and changes nothing' },
+  ],
   example: 'wherry keys create ci -e hello-node',
   async run(context) {
     const [action = 'list', subject] = context.args;
@@ -90,9 +93,12 @@ async function listKeys({ client, output }: Context): Promise<number> {
 
 async function createKey({ client, output, options }: Context, name: string): Promise<number> {
   const endpointId = textOf(options, 'endpoint');
-  const made = await (await client()).createKey(
-    endpointId === undefined ? { name, scope: 'admin' } : { name, scope: 'endpoint', endpointId },
-  );
+  const isReadOnly = options['readOnly'] === true;
+  if (isReadOnly && endpointId !== undefined) {
+    throw new WherryError('USAGE', 'a key is read-only for all endpoints or opens one, not both', { hint: 'leave out --read-only or -e' });
+  }
+  const scope = isReadOnly ? 'read-only' : 'admin';
+  const made = await (await client()).createKey(endpointId === undefined ? { name, scope } : { name, scope: 'endpoint', endpointId });
   output.talk('  shown once: keep it now');
   output.result(made, made.key);
   return 0;

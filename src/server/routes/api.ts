@@ -8,7 +8,6 @@ import * as schema from '../../api/schema.js';
 import { toWherryError, WherryError } from '../../base/errors.js';
 import { createUuid } from '../../base/ids.js';
 import type { Key } from '../../domain/key.js';
-import { isOpen } from '../../domain/release.js';
 import { authenticate } from '../auth.js';
 import type { Keys } from '../keys.js';
 import { viewEndpoint, viewFrozen, viewProgress } from '../views.js';
@@ -20,6 +19,7 @@ import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
 import { addWebhookRoutes } from './api/webhooks.js';
+import { addWhyRoutes } from './api/why.js';
 
 export interface Api {
   serve(request: IncomingMessage, response: ServerResponse): void;
@@ -78,6 +78,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addReleaseRoutes(typed, context);
       addRolloutRoutes(typed, context);
       addLogRoutes(typed, context);
+      addWhyRoutes(typed, context);
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
       addCredentialRoutes(typed, context);
@@ -97,27 +98,29 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   };
 }
 
-/** Admin keys may all; a key of one endpoint may look at its endpoint. */
+/** Admin keys may all; read-only ones may look at all; a key of one endpoint may look at its endpoint. */
 async function authorize(keys: Keys, request: FastifyRequest): Promise<Key> {
   const key = await authenticate(keys, request.headers);
   if (!key) throw new WherryError('UNAUTHORIZED', 'the key is missing or not known', { hint: 'send Authorization: Bearer KEY' });
   const { id } = (request.params ?? {}) as { id?: string };
   const isOwn =
     key.scope === 'endpoint' && request.method === 'GET' && request.url.startsWith('/api/v1/endpoints/') && id === key.endpointId;
-  if (key.scope === 'admin' || isOwn) return key;
+  const isReading = key.scope === 'read-only' && request.method === 'GET';
+  if (key.scope === 'admin' || isReading || isOwn) return key;
   throw new WherryError('DENIED', `key '${key.name}' may not do this`, { hint: 'use an admin key' });
 }
 
 function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiContext & { startedAt: string }): void {
   server.get('/status', { schema: { summary: 'The whole server at a glance', response: { 200: schema.Status } } }, async () => {
-    const endpoints = await engine.listEndpoints();
+    const [endpoints, summaries] = await Promise.all([engine.listEndpoints(), engine.summarize()]);
     const views = await Promise.all(
-      endpoints.map(async (endpoint) => {
-        const [newest] = await engine.listRollouts(endpoint.id, { limit: 1 });
-        const moves = newest !== undefined && (isOpen(newest) || (newest.percentOnLatest ?? 100) < 100);
-        const rollout = moves ? viewProgress(newest) : null;
-        const frozen = viewFrozen(await engine.listWorkers(endpoint.id, false));
-        return { ...viewEndpoint(endpoint), health: await engine.health(endpoint.id), frozen, rollout };
+      endpoints.flatMap((endpoint) => {
+        const known = summaries.get(endpoint.id);
+        // Made in this very moment.
+        if (!known) return [];
+        const { text: summary, frozen, rollout } = known;
+        const parts = { summary, frozen: viewFrozen(frozen), rollout: rollout && viewProgress(rollout) };
+        return engine.health(endpoint.id).then((health) => ({ ...viewEndpoint(endpoint), health, ...parts }));
       }),
     );
     return { version, startedAt, endpoints: views };

@@ -4,7 +4,7 @@ import { JOB_LIMITS, type Job } from '../../domain/job.js';
 import { formatFacts, formatJob, formatReceipt, formatStream } from '../../domain/job-view.js';
 import { parseStreamMark } from '../../domain/stream.js';
 import type { Engine } from '../../engine/engine.js';
-import { authenticate, mayUse } from '../auth.js';
+import { authenticate, mayRead, mayUse } from '../auth.js';
 import { type Exchange, sendJson } from '../exchange.js';
 import type { Keys } from '../keys.js';
 import type { Rates } from '../rates.js';
@@ -54,7 +54,7 @@ export async function serveJobs(
 ): Promise<void> {
   try {
     const key = await authenticate(keys, exchange.request.headers);
-    if (!key || !mayUse(key, path.endpointId))
+    if (!key || !(mayUse(key, path.endpointId) || mayRead(key, path.verb, exchange.query)))
       throw new WherryError('UNAUTHORIZED', 'the key is missing, unknown, or not for this endpoint');
     const found = ROUTES[path.verb];
     if (!found) throw new WherryError('NOT_FOUND', `/${path.verb} is not available in this version`);

@@ -8,7 +8,7 @@ import { JOB_FACTS, readJobFacts } from './rows.js';
 /** Who claims: `isCandidate` as its row says. */
 export type Claimant = Pick<ClaimRequest, 'endpointId' | 'workerId' | 'release'> & { readonly isCandidate: boolean };
 
-type LaneSample = Pick<QueueSample, 'inQueue' | 'inProgress' | 'queuedNormal' | 'oldestQueuedAt'>;
+type LaneSample = Pick<QueueSample, 'inQueue' | 'inProgress' | 'queuedNormal' | 'oldestQueuedAt' | 'oldestAt'>;
 
 /** Finds jobs for workers that do not take from the whole queue. */
 export interface Lanes {
@@ -125,21 +125,25 @@ export function createLanes(db: Database, commits: CommitQueue): Lanes {
       const inProgress = Number(sql.inProgress.get(endpointId, release)?.['count'] ?? 0);
       const firsts = lane === 'pinned' ? [] : PRIORITIES.map((priority) => findFirst(endpointId, lane, priority));
       const counted = lane === 'pinned' ? {} : (sql.count[lane].get(endpointId, shareOf(of)) ?? {});
-      const normal = [...firsts.slice(0, LOW), numberOrNull(pinned, 'queued_at') === null ? undefined : pinned].filter(
-        (first) => first !== undefined,
-      );
       // The first of a lane may be behind all that is counted.
       const atLeast = (count: unknown, found: number) => (found === 0 ? 0 : Math.max(found, Number(count ?? 0)));
-      const inLane = firsts.filter((first) => first !== undefined).length;
-      const normalInLane = firsts.slice(0, LOW).filter((first) => first !== undefined).length;
+      const found = firsts.filter((first) => first !== undefined);
+      const normal = firsts.slice(0, LOW).filter((first) => first !== undefined);
       return {
-        inQueue: atLeast(counted['count'], inLane) + Number(pinned['count'] ?? 0),
+        inQueue: atLeast(counted['count'], found.length) + Number(pinned['count'] ?? 0),
         inProgress,
-        queuedNormal: atLeast(counted['normal'], normalInLane) + Number(pinned['normal'] ?? 0),
-        oldestQueuedAt: normal.length === 0 ? null : Math.min(...normal.map((first) => Number(first['queued_at']))),
+        queuedNormal: atLeast(counted['normal'], normal.length) + Number(pinned['normal'] ?? 0),
+        oldestQueuedAt: oldestOf(normal, numberOrNull(pinned, 'queued_at')),
+        oldestAt: oldestOf(found, numberOrNull(pinned, 'oldest_at')),
       };
     },
   };
+}
+
+/** Since when the oldest waits: the first of each priority, or the pinned one that is known. */
+function oldestOf(firsts: readonly Row[], pinnedAt: number | null): number | null {
+  const moments = [...firsts.map((first) => Number(first['queued_at'])), ...(pinnedAt === null ? [] : [pinnedAt])];
+  return moments.length === 0 ? null : Math.min(...moments);
 }
 
 function freshBegins(): Record<QueueLane, number[]> {
@@ -178,7 +182,7 @@ function prepare(db: Database) {
     hasPinned: db.prepare(`SELECT 1 ${PINNED} AND pinned_release IS NOT NULL LIMIT 1`),
     pinned: db.prepare(`SELECT seq ${PINNED} AND pinned_release = ?2 AND ${WORKER_DID_NOT_HAVE('?3')} ORDER BY priority, seq LIMIT 1`),
     countPinned: db.prepare(`SELECT count(*) AS count, total(priority < ${LOW}) AS normal,
-      min(CASE WHEN priority < ${LOW} THEN queued_at END) AS queued_at ${PINNED} AND pinned_release = ?2`),
+      min(CASE WHEN priority < ${LOW} THEN queued_at END) AS queued_at, min(queued_at) AS oldest_at ${PINNED} AND pinned_release = ?2`),
     first: byLane(
       (condition) => `SELECT seq, queued_at ${QUEUED} AND priority = ?2 AND seq >= ?3 AND ${condition} ORDER BY seq LIMIT 1`,
       '?4',

@@ -69,6 +69,13 @@ CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, 
     sql: `ALTER TABLE rollout ADD COLUMN hold_ms INTEGER; ALTER TABLE rollout ADD COLUMN proved_at INTEGER;
 CREATE INDEX job_pinned ON job (endpoint_id, pinned_release, priority, seq) WHERE state = 'IN_QUEUE' AND pinned_release IS NOT NULL;`,
   },
+  {
+    name: '0005-seen-from-outside',
+    sql: `
+ALTER TABLE endpoint ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE endpoint ADD COLUMN timed_out INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX worker_stopped ON worker (endpoint_id, stopped_at) WHERE state = 'STOPPED';`,
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

@@ -1,4 +1,4 @@
-import { JOB_PRIORITIES, type Job } from '../../domain/job.js';
+import { isTerminal, JOB_PRIORITIES, type Job } from '../../domain/job.js';
 import type { ClaimRequest, EndRequest, JobFilter, NewJob, QueueSample, SettleRequest, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
 import { addDelivery } from './deliveries.js';
@@ -37,6 +37,8 @@ const NO_STREAM = 'chunks = 0, chunks_delivered = 0, stream_bytes = 0, stream_po
 const PROMOTED = 500;
 const STARVED = `endpoint_id = ? AND state = 'IN_QUEUE' AND priority = ${JOB_PRIORITIES.indexOf('low')} AND queued_at <= ?`;
 const CLAIM = `UPDATE job SET state = 'IN_PROGRESS', attempt = attempt + 1, claimed_at = ?, worker_id = ?, release = ?, lease_until = ?, is_confirmed = 0, output = NULL WHERE seq =`;
+const ENDED = 'completed, failed, retried, cancelled, timed_out';
+const COUNTS = { COMPLETED: 'countCompleted', FAILED: 'countFailed', CANCELLED: 'countCancelled', TIMED_OUT: 'countTimedOut' } as const;
 const FINISH = `UPDATE job SET state = ?, output = ?, error = ?, finished_at = ?, retain_until = ?, lease_until = NULL`;
 
 /** The queue verbs on SQLite: hand-written, prepared once. */
@@ -48,8 +50,7 @@ export function createQueue(db: Database, commits: CommitQueue, lanes: Lanes): Q
     if (workerId !== null) sql.freeWorker.run(now, workerId, workerId);
   };
   const count = (job: Job) => {
-    if (job.state === 'COMPLETED') sql.countCompleted.run(job.endpointId);
-    else if (job.state !== 'CANCELLED') sql.countFailed.run(job.endpointId);
+    if (isTerminal(job.state)) sql[COUNTS[job.state]].run(job.endpointId);
   };
   const finished = (row: Row, now: number): Job => {
     const job = readJob(row);
@@ -177,12 +178,15 @@ export function createQueue(db: Database, commits: CommitQueue, lanes: Lanes): Q
 
     purge: (endpointId, retainUntil, now) =>
       commits.write(
-        () =>
-          sql.purge.all(now, retainUntil, endpointId).map(({ id, webhook }) => {
+        () => {
+          const purged = sql.purge.all(now, retainUntil, endpointId);
+          sql.countPurged.run(purged.length, endpointId);
+          return purged.map(({ id, webhook }) => {
             const row = webhook === null ? undefined : sql.getJob.get(String(id));
             if (row) addDelivery(readJob(row), now, writeRecord);
             return String(id);
-          }),
+          });
+        },
         { isDurable: true },
       ),
 
@@ -237,13 +241,17 @@ export function createQueue(db: Database, commits: CommitQueue, lanes: Lanes): Q
         completed: Number(row['completed'] ?? 0),
         failed: Number(row['failed'] ?? 0),
         retried: Number(row['retried'] ?? 0),
+        cancelled: Number(row['cancelled'] ?? 0),
+        timedOut: Number(row['timed_out'] ?? 0),
       };
       if (!isWhole) return { ...lanes.sample(endpointId, release), ...ended };
+      const oldest = [row['oldest'], row['oldest_low']].flatMap((at) => (at == null ? [] : Number(at)));
       return {
         inQueue: Number(row['in_queue'] ?? 0),
         inProgress: Number(row['in_progress'] ?? 0),
         queuedNormal: Number(row['queued_normal'] ?? 0),
         oldestQueuedAt: row['oldest'] == null ? null : Number(row['oldest']),
+        oldestAt: oldest.length === 0 ? null : Math.min(...oldest),
         ...ended,
       };
     },
@@ -315,6 +323,9 @@ function prepare(db: Database) {
     ),
     countCompleted: db.prepare('UPDATE endpoint SET completed = completed + 1 WHERE id = ?'),
     countFailed: db.prepare('UPDATE endpoint SET failed = failed + 1 WHERE id = ?'),
+    countTimedOut: db.prepare('UPDATE endpoint SET failed = failed + 1, timed_out = timed_out + 1 WHERE id = ?'),
+    countCancelled: db.prepare('UPDATE endpoint SET cancelled = cancelled + 1 WHERE id = ?'),
+    countPurged: db.prepare('UPDATE endpoint SET cancelled = cancelled + ? WHERE id = ?'),
     countRetried: db.prepare('UPDATE endpoint SET retried = retried + 1 WHERE id = ?'),
     getJob: db.prepare('SELECT * FROM job WHERE id = ?'),
     listJobs: db.prepare(listBy('job_endpoint')),
@@ -336,11 +347,11 @@ function prepare(db: Database) {
     ),
     sweepWorkers: db.prepare(`DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE state = 'STOPPED' AND stopped_at < ? LIMIT ?)`),
     removeJobs: db.prepare('DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE endpoint_id = ? LIMIT ?)'),
-    ended: db.prepare('SELECT completed, failed, retried FROM endpoint WHERE id = ?'),
-    sample: db.prepare(`SELECT completed, failed, retried,
+    ended: db.prepare(`SELECT ${ENDED} FROM endpoint WHERE id = ?`),
+    sample: db.prepare(`SELECT ${ENDED},
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE') AS in_queue,
       (SELECT count(*) FROM job WHERE endpoint_id = ?1 AND state = 'IN_QUEUE' AND priority < 2) AS queued_normal,
-      (SELECT min(at) FROM (${oldest(0)} UNION ALL ${oldest(1)})) AS oldest,
+      (SELECT min(at) FROM (${oldest(0)} UNION ALL ${oldest(1)})) AS oldest, (${oldest(2)}) AS oldest_low,
       (SELECT count(*) FROM job INDEXED BY job_live WHERE endpoint_id = ?1 AND state = 'IN_PROGRESS') AS in_progress
       FROM endpoint WHERE id = ?1`),
   };

@@ -4,7 +4,7 @@ import type { CommitQueue } from './commit.js';
 import type { Database, SqlValue } from './driver.js';
 import { readWorker } from './rows.js';
 
-type WorkerVerbs = Pick<Store, 'addWorker' | 'changeWorker' | 'getWorker' | 'listWorkers'>;
+type WorkerVerbs = Pick<Store, 'addWorker' | 'changeWorker' | 'getWorker' | 'listWorkers' | 'countStopped'>;
 
 /** Worker rows on SQLite. Not flushed: a worker of a lost machine is gone anyway. */
 export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
@@ -13,6 +13,12 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
   const get = db.prepare('SELECT * FROM worker WHERE id = ?');
   const listLive = db.prepare(`SELECT * FROM worker WHERE state <> 'STOPPED' AND (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id`);
   const listAll = db.prepare('SELECT * FROM worker WHERE (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id');
+  const listEnded = db.prepare(`SELECT * FROM (SELECT * FROM worker INDEXED BY worker_stopped WHERE state = 'STOPPED' AND endpoint_id = ?1
+      ORDER BY stopped_at DESC LIMIT ?2)
+    UNION ALL SELECT * FROM worker WHERE state <> 'STOPPED' AND endpoint_id = ?1 ORDER BY created_at, id`);
+  const countStopped = db.prepare(
+    `SELECT endpoint_id, count(*) AS stopped FROM worker INDEXED BY worker_stopped WHERE state = 'STOPPED' GROUP BY endpoint_id`,
+  );
   const change = db.prepare(`UPDATE worker SET state = coalesce(?2, state), handle = coalesce(?3, handle),
     ready_at = coalesce(ready_at, ?4), last_seen_at = coalesce(?5, last_seen_at), idle_since = CASE WHEN ?6 THEN ?7 ELSE idle_since END,
     stopped_at = coalesce(?8, stopped_at), exit_code = coalesce(?9, exit_code), reason = coalesce(?10, reason), start = coalesce(?12, start),
@@ -35,7 +41,12 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
       const row = get.get(id);
       return row && readWorker(row);
     },
-    listWorkers: async (endpointId, all = false) => (all ? listAll : listLive).all(endpointId ?? null).map(readWorker),
+    listWorkers: async (endpointId, stopped = false) => {
+      if (typeof stopped === 'number' && endpointId !== undefined) return listEnded.all(endpointId, stopped).map(readWorker);
+      return (stopped === false ? listLive : listAll).all(endpointId ?? null).map(readWorker);
+    },
+    countStopped: async () =>
+      new Map(countStopped.all().map((row): [string, number] => [String(row['endpoint_id']), Number(row['stopped'])])),
   };
 }
 

@@ -59,10 +59,9 @@ export function addEndpointRoutes(server: ApiServer, { engine, keys }: ApiContex
     '/endpoints/:id/workers',
     { schema: { summary: 'List workers', params, querystring: schema.WorkerQuery, response: { 200: schema.listOf(schema.Worker) } } },
     async ({ params: { id }, query: { all = false } }) => {
-      const { activeRelease } = await engine.getEndpoint(id);
-      const [newest] = await engine.listRollouts(id, { limit: 1 });
-      const serving = new Set([activeRelease ?? 0, ...(newest?.state === 'CANARY' ? [newest.to] : [])]);
-      return { items: (await engine.listWorkers(id, all)).map((worker) => viewWorker(worker, serving)) };
+      const [serving, workers] = await Promise.all([engine.listServing(id), engine.listWorkers(id, all)]);
+      const held = await engine.listHeld(workers);
+      return { items: workers.map((worker) => viewWorker(worker, serving, held.get(worker.id))) };
     },
   );
   server.get(

@@ -20,7 +20,7 @@ export function addKeyRoutes(server: ApiServer, { engine, keys }: ApiContext): v
           'REQUEST_INVALID',
           `a key of scope '${scope}' ${scope === 'endpoint' ? 'needs' : 'may not have'} an endpointId`,
           {
-            hint: 'use scope endpoint with endpointId, or scope admin without',
+            hint: 'use scope endpoint with endpointId, or scope admin or read-only without',
           },
         );
       }

@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import type { FastifyReply } from 'fastify';
 import * as schema from '../../../api/schema.js';
-import type { LogFilter, LogLine } from '../../../engine/engine.js';
+import { WherryError } from '../../../base/errors.js';
+import type { LogFilter, LogLine } from '../../../engine/log-line.js';
+import { compilePattern } from '../../log-pattern.js';
 import { viewLogLine } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
 
@@ -20,14 +22,8 @@ export function addLogRoutes(server: ApiServer, { engine, signalOf }: ApiContext
       },
     },
     async (request, reply) => {
-      const { worker, job, release, limit = 100, follow = false, after } = request.query;
-      const filter: LogFilter = {
-        endpointId: request.params.id,
-        limit,
-        ...(worker !== undefined && { workerId: worker }),
-        ...(job !== undefined && { jobId: job }),
-        ...(release !== undefined && { release }),
-      };
+      const { follow = false, after } = request.query;
+      const filter = await readFilter(request.params.id, request.query);
       if (!follow) return { items: (await engine.readLogs(filter)).map(viewLogLine) };
       await engine.getEndpoint(filter.endpointId);
       const lastId = request.headers['last-event-id'];
@@ -38,6 +34,30 @@ export function addLogRoutes(server: ApiServer, { engine, signalOf }: ApiContext
       return reply;
     },
   );
+}
+
+async function readFilter(endpointId: string, query: schema.LogQueryText): Promise<LogFilter> {
+  const { worker, job, release, source, since, until, grep, limit = 100 } = query;
+  return {
+    endpointId,
+    limit,
+    ...(worker !== undefined && { workerId: worker }),
+    ...(job !== undefined && { jobId: job }),
+    ...(release !== undefined && { release }),
+    ...(source !== undefined && { source: source as LogLine['source'] }),
+    ...(since !== undefined && { since: readMoment('since', since) }),
+    ...(until !== undefined && { until: readMoment('until', until) }),
+    ...(grep !== undefined && { isMatch: await compilePattern(grep) }),
+  };
+}
+
+/** Throws REQUEST_INVALID. */
+function readMoment(name: string, text: string): number {
+  const at = Date.parse(text);
+  if (/^\d{4}-\d{2}-\d{2}T/.test(text) && !Number.isNaN(at)) return at;
+  throw new WherryError('REQUEST_INVALID', `${name} '${text}' is not a moment`, {
+    hint: 'write RFC 3339, for instance 2026-01-31T12:00:00Z',
+  });
 }
 
 async function stream({ raw }: FastifyReply, lines: AsyncIterable<LogLine>, signal: AbortSignal): Promise<void> {
