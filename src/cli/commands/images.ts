@@ -164,6 +164,7 @@ export const deploy: Command = {
     const client = await context.client();
     const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
+    const test = context.options['test'] === false || !project ? undefined : await findTest(project);
     let reference = image === undefined ? '' : await (await import('../image-source.js')).pinReleased(image, context);
     let sourceRevision: string | null = null;
     if (project) {
@@ -171,7 +172,6 @@ export const deploy: Command = {
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
       sourceRevision = built.revision;
     }
-    const test = context.options['test'] === false || !project ? undefined : await findTest(project);
     const hold = context.options['hold'] === true;
     const { signal } = context;
     const result = await rollOut(client, { endpointId, reference, project, sourceRevision, canary, hold, test, signal }, motion);
