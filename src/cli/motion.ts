@@ -100,7 +100,7 @@ export async function pushPhase(built: BuiltImage, { to, embedded, isForced = fa
   return { reference: formatPushed(target, built), tags: target.tags, result };
 }
 
-/** How long a deploy waits for its candidate before it hands the prompt back. */
+/** How long a deploy waits for its candidate before it hands the prompt back, or longer when the candidate has longer. */
 const ROLLOUT_WAIT_MS = 450_000;
 
 export interface Deployment {
@@ -169,11 +169,15 @@ function originOf(text: string): ReleaseOrigin {
 /** Waits until one worker of the release is ready; null when nothing changed. Throws WORKER_START_TIMEOUT when it was taken back. */
 export async function candidatePhase(
   client: ApiClient,
-  { release: { endpointId, number }, rollout: open }: DeployView,
+  { release: { endpointId, number, spec }, rollout: open }: DeployView,
   { phases }: Motion,
 ): Promise<RolloutView | null> {
   if (!open) return null;
-  const rollout = await phases.run('candidate', () => client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS), describeCandidate);
+  const rollout = await phases.run(
+    'candidate',
+    () => client.waitRollout(endpointId, number, Math.max(ROLLOUT_WAIT_MS, spec.initTimeoutMs + 30_000)),
+    describeCandidate,
+  );
   if (rollout.state !== 'REVERTED') return rollout;
   throw new WherryError(
     'WORKER_START_TIMEOUT',

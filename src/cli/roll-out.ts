@@ -26,8 +26,7 @@ export async function rollOut(client: ApiClient, { test, signal, ...deployment }
   const released = await releasePhases(client, { ...deployment, hold: isHeld || test !== undefined }, motion);
   if (!test || !released.rollout) return { ...released, rollout: await candidatePhase(client, released, motion), test: null };
   const tested = await testCandidate(client, { released: { ...released, rollout: released.rollout }, test, signal }, motion);
-  // Not ready in all that time: nothing was tested, and the server goes on trying.
-  if (!tested) return { ...released, test: null };
+  if (!tested) return { ...released, rollout: await takeBack(client, released.rollout, 'its candidate was not ready in time'), test: null };
   const { endpointId, to } = released.rollout;
   const step = isHeld ? () => client.waitRollout(endpointId, to, 0) : () => client.stepRollout(endpointId, { action: 'promote', to });
   const isPassed = tested.status === 'COMPLETED';
@@ -41,7 +40,7 @@ type Test = {
   readonly signal: AbortSignal;
 };
 
-/** The job of the test once it has ended; undefined when there was no candidate to test. Whatever stops the test takes the release back: nobody else would promote it. */
+/** The job of the test once it has ended; undefined when its candidate did not become ready. Whatever stops the test takes the release back: nobody else would promote it. */
 async function testCandidate(client: ApiClient, { released, test, signal }: Test, motion: Motion): Promise<JobView | undefined> {
   const { rollout } = released;
   const { endpointId, to } = rollout;

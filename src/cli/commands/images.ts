@@ -187,13 +187,13 @@ export const deploy: Command = {
     const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
     if (image !== undefined && context.options['strict'] === true) refuseMovingTag(image);
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
+    const test = context.options['test'] === false || !project ? undefined : await findTest(project);
     let reference = image ?? '';
     let built: BuiltImage | undefined;
     if (project) {
       built = await buildPhase(project, motion, buildOptions(context));
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
     }
-    const test = context.options['test'] === false || !project ? undefined : await findTest(project);
     const hold = context.options['hold'] === true;
     const { signal } = context;
     const result = await rollOut(
