@@ -4,17 +4,19 @@ import { decideEvictions, decideThaws } from './frozen.js';
 import { addThaw, parseThaws } from './worker.js';
 
 describe('decideThaws', () => {
-  const policy = { min: 0 };
+  const policy = { min: 0, max: 9 };
 
   it('wakes one for each job that no idle worker can take, as far as there are any', () => {
     const sample = { queued: 3, idle: 1, awake: 4, frozen: 5 };
     expect(decideThaws(sample, policy)).toBe(2);
     expect(decideThaws({ ...sample, frozen: 1 }, policy)).toBe(1);
     expect(decideThaws({ ...sample, idle: 4 }, policy)).toBe(0);
+    expect(decideThaws(sample, { min: 0, max: 5 })).toBe(1);
+    expect(decideThaws(sample, { min: 0, max: 0 })).toBe(0);
   });
 
   it('wakes as many as are missing to the minimum, without a job (row 70)', () => {
-    expect(decideThaws({ queued: 0, idle: 1, awake: 1, frozen: 5 }, { min: 3 })).toBe(2);
+    expect(decideThaws({ queued: 0, idle: 1, awake: 1, frozen: 5 }, { min: 3, max: 9 })).toBe(2);
   });
 });
 

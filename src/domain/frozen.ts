@@ -14,10 +14,13 @@ export interface ThawSample {
 
 /**
  * How many frozen workers to wake: one for each job that no idle worker can take, at once, because it costs milliseconds; and as many
- * as are missing to the minimum, of which none is frozen.
+ * as are missing to the minimum, of which none is frozen. Never more than fit below max.
  */
-export function decideThaws({ queued, idle, awake, frozen }: ThawSample, { min }: Pick<EndpointSettings['scale'], 'min'>): number {
-  return Math.min(frozen, Math.max(0, queued - idle, min - awake));
+export function decideThaws(
+  { queued, idle, awake, frozen }: ThawSample,
+  { min, max }: Pick<EndpointSettings['scale'], 'min' | 'max'>,
+): number {
+  return Math.max(0, Math.min(frozen, max - awake, Math.max(queued - idle, min - awake)));
 }
 
 /** A frozen worker as the memory budget sees it. */

@@ -19,6 +19,7 @@ interface Waking {
   startedAt: number | undefined;
 }
 
+/** Keeps the store and the runtimes agreed about who is frozen; one step of a worker at a time. */
 export function createFreezer(core: Core): Freezer {
   const places = new Map<string, Place>();
   const wakings = new Map<string, Waking>();
@@ -80,7 +81,8 @@ export function createFreezer(core: Core): Freezer {
     }
   };
 
-  const thaw = async ({ worker }: Place, waking: Waking): Promise<void> => {
+  const thaw = async (place: Place, waking: Waking): Promise<void> => {
+    const { worker } = place;
     const { id, endpointId } = worker;
     const { decidedAt } = waking;
     // Its client may have given up a poll that was held meanwhile: none of them may bring a job any more.
@@ -102,7 +104,12 @@ export function createFreezer(core: Core): Freezer {
         waking.startedAt = core.clock.now();
       });
     const [changed, result] = await Promise.allSettled([known, gone]);
-    if (changed.status === 'rejected') throw changed.reason;
+    if (changed.status === 'rejected') {
+      // A full disk: for the store it is frozen, and the next job tries again.
+      wakings.delete(id);
+      places.set(id, place);
+      throw changed.reason;
+    }
     if (!changed.value) wakings.delete(id);
     else if (result.status === 'rejected') await replace(worker, `it could not be thawed: ${messageOf(result.reason)}`);
     core.wake(endpointId);

@@ -32,9 +32,13 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
   let isAnnounced = false;
   for (let tried: ReadonlySet<string> = new Set(); ; ) {
     const { endpointId } = worker;
+    // It was sent before. Held, so that the worker does not ask again and again until it stands still; without a job, for after the thaw its
+    // client may have given it up (worker-protocol §4.6).
     if (worker.state === 'FROZEN') {
       if (tried.size > 0) await passOn(core, worker, tried);
-      return sitOut(core, worker, { timeoutMs: end - core.clock.now(), signal: options.signal });
+      options.onHold?.();
+      await core.polls.begin({ endpointId: null, workerId, timeoutMs: end - core.clock.now(), signal: options.signal }).woken;
+      return [];
     }
     const poll = core.polls.begin({ endpointId, workerId, timeoutMs: end - core.clock.now(), signal: options.signal });
     const jobs = canTake(worker) ? await claim(core, worker, { isAnnounced, ...options }) : undefined;
@@ -53,19 +57,6 @@ export async function take(core: Core, workerId: string, options: TakeOptions): 
     isAnnounced = true;
     worker = await requireWorker(core, workerId);
   }
-}
-
-/**
- * A poll that arrives while its worker is frozen was sent before. It is held, so that the worker does not ask again and again until it
- * stands still, and never gets a job: after the thaw its client may have given it up (worker-protocol §4.6).
- */
-async function sitOut(
-  core: Core,
-  { id: workerId }: Worker,
-  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: Ending },
-): Promise<readonly TakenJob[]> {
-  await core.polls.begin({ endpointId: null, workerId, timeoutMs, signal }).woken;
-  return [];
 }
 
 /** The poll was woken for a job in the moment in which its worker was frozen: somebody else has to take it. */
