@@ -15,7 +15,7 @@ import type { ChunkRequest, JobFilter, ReleaseRange, Store, WebhookSecret } from
 import type { Batches } from './batch.js';
 import type { LogFilter, LogLine } from './log-line.js';
 import type { Meter } from './meter.js';
-import type { EndpointFigures, EndpointSummary, EndpointWhy, JobWhy } from './reports.js';
+import type { EndpointFigures, EndpointSummary, EndpointWhy, JobWhy, RolloutProgress } from './reports.js';
 import type { Runtimes } from './runtimes.js';
 import type { WebhookTargets } from './webhook-target.js';
 
@@ -104,11 +104,6 @@ export interface DeployResult {
   readonly rollout: Rollout | null;
   readonly warnings: readonly string[];
   readonly size: ImageSize;
-}
-
-/** A rollout and how far it is (`percentOnLatest`). */
-export interface RolloutProgress extends Rollout {
-  readonly percentOnLatest: number | null;
 }
 
 /** The body of job-done (worker-protocol §6.2), parsed as JSON whatever its content type; undefined when it was not JSON. */

@@ -3,12 +3,16 @@ import type { Endpoint } from '../domain/endpoint.js';
 import type { FrozenTotal } from '../domain/frozen.js';
 import type { Job } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
-import type { Release } from '../domain/release.js';
+import type { Release, Rollout } from '../domain/release.js';
 import type { Waiting } from '../domain/waiting.js';
 import type { Worker, WorkerState } from '../domain/worker.js';
 import type { QueueSample } from '../store/store.js';
-import type { RolloutProgress } from './engine.js';
 import type { LogLine } from './log-line.js';
+
+/** A rollout and how far it is (`percentOnLatest`). */
+export interface RolloutProgress extends Rollout {
+  readonly percentOnLatest: number | null;
+}
 
 /** An endpoint in numbers, as it is at one moment. */
 export interface EndpointFigures {

@@ -3,8 +3,8 @@ import { formatRelease, isAtRest, isOpen, percentOnLatest, type Rollout, type Ro
 import type { Worker } from '../domain/worker.js';
 import type { ReleaseRange, RolloutChange } from '../store/store.js';
 import type { Core } from './core.js';
-import type { RolloutProgress } from './engine.js';
 import { endJob, requireEndpoint } from './jobs.js';
+import type { RolloutProgress } from './reports.js';
 
 export interface RolloutEnd {
   readonly endpointId: string;

@@ -21,8 +21,9 @@ import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { RolloutProgress, WebhookSecretFacts } from '../engine/engine.js';
+import type { WebhookSecretFacts } from '../engine/engine.js';
 import type { LogLine } from '../engine/log-line.js';
+import type { RolloutProgress } from '../engine/reports.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
