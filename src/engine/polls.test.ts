@@ -85,6 +85,24 @@ describe('backoff', () => {
     expect(backoff.nextStartAt(fleet)).toBe(0);
     expect(by('b')).toMatchObject({ crashes: 4, isReleaseToBlame: true });
   });
+
+  it('goes on with what a former server counted, its jobs too, and waits no longer than the longest pause', () => {
+    const former = createBackoff();
+    for (const jobId of ['a', 'b']) former.recordCrash(fleet, { at: 0, jobIds: [jobId], isQuarantined: false });
+    expect(former.listReleases('e')).toEqual([1]);
+    const kept = JSON.parse(JSON.stringify(former.loopOf(fleet)));
+    expect(kept).toMatchObject({ crashes: 2, nextStartAt: 1_000 });
+    const backoff = createBackoff();
+    backoff.restore(fleet, { ...kept, nextStartAt: 900_000 }, 5_000);
+    expect(backoff.nextStartAt(fleet)).toBe(65_000);
+    expect(backoff.recordCrash(fleet, { at: 5_000, jobIds: ['a'], isQuarantined: false })).toMatchObject({
+      crashes: 3,
+      isReleaseToBlame: true,
+    });
+    backoff.reset('e', 1);
+    expect(backoff.loopOf(fleet)).toBeUndefined();
+    expect(backoff.listReleases('e')).toEqual([]);
+  });
 });
 
 describe('outcomeOf', () => {
