@@ -114,11 +114,12 @@ export const canFork =
 /** A handler's file that runs what the worker's own variable DO says. */
 export const OBEDIENT = 'import os\nexec(os.environ["DO"])\n';
 
-/** What a worker of {@link OBEDIENT} is told to do; `wait` is a statement that never ends. */
+/** What a worker of {@link OBEDIENT} is told to do, as variables of its own. */
 export function told(...statements: readonly string[]): Pick<WorkerSpec, 'env' | 'ownEnv'> {
   return { env: { DO: statements.join('\n') }, ownEnv: ['DO'] };
 }
 
+/** A statement that never ends. */
 export const WAIT = 'import signal\nwhile True: signal.pause()';
 
 /** Builds the supervisor into `dir`; gives its file. */
@@ -129,6 +130,7 @@ export async function buildSupervisor(dir: string): Promise<string> {
   return outfile;
 }
 
+/** A runtime with fork servers on a fresh data directory, started. */
 export async function openForkStage(supervisorEntry: string): Promise<ForkStage> {
   const dataDir = realpathSync(mkdtempSync(join(tmpdir(), 'wherry-forks-')));
   const instanceId = `test-${process.pid}-${dataDir.slice(-6)}`;
