@@ -5,6 +5,7 @@ import type { KeyScope } from '../domain/key.js';
 import type { ReleaseImage, ReleaseName, ReleaseSpec, RolloutState } from '../domain/release.js';
 import type { WorkerState } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
+import type { HostView } from './scaling.js';
 
 /** What /api/v1 sends and takes. Moments are RFC 3339; `schema.ts` describes the same for the OpenAPI document. */
 export interface EndpointView {
@@ -182,6 +183,7 @@ export interface FrozenView {
 export interface StatusView {
   readonly version: string;
   readonly startedAt: string;
+  readonly host: HostView;
   /** `rollout` is the newest one, while it is open or workers of other releases are left. */
   readonly endpoints: readonly (EndpointView & {
     readonly health: HealthView;

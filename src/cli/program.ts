@@ -12,6 +12,7 @@ import { lint } from './commands/lint.js';
 import { registry } from './commands/registry.js';
 import { logs, releases, resume, status } from './commands/releases.js';
 import { abort, promote, rollback } from './commands/rollouts.js';
+import { scale } from './commands/scale.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
 import { verify } from './commands/verify.js';
@@ -37,6 +38,7 @@ export const COMMANDS: readonly Command[] = [
   abort,
   rollback,
   resume,
+  scale,
   logs,
   webhooks,
   registry,

@@ -11,6 +11,7 @@ const CALM: WaitSample = {
   pausedReason: null,
   max: 2,
   starting: 0,
+  throttled: null,
   startingSince: null,
   busy: 0,
   idle: 1,

@@ -47,6 +47,8 @@ export interface WaitSample {
   /** Frozen ones that are being woken. */
   readonly thawing: number;
   readonly stopping: number;
+  /** Workers that are wanted and have no room, since when the first of them, and what it waits for; null without any. */
+  readonly throttled: { readonly count: number; readonly since: number; readonly lack: string } | null;
   /** After crashes the next start waits until then; 0 when it does not. */
   readonly nextStartAt: number;
   /** The release that the job is pinned to, with its workers, when it is not the one that serves. */
@@ -84,6 +86,15 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
   }
   if (sample.thawing > 0 && busy + idle === 0) {
     return said('starting', 'a frozen worker is being woken', 'nothing to do, it is served within a moment');
+  }
+  if (sample.throttled !== null && starting + idle === 0) {
+    const { count, lack } = sample.throttled;
+    return said(
+      'no-capacity',
+      `${count} ${count === 1 ? 'worker is' : 'workers are'} wanted and without room: ${lack}; ${busy} are busy`,
+      'it is served when other workers end; `wherry status --json` shows what the host has',
+      sample.throttled.since,
+    );
   }
   if (starting > 0 && busy + idle === 0) {
     const reason = sample.pulling === starting ? 'pulling' : 'starting';

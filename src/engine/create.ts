@@ -1,18 +1,22 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
+import type { Worker } from '../domain/worker.js';
 import type { Runtime, RuntimeEvents } from '../runtime/runtime.js';
 import { createBackoff } from './backoff.js';
 import { createBatches, resumeBatches } from './batches.js';
 import { type Core, createOccupations, LEASE_MS } from './core.js';
+import { createDecisions } from './decisions.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
+import { createHost } from './host.js';
 import { cancel, purge, requireEndpoint, requireJob, requireRelease, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import { createLogs } from './logs.js';
 import { noteJob } from './notes.js';
 import { ping } from './ping.js';
+import { createPlaces } from './places.js';
 import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
@@ -52,15 +56,24 @@ export function createEngine(options: EngineOptions): Engine {
     split: new Set(),
     removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
+    decisions: createDecisions(options),
     get fleet() {
       return fleet;
     },
     get freezer() {
       return freezer;
     },
+    get host() {
+      return host;
+    },
+    get places() {
+      return places;
+    },
   };
   const fleet = createFleet(core, backoff);
   const freezer = createFreezer(core);
+  const host = createHost(core);
+  const places = createPlaces(core);
   const { store } = options;
   /** Exits that are being recorded; a stop waits for them. */
   const exits = new Set<Promise<void>>();
@@ -99,6 +112,7 @@ export function createEngine(options: EngineOptions): Engine {
       };
       for (const runtime of options.runtimes.all) await runtime.start(events);
       await adopt(core);
+      await host.adopt(await store.listWorkers(undefined));
       await resumeBatches(core);
       await reconciler.start();
       reaper.start();
@@ -107,7 +121,9 @@ export function createEngine(options: EngineOptions): Engine {
     async stop() {
       await reaper.stop();
       await reconciler.stop();
+      await fleet.settle();
       await freezer.stop();
+      await core.decisions.stop();
       await core.webhooks.stop();
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
@@ -169,7 +185,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
     getEndpoint: (id) => requireEndpoint(core, id),
     listEndpoints: () => store.listEndpoints(),
-    removeEndpoint: (id) => removeEndpoint(core, id, () => reconciler.settle(id)),
+    removeEndpoint: (id) => removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id))),
     deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
     rollback: async (endpointId, request) => resumed(await rollback(core, endpointId, request)),
     async getRelease(endpointId, number) {
@@ -193,8 +209,15 @@ export function createEngine(options: EngineOptions): Engine {
 
     async listWorkers(endpointId, all) {
       await requireEndpoint(core, endpointId);
-      return store.listWorkers(endpointId, all);
+      const workers = await store.listWorkers(endpointId, all);
+      const reasonOf = ({ id }: Worker) => host.lackOf(id) ?? 'it is not wanted at the moment';
+      return workers.map((worker) => (worker.state === 'THROTTLED' ? { ...worker, reason: reasonOf(worker) } : worker));
     },
+    async listDecisions(filter) {
+      await requireEndpoint(core, filter.endpointId);
+      return core.decisions.list(filter);
+    },
+    host: () => host.view(),
     async readLogs(filter) {
       await requireEndpoint(core, filter.endpointId);
       return core.logs.read(filter, await workerIds(filter.endpointId, filter.release));

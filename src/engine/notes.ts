@@ -83,6 +83,7 @@ async function sampleWait(core: Core, backoff: Backoff, job: Job): Promise<WaitS
     idle: live.filter(({ id, state }) => state === 'IDLE' && core.freezer.awaitedSince(id) === undefined).length,
     thawing: live.filter(({ id }) => core.freezer.awaitedSince(id) !== undefined).length,
     stopping: count('DRAINING', 'UNHEALTHY'),
+    throttled: describeThrottled(core, all),
     nextStartAt: backoff.nextStartAt({ endpointId, release: endpoint.activeRelease ?? 0 }),
     pinned: pinnedTo(job, endpoint, all),
     lastEnd: lastEnd(all),
@@ -96,8 +97,18 @@ function pinnedTo({ pinnedRelease }: Job, { activeRelease }: Endpoint, all: read
   return { release: pinnedRelease, workers: own.length, busy: own.filter(({ state }) => state === 'RUNNING').length };
 }
 
+function describeThrottled({ host }: Core, all: readonly Worker[]): WaitSample['throttled'] {
+  const waiting = all.flatMap(({ id, state, createdAt: since }) => {
+    const lack = state === 'THROTTLED' ? host.lackOf(id) : undefined;
+    return lack === undefined ? [] : [{ since, lack }];
+  });
+  const [first] = waiting;
+  return first === undefined ? null : { count: waiting.length, ...first };
+}
+
 function lastEnd(workers: readonly Worker[]): WaitSample['lastEnd'] {
-  const ended = workers.filter(({ state, exitCode }) => state === 'STOPPED' && exitCode !== 0);
+  // One that never had room did not end.
+  const ended = workers.filter(({ state, exitCode, admittedAt }) => state === 'STOPPED' && exitCode !== 0 && admittedAt !== null);
   const newest = ended.sort((a, b) => (a.stoppedAt ?? 0) - (b.stoppedAt ?? 0)).at(-1);
   return newest === undefined
     ? null

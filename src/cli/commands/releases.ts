@@ -155,7 +155,7 @@ export const status: Command = {
       String(jobs.inQueue),
       String(jobs.inProgress),
       `${jobs.completed}/${jobs.failed}`,
-      `${workers.idle} idle${formatFrozen(frozen, now)}, ${workers.running} busy, ${workers.initializing} starting`,
+      `${workers.idle} idle${formatFrozen(frozen, now)}, ${workers.running} busy, ${workers.initializing} starting${workers.throttled === 0 ? '' : `, ${workers.throttled} without room`}`,
       [...(rollout ? [describeRollout(rollout)] : []), ...(pausedReason === null ? [] : [`paused: ${pausedReason.split('\n')[0]}`])].join(
         '; ',
       ),

@@ -19,6 +19,7 @@ import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
+import { addScalingRoutes } from './api/scaling.js';
 import { addWebhookRoutes } from './api/webhooks.js';
 
 export interface Api {
@@ -77,6 +78,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addEndpointRoutes(typed, context);
       addReleaseRoutes(typed, context);
       addRolloutRoutes(typed, context);
+      addScalingRoutes(typed, context);
       addLogRoutes(typed, context);
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
@@ -120,7 +122,7 @@ function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiCo
         return { ...viewEndpoint(endpoint), health: await engine.health(endpoint.id), frozen, rollout };
       }),
     );
-    return { version, startedAt, endpoints: views };
+    return { version, startedAt, host: engine.host(), endpoints: views };
   });
 }
 

@@ -69,6 +69,11 @@ CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, 
     sql: `ALTER TABLE rollout ADD COLUMN hold_ms INTEGER; ALTER TABLE rollout ADD COLUMN proved_at INTEGER;
 CREATE INDEX job_pinned ON job (endpoint_id, pinned_release, priority, seq) WHERE state = 'IN_QUEUE' AND pinned_release IS NOT NULL;`,
   },
+  {
+    // Workers of earlier versions were started when they were made.
+    name: '0005-admitted-workers',
+    sql: 'ALTER TABLE worker ADD COLUMN admitted_at INTEGER; UPDATE worker SET admitted_at = created_at;',
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */
