@@ -8,6 +8,7 @@ import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/fau
 import { createSecret, createUuid } from './base/ids.js';
 import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
+import { readCapacity } from './compose-capacity.js';
 import { createDocker, createWorkerListener, readRuntimeSettings } from './compose-docker.js';
 import { isSwitchedOn, openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
 import {
@@ -27,6 +28,7 @@ import { createEngine } from './engine/create.js';
 import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createRuntimes, type Runtimes } from './engine/runtimes.js';
+import { prepareStandby } from './engine/standby.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
 import { architectureOf } from './oci/platform.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
@@ -169,7 +171,8 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     logsDir: join(dataDir, 'logs'),
     frozenMemoryBytes: readFrozenMemory(environment),
     workerUrl: async ({ runtime, endpointId }) => (docker?.name === runtime ? docker.urlFor(endpointId) : url),
-    sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, signal: stopping.signal }),
+    capacity: await readCapacity(environment),
+    sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, log, signal: stopping.signal }),
   });
   const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const isRepositoryAllowed = (name: string) =>
@@ -242,15 +245,17 @@ type Swept = {
   readonly runtimes: Runtimes;
   readonly upkeep: Pick<Upkeep, 'collectWhenDue'>;
   readonly rules: Pick<RegistryRules, 'isReadOnly'>;
+  readonly log: Log;
   /** Aborts when the server stops. */
   readonly signal: AbortSignal;
 };
 
-/** Frees uploads that ended without an end, copies of removed endpoints, unpacked images that no release in use has, and, when it is time, what nothing in the registry needs. */
-function createFileSweep({ store, blobs, images, runtimes, upkeep, rules, signal }: Swept) {
+/** Frees uploads that ended without an end, copies of removed endpoints, unpacked images that no release in use has (those of endpoints with extra workers are made ready anew), and, when it is time, what nothing in the registry needs. */
+function createFileSweep({ store, blobs, images, runtimes, upkeep, rules, log, signal }: Swept) {
   return async (): Promise<void> => {
     const inUse = new Set((await listUsedReleases(store)).map(({ image }) => image.digest));
     for (const runtime of runtimes.all) await runtime.forgetImages(inUse);
+    await prepareStandby({ store, runtimes, log });
     if (rules.isReadOnly) return;
     await blobs.removeOldUploads();
     await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);

@@ -34,6 +34,7 @@ import type {
   WebhookView,
   WorkerView,
 } from './resources.js';
+import type { DecisionQuery, DecisionView } from './scaling.js';
 
 /** Settings of which only some are given; the others stay. */
 export type SettingsChange = { readonly [K in keyof EndpointSettings]?: Partial<EndpointSettings[K]> };
@@ -70,6 +71,8 @@ export interface ApiClient {
   stepRollout(id: string, step: RolloutStepBody): Promise<RolloutView>;
   /** Waits until the rollout has ended, is a canary, or waits to be promoted; `waitMs` at most. */
   waitRollout(id: string, to: number, waitMs: number): Promise<RolloutView>;
+  /** Newest first. */
+  listDecisions(id: string, query?: DecisionQuery): Promise<readonly DecisionView[]>;
   listWorkers(id: string, options?: { readonly all?: boolean }): Promise<readonly WorkerView[]>;
   listJobs(id: string, query?: JobQuery): Promise<readonly JobRecordView[]>;
   getJob(id: string, jobId: string): Promise<JobRecordView>;
@@ -168,6 +171,7 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
         if (isAtRest(rollout) || performance.now() >= end) return rollout;
       }
     },
+    listDecisions: (id, query = {}) => list(at(id, `/decisions${formatQuery(query)}`)),
     listWorkers: (id, { all = false } = {}) => list(at(id, `/workers?all=${all}`)),
     listJobs: (id, query = {}) => list(at(id, `/jobs${formatQuery(query)}`)),
     getJob: (id, jobId) => call('GET', at(id, `/jobs/${encodeURIComponent(jobId)}`)),

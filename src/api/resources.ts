@@ -6,6 +6,7 @@ import type { ReleaseImage, ReleaseName, ReleaseSpec, RolloutState } from '../do
 import type { WaitReason } from '../domain/waiting.js';
 import type { StartPath, Timeline, WorkerState } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
+import type { HostView } from './scaling.js';
 
 /** What /api/v1 sends and takes. Moments are RFC 3339; `schema.ts` describes the same for the OpenAPI document. */
 export interface EndpointView {
@@ -187,6 +188,7 @@ export interface FrozenView {
 export interface StatusView {
   readonly version: string;
   readonly startedAt: string;
+  readonly host: HostView;
   /** `summary` is its health in one sentence; `rollout` the newest one, while it is open or workers of other releases are left. */
   readonly endpoints: readonly (EndpointView & {
     readonly health: HealthView;

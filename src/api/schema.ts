@@ -275,9 +275,15 @@ const Frozen = Type.Object(
   { workers: count, bytes: count, since: nullable(moment) },
   { description: 'frozen workers, which health counts as idle; bytes they hold together; since when the longest frozen one is' },
 );
+const Room = Type.Object({ cpu: Type.Number({ description: 'cores' }), memoryBytes: Type.Integer(), gpu: Type.Integer() });
+const Host = Type.Object(
+  { total: Room, used: Room, starting: count, startLimit: count, throttled: count },
+  { description: 'the machine as all endpoints share it: what it has, what workers hold of it, how many start and may at once' },
+);
 export const Status = Type.Object({
   version: Type.String(),
   startedAt: moment,
+  host: Host,
   endpoints: Type.Array(
     Type.Object({
       ...Endpoint.properties,
@@ -334,7 +340,7 @@ export const WorkerQuery = Type.Object({ all: Type.Optional(Type.Boolean()) });
 export const JobQuery = Type.Object({
   state: Type.Optional(oneOf(JOB_STATES)),
   worker: Type.Optional(Type.String()),
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
 });
 export const LogQuery = Type.Object({
   worker: Type.Optional(Type.String()),

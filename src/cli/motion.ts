@@ -1,9 +1,9 @@
 import type { ApiClient } from '../api/client.js';
-import type { DeployView, ReleaseOrigin, RolloutView } from '../api/resources.js';
+import type { DeployView, ReleaseOrigin, RolloutView, WorkerView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import { type BuiltImage, blobsOf, layersOf, measureBuilt } from '../build/built-image.js';
 import type { ImageBlob } from '../build/layers.js';
-import { parseReleaseName } from '../domain/release.js';
+import { isAtRest, parseReleaseName, type ReleaseName } from '../domain/release.js';
 import { shortDigest } from '../oci/digest.js';
 import { formatPlatform } from '../oci/platform.js';
 import type { Project } from '../project/read.js';
@@ -102,6 +102,8 @@ export async function pushPhase(built: BuiltImage, { to, embedded, isForced = fa
 
 /** How long a deploy waits for its candidate before it hands the prompt back, or longer when the candidate has longer. */
 const ROLLOUT_WAIT_MS = 450_000;
+/** A candidate that was not started by then waits for room. */
+const NO_ROOM_MS = 3_000;
 
 export interface Deployment {
   readonly endpointId: string;
@@ -169,21 +171,27 @@ function originOf(text: string): ReleaseOrigin {
 /** Waits until one worker of the release is ready; null when nothing changed. Throws WORKER_START_TIMEOUT when it was taken back. */
 export async function candidatePhase(
   client: ApiClient,
-  { release: { endpointId, number, spec }, rollout: open }: DeployView,
-  { phases }: Motion,
+  { release: { endpointId, number }, rollout: open }: DeployView,
+  { phases, output }: Motion,
 ): Promise<RolloutView | null> {
   if (!open) return null;
-  const rollout = await phases.run(
-    'candidate',
-    () => client.waitRollout(endpointId, number, Math.max(ROLLOUT_WAIT_MS, spec.initTimeoutMs + 30_000)),
-    describeCandidate,
-  );
+  const rollout = await phases.run('candidate', () => waitForCandidate(client, { endpointId, number }, output), describeCandidate);
   if (rollout.state !== 'REVERTED') return rollout;
   throw new WherryError(
     'WORKER_START_TIMEOUT',
     `release r${number} of '${endpointId}' did not start and was taken back: ${rollout.reason ?? 'no reason was given'}`,
     { hint: `nothing changed for requests; see \`wherry logs -e ${endpointId}\`` },
   );
+}
+
+/** Says soon when the candidate has no room on the host, and waits on. */
+async function waitForCandidate(client: ApiClient, { endpointId, number }: ReleaseName, output: Output): Promise<RolloutView> {
+  const soon = await client.waitRollout(endpointId, number, NO_ROOM_MS);
+  if (isAtRest(soon)) return soon;
+  const isThrottled = ({ state, release, isCandidate }: WorkerView) => state === 'THROTTLED' && isCandidate && release === number;
+  const throttled = (await client.listWorkers(endpointId)).find(isThrottled);
+  if (throttled) output.warn(`the candidate has no room on the host yet: ${throttled.reason}; it starts when other workers end`);
+  return client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS);
 }
 
 function describeCandidate({ state, share, provedAt, reason }: RolloutView): string {

@@ -14,6 +14,7 @@ import { logs } from './commands/logs.js';
 import { registry } from './commands/registry.js';
 import { releases, resume, status } from './commands/releases.js';
 import { abort, promote, rollback } from './commands/rollouts.js';
+import { scale } from './commands/scale.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
 import { verify } from './commands/verify.js';
@@ -41,6 +42,7 @@ export const COMMANDS: readonly Command[] = [
   abort,
   rollback,
   resume,
+  scale,
   logs,
   workers,
   why,

@@ -4,7 +4,7 @@ import { DEFAULT_SETTINGS } from './endpoint.js';
 import { decideRest, decideScale, type IdleView, type ScaleSample } from './scale.js';
 
 const POLICY = DEFAULT_SETTINGS.scale;
-const QUIET: ScaleSample = { queued: 0, inProgress: 0, oldestQueuedAt: null, starting: 0, ready: 0, stopping: 0 };
+const QUIET: ScaleSample = { queued: 0, inProgress: 0, oldestQueuedAt: null, starting: 0, ready: 0, busy: 0, workedAt: null, stopping: 0 };
 const NOW = 1_000_000;
 
 describe('decideScale by queue delay', () => {
@@ -38,12 +38,38 @@ describe('decideScale by requests', () => {
   });
 });
 
+describe('decideScale with extra workers', () => {
+  const extra = { ...POLICY, extra: 2, max: 5 };
+  const working: ScaleSample = { ...QUIET, ready: 1, busy: 1, inProgress: 1 };
+
+  it('holds so many ready beside those at work, started with the first (row 79)', () => {
+    expect(decideScale({ ...QUIET, queued: 1, oldestQueuedAt: NOW }, extra, NOW)).toMatchObject({ needed: 1, wanted: 3, start: 3 });
+    expect(decideScale(working, extra, NOW)).toMatchObject({ needed: 1, wanted: 3, start: 2, floor: 3, rule: 'extra' });
+    expect(decideScale({ ...working, ready: 3 }, extra, NOW)).toMatchObject({ start: 0, floor: 3 });
+  });
+
+  it('wants them on top of what the requests ask for, within max', () => {
+    const policy = { ...extra, type: 'requestCount', value: 2 } as const;
+    expect(decideScale({ ...QUIET, queued: 4, oldestQueuedAt: NOW }, policy, NOW)).toMatchObject({ needed: 2, wanted: 4 });
+    expect(decideScale({ ...QUIET, queued: 8, oldestQueuedAt: NOW }, policy, NOW)).toMatchObject({ needed: 4, wanted: 5 });
+  });
+
+  it('holds them for the idle time after the last job, then none, so that the endpoint goes to zero', () => {
+    const idle = { ...QUIET, ready: 3 };
+    expect(decideScale({ ...idle, workedAt: NOW - 4_999 }, extra, NOW).floor).toBe(2);
+    expect(decideScale({ ...idle, workedAt: NOW - 5_000 }, extra, NOW)).toMatchObject({ start: 0, floor: 0 });
+    expect(decideScale({ ...QUIET, ready: 1 }, extra, NOW)).toMatchObject({ start: 0, floor: 0 });
+  });
+});
+
 const samples = fc.record({
   queued: fc.nat(1000),
   inProgress: fc.nat(100),
   oldestQueuedAt: fc.option(fc.nat(NOW)),
   starting: fc.nat(5),
   ready: fc.nat(20),
+  busy: fc.nat(20),
+  workedAt: fc.option(fc.nat(NOW)),
   stopping: fc.nat(5),
 });
 const policies = fc
@@ -123,7 +149,7 @@ describe('decideRest', () => {
     expect(decideRest(views, { ...policy, max: 9, min: 3 }, 100)).toEqual({ stop: [], freeze: [] });
   });
 
-  it('above max stops the starting first, then the longest frozen, then the longest idle, and no busy one', () => {
+  it('above max stops the starting first, then the longest frozen, then the longest idle, and no busy one (E5)', () => {
     const views = [
       viewOf('busy', 'busy'),
       viewOf('idle', 'idle', { at: 99, rest }),

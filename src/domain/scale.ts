@@ -1,6 +1,6 @@
 import type { EndpointSettings } from './endpoint.js';
 
-/** What the scaler sees of an endpoint at one moment. Workers of an outgoing release and candidates are not in it. */
+/** What the scaler sees of an endpoint at one moment. Workers of an outgoing release, candidates and throttled ones are not in it. */
 export interface ScaleSample {
   /** Queued jobs of normal priority; low priority never starts workers. */
   readonly queued: number;
@@ -11,19 +11,47 @@ export interface ScaleSample {
   readonly starting: number;
   /** Workers that are ready: idle, running or frozen. */
   readonly ready: number;
+  /** Of `ready`, those that have a job. */
+  readonly busy: number;
+  /** When the last of those that are idle ended a job; null when none of them did. */
+  readonly workedAt: number | null;
   /** Workers that are being stopped but still exist. */
   readonly stopping: number;
 }
 
+/** Which rule gave the number of wanted workers. */
+export const SCALE_RULES = [
+  'requests',
+  'quiet',
+  'first',
+  'within-delay',
+  'starting',
+  'delayed',
+  'extra',
+  'min',
+  'max',
+  'stopping',
+] as const;
+export type ScaleRule = (typeof SCALE_RULES)[number];
+
 export interface ScaleDecision {
   /** Workers wanted, within min and max. */
   readonly wanted: number;
+  /** Of `wanted`, those for the queue and for min; the others are held ready (extra). */
+  readonly needed: number;
+  /** So many stay however long they are idle. */
+  readonly floor: number;
   /** How many to start now; never more than fit below max together with those that still stop. */
   readonly start: number;
+  readonly rule: ScaleRule;
   readonly reason: string;
 }
 
+/** An endpoint is looked at when something happens, never closer together than `pace`, and each `tick` while it has workers or jobs. Milliseconds. */
+export const LOOK_MS = { pace: 20, tick: 500 } as const;
+
 type Policy = EndpointSettings['scale'];
+type Count = { readonly count: number; readonly rule: ScaleRule; readonly reason: string };
 
 /**
  * How many workers an endpoint wants (endpoint-settings: queue delay, request count). A starting worker counts as
@@ -31,27 +59,63 @@ type Policy = EndpointSettings['scale'];
  */
 export function decideScale(sample: ScaleSample, policy: Policy, now: number): ScaleDecision {
   const have = sample.starting + sample.ready;
-  const { count, reason } = policy.type === 'requestCount' ? byRequests(sample, policy) : byDelay(sample, policy, now);
-  const wanted = Math.min(policy.max, Math.max(policy.min, count));
+  const asked = policy.type === 'requestCount' ? byRequests(sample, policy) : byDelay(sample, policy, now);
+  const within = (count: number) => Math.min(policy.max, Math.max(policy.min, count));
+  const needed = within(asked.count);
+  const buffered = countBuffered(sample, policy, { now, asked: asked.count });
+  const wanted = Math.max(needed, within(buffered));
+  const floor = Math.max(policy.min, Math.min(policy.max, buffered));
   const room = Math.max(0, policy.max - have - sample.stopping);
   const start = Math.min(Math.max(0, wanted - have), room);
-  if (wanted > have && start === 0) return { wanted, start, reason: `${reason}, but old workers are still stopping` };
-  if (count > policy.max) return { wanted, start, reason: `${reason}, held at max ${policy.max}` };
-  return { wanted, start, reason: count < policy.min ? `min is ${policy.min}` : reason };
+  return { wanted, needed, floor, start, ...explain({ asked, policy, wanted, needed, isHeld: wanted > have && start === 0 }) };
 }
 
-function byRequests({ queued, inProgress }: ScaleSample, { value }: Policy) {
-  return { count: Math.ceil((queued + inProgress) / value), reason: `${queued} queued and ${inProgress} running, ${value} a worker` };
+/**
+ * With `extra`, so many workers more than work: from the first job on, until nothing worked for the idle time. Without work there are none,
+ * so that an endpoint goes to zero all the same.
+ */
+function countBuffered(
+  { queued, busy, starting, ready, workedAt }: ScaleSample,
+  { extra = 0, type, idleMs }: Policy,
+  { now, asked }: { readonly now: number; readonly asked: number },
+): number {
+  const hasWork = queued > 0 || busy > 0 || (workedAt !== null && now - workedAt < idleMs);
+  if (extra === 0 || !hasWork || asked + starting + ready === 0) return 0;
+  return (type === 'requestCount' ? asked : Math.max(busy, Math.min(queued, 1))) + extra;
 }
 
-function byDelay({ queued, oldestQueuedAt, starting, ready }: ScaleSample, { value }: Policy, now: number) {
+interface Outcome {
+  readonly asked: Count;
+  readonly policy: Policy;
+  readonly wanted: number;
+  readonly needed: number;
+  /** More are wanted than there are, but none may start yet. */
+  readonly isHeld: boolean;
+}
+
+function explain({ asked, policy, wanted, needed, isHeld }: Outcome): Pick<ScaleDecision, 'rule' | 'reason'> {
+  const { count, rule, reason } = asked;
+  if (isHeld) return { rule: 'stopping', reason: `${reason}, but old workers are still stopping` };
+  if (count > policy.max) return { rule: 'max', reason: `${reason}, held at max ${policy.max}` };
+  if (wanted > needed) return { rule: 'extra', reason: `${reason}; ${policy.extra ?? 0} extra are held ready` };
+  return count < policy.min ? { rule: 'min', reason: `min is ${policy.min}` } : { rule, reason };
+}
+
+function byRequests({ queued, inProgress }: ScaleSample, { value }: Policy): Count {
+  const reason = `${queued} queued and ${inProgress} running, ${value} a worker`;
+  return { count: Math.ceil((queued + inProgress) / value), rule: 'requests', reason };
+}
+
+function byDelay({ queued, oldestQueuedAt, starting, ready }: ScaleSample, { value }: Policy, now: number): Count {
   const have = starting + ready;
-  if (queued === 0 || oldestQueuedAt === null) return { count: have, reason: 'nothing waits' };
-  if (have === 0) return { count: 1, reason: 'a job waits and no worker exists' };
+  if (queued === 0 || oldestQueuedAt === null) return { count: have, rule: 'quiet', reason: 'nothing waits' };
+  if (have === 0) return { count: 1, rule: 'first', reason: 'a job waits and no worker exists' };
   const waitedMs = now - oldestQueuedAt;
-  if (waitedMs <= value * 1000) return { count: have, reason: `the oldest job waits ${waitedMs} ms, up to ${value} s is accepted` };
-  if (starting > 0) return { count: have, reason: 'a worker is starting already' };
-  return { count: have + 1, reason: `the oldest job waits ${waitedMs} ms, longer than ${value} s` };
+  if (waitedMs <= value * 1000) {
+    return { count: have, rule: 'within-delay', reason: `the oldest job waits ${waitedMs} ms, up to ${value} s is accepted` };
+  }
+  if (starting > 0) return { count: have, rule: 'starting', reason: 'a worker is starting already' };
+  return { count: have + 1, rule: 'delayed', reason: `the oldest job waits ${waitedMs} ms, longer than ${value} s` };
 }
 
 /** A worker as the decision over workers without work sees it. */

@@ -49,6 +49,8 @@ export interface WaitSample {
   /** Frozen ones that are being woken. */
   readonly thawing: number;
   readonly stopping: number;
+  /** Workers that are wanted and have no room, since when the first of them, and what it waits for; null without any. */
+  readonly throttled: { readonly count: number; readonly since: number; readonly lack: string } | null;
   /** After crashes the next start waits until then; 0 when it does not. */
   readonly nextStartAt: number;
   /** The release that the job is pinned to, with its workers, when it is not the one that serves. */
@@ -57,8 +59,6 @@ export interface WaitSample {
   readonly pulling: number;
   /** What the runtime said last about the oldest that starts, for instance how far its image is. */
   readonly startingNote: string | null;
-  /** Workers that are wanted and have no room. */
-  readonly throttled: number;
   /** Workers in a row that ended without finishing a job. */
   readonly crashes: number;
   /** The newest worker that ended by itself, with its last lines; `isStarted` is false when the runtime could not start it. */
@@ -98,8 +98,15 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
     const isUnstarted = sample.lastCrash?.isStarted === false;
     return said(isUnstarted ? 'no-capacity' : 'crash-looping', evidence, next, sample.lastCrash?.at);
   }
-  if (sample.throttled > 0 && busy + idle + starting === 0)
-    return said('no-capacity', `${sample.throttled} workers are wanted, and there is no room for one`, 'it is served once there is room');
+  if (sample.throttled !== null && starting + idle === 0) {
+    const { count, lack } = sample.throttled;
+    return said(
+      'no-capacity',
+      `${count} ${count === 1 ? 'worker is' : 'workers are'} wanted and without room: ${lack}; ${busy} are busy`,
+      'it is served when other workers end; `wherry status --json` shows what the host has',
+      sample.throttled.since,
+    );
+  }
   if (starting > 0 && busy + idle === 0) {
     const reason = sample.pulling === starting ? 'pulling' : 'starting';
     const note = sample.startingNote === null ? '' : `: ${sample.startingNote}`;

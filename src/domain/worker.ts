@@ -82,7 +82,10 @@ export interface Worker {
   readonly handle: string | null;
   /** Started to prove its release; above `max`, counted apart. */
   readonly isCandidate: boolean;
+  /** Since when it is wanted. */
   readonly createdAt: number;
+  /** When there was room for it on the host, which most find at once; null while it is throttled. */
+  readonly admittedAt: number | null;
   /** Null until it runs. */
   readonly start: WorkerStart | null;
   /** First take or ping. */

@@ -1,10 +1,12 @@
 import type { Job } from '../domain/job.js';
 import type { Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
+import type { Decisions } from './decisions.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
 import type { Polls } from './polls.js';
 import type { Crash } from './reports.js';
+import type { Host, Places } from './room.js';
 import type { Stops } from './stop-list.js';
 import type { Waiters } from './waiters.js';
 
@@ -25,6 +27,9 @@ export interface Core extends EngineOptions {
   readonly rolloutWaiters: Waiters<Rollout>;
   readonly fleet: Fleet;
   readonly freezer: Freezer;
+  readonly host: Host;
+  readonly places: Places;
+  readonly decisions: Decisions;
   readonly webhooks: WebhookSender;
   /** Which job each worker had when, to put its output to the right job. */
   readonly occupations: Occupations;
@@ -50,7 +55,19 @@ export interface Core extends EngineOptions {
 
 /** Starting and stopping of workers, which every use-case may ask for. */
 export interface Fleet {
-  start(endpointId: string, release: number, options: { readonly isCandidate: boolean }): Promise<void>;
+  /**
+   * One more worker. Resolves when its row is stored: INITIALIZING, and then it starts beside, or THROTTLED while the host has no room.
+   * One that `isExtra` does not wait for room: then there is none. Undefined when there is no worker. Throws RELEASE_UNKNOWN, RUNTIME_REFUSED, RUNTIME_UNAVAILABLE.
+   */
+  start(
+    endpointId: string,
+    release: number,
+    options: { readonly isCandidate: boolean; readonly isExtra?: boolean },
+  ): Promise<{ readonly id: string; readonly isStarted: boolean } | undefined>;
+  /** THROTTLED → INITIALIZING when the host has room for it and it is its turn. */
+  admit(worker: Worker): Promise<boolean>;
+  /** Resolves when no start is under way, of one endpoint or of all. */
+  settle(endpointId?: string): Promise<void>;
   /**
    * No more jobs; SIGTERM, `graceMs`, SIGKILL. Without `graceMs` the jobs it holds may run as long as they are allowed to.
    * Resolves when nothing of it runs. Idempotent: the shortest grace asked for counts.
@@ -76,6 +93,8 @@ export interface Freezer {
   freeze(worker: Worker): void;
   /** Wakes frozen workers of a release, the last frozen first, for they are the warmest; gives how many of `count` there were. */
   thaw(of: { readonly endpointId: string; readonly release: number }, count: number): number;
+  /** Ids of the workers of a release that were woken since this was asked last: some are without a look of the control loop. */
+  takeThawed(of: { readonly endpointId: string; readonly release: number }): readonly string[];
   /** While the worker is being thawed: resolves when it may take jobs. */
   waking(workerId: string): Promise<void> | undefined;
   /** Since when a worker that was thawed has not asked for work. */

@@ -1,22 +1,26 @@
 import { WherryError } from '../base/errors.js';
 import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
+import type { Worker } from '../domain/worker.js';
 import type { RuntimeEvents } from '../runtime/runtime.js';
 import { createAdoption } from './adoption.js';
 import { createBackoff } from './backoff.js';
 import { createBatches, resumeBatches } from './batches.js';
 import { type Core, createOccupations } from './core.js';
 import { keepBackoff } from './crash-records.js';
+import { createDecisions } from './decisions.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
 import { measureEndpoints, summarizeEndpoints } from './figures.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
+import { createHost } from './host.js';
 import { cancel, purge, requireEndpoint, requireJob, requireRelease, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import type { LogFilter, LogLine } from './log-line.js';
 import { createLogs } from './logs.js';
 import { noteJob } from './notes.js';
 import { ping } from './ping.js';
+import { createPlaces } from './places.js';
 import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
@@ -60,15 +64,24 @@ export function createEngine(options: EngineOptions): Engine {
     lastCrashes: new Map(),
     removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
+    decisions: createDecisions(options),
     get fleet() {
       return fleet;
     },
     get freezer() {
       return freezer;
     },
+    get host() {
+      return host;
+    },
+    get places() {
+      return places;
+    },
   };
   const fleet = createFleet(core, backoff);
   const freezer = createFreezer(core);
+  const host = createHost(core);
+  const places = createPlaces(core);
   const { store } = options;
   /** Exits that are being recorded; a stop waits for them. */
   const exits = new Set<Promise<void>>();
@@ -109,6 +122,7 @@ export function createEngine(options: EngineOptions): Engine {
       await backoff.load();
       for (const runtime of options.runtimes.all) await runtime.start(events);
       await adoption.start();
+      await host.adopt(await store.listWorkers(undefined));
       await resumeBatches(core);
       await reconciler.start();
       reaper.start();
@@ -118,7 +132,9 @@ export function createEngine(options: EngineOptions): Engine {
       await adoption.stop();
       await reaper.stop();
       await reconciler.stop();
+      await fleet.settle();
       await freezer.stop();
+      await core.decisions.stop();
       await core.webhooks.stop();
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
@@ -182,7 +198,7 @@ export function createEngine(options: EngineOptions): Engine {
     getEndpoint: (id) => requireEndpoint(core, id),
     listEndpoints: () => store.listEndpoints(),
     async removeEndpoint(id) {
-      await removeEndpoint(core, id, () => reconciler.settle(id));
+      await removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id)));
       backoff.reset(id);
     },
     deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
@@ -208,7 +224,9 @@ export function createEngine(options: EngineOptions): Engine {
 
     async listWorkers(endpointId, all) {
       await requireEndpoint(core, endpointId);
-      return store.listWorkers(endpointId, all);
+      const workers = await store.listWorkers(endpointId, all);
+      const reasonOf = ({ id }: Worker) => host.lackOf(id) ?? 'it is not wanted at the moment';
+      return workers.map((worker) => (worker.state === 'THROTTLED' ? { ...worker, reason: reasonOf(worker) } : worker));
     },
     listServing: (endpointId) => listServing(core, endpointId),
     listHeld: (workers) => listHeld(core, workers),
@@ -216,6 +234,11 @@ export function createEngine(options: EngineOptions): Engine {
     explainEndpoint: (endpointId) => explainEndpoint(core, backoff, endpointId),
     summarize: () => summarizeEndpoints(core, backoff),
     measure: () => measureEndpoints(core, backoff),
+    async listDecisions(filter) {
+      await requireEndpoint(core, filter.endpointId);
+      return core.decisions.list(filter);
+    },
+    host: () => host.view(),
     async readLogs(filter) {
       await requireEndpoint(core, filter.endpointId);
       return core.logs.read(filter, await workerIds(filter.endpointId, filter.release));

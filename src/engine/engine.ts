@@ -3,19 +3,23 @@ import type { Ending } from '../base/ending.js';
 import type { Faults } from '../base/faults.js';
 import type { Log } from '../base/log.js';
 import type { Seal } from '../base/seal.js';
+import type { HostCapacity } from '../domain/capacity.js';
 import type { Delivery, DeliveryState } from '../domain/delivery.js';
 import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
 import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutProgress, RolloutStep } from '../domain/release.js';
+import type { ScaleRecord } from '../domain/scale-record.js';
 import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
 import type { ChunkRequest, JobFilter, ReleaseRange, Store, WebhookSecret } from '../store/store.js';
 import type { Batches } from './batch.js';
+import type { DecisionFilter } from './decisions.js';
 import type { LogFilter, LogLine } from './log-line.js';
 import type { Meter } from './meter.js';
 import type { EndpointFigures, EndpointSummary, EndpointWhy, JobWhy } from './reports.js';
+import type { HostView } from './room.js';
 import type { Runtimes } from './runtimes.js';
 import type { WebhookTargets } from './webhook-target.js';
 
@@ -54,6 +58,8 @@ export interface EngineOptions {
   readonly frozenMemoryBytes: number;
   /** Frees disk that nothing known to the store needs; called from time to time. */
   readonly sweepFiles?: () => Promise<void>;
+  /** What this host has for workers. */
+  readonly capacity: HostCapacity;
   /**
    * Base URL under which a worker reaches this server, without a final slash; known once the server listens. Throws RUNTIME_UNAVAILABLE
    * when its runtime is away.
@@ -285,7 +291,11 @@ export interface Engine {
   /** Throws ENDPOINT_UNKNOWN. */
   removeWebhookSecrets(endpointId: string): Promise<void>;
 
-  /** With `all` also stopped ones. */
+  /** What the scaler decided and why, newest first. Throws ENDPOINT_UNKNOWN. */
+  listDecisions(filter: DecisionFilter): Promise<readonly ScaleRecord[]>;
+  /** The machine as all endpoints share it. */
+  host(): HostView;
+  /** With `all` also stopped ones. The reason of a throttled one is what it waits for. */
   listWorkers(endpointId: string, all: boolean): Promise<readonly Worker[]>;
   /** The releases that get jobs. Throws ENDPOINT_UNKNOWN. */
   listServing(endpointId: string): Promise<ReadonlySet<number>>;

@@ -1,5 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret, createWorkerId, hashSecret } from '../base/ids.js';
+import { needOf } from '../domain/capacity.js';
 import { JOB_LIMITS } from '../domain/job.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { StartPath, Worker } from '../domain/worker.js';
@@ -32,12 +33,16 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   const retries = new Map<string, number>();
   const recordings = new Map<string, Promise<void>>();
   const outages = createOutages(core);
+  /** Starts under way, by endpoint. */
+  const launches = new Map<string, Set<Promise<void>>>();
   const exits = createWaiters<true>();
   const say = (worker: Pick<Worker, 'id' | 'endpointId'>, text: string) => writeSystemLine(core, worker, text);
 
   const record: Fleet['recordExit'] = async (workerId, { exitCode, signal, cause, reason, isLost = false }) => {
     const before = await core.store.getWorker(workerId);
     if (!before || before.state === 'STOPPED') return;
+    // Nothing of it runs, so nothing can be lost: it waits on.
+    if (before.state === 'THROTTLED' && isLost) return;
     const now = core.clock.now();
     const why = cause ?? describeExit(exitCode, signal);
     const isWanted = before.state === 'DRAINING';
@@ -48,6 +53,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     if (!stopped) return;
     void core.freezer.leave(workerId);
     core.meter.recordEnd(before.endpointId, endCauseOf(before, isInnocent));
+    core.host.leave(workerId);
     core.polls.release(workerId);
     await say(before, `stopped: ${said}${said === why ? '' : `, ${why}`}`);
     const held = await core.store.listJobs({ endpointId: before.endpointId, workerId, states: ['IN_PROGRESS'], limit: 1_000 });
@@ -104,6 +110,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const draining = await core.store.changeWorker({ id: workerId, state: 'DRAINING', reason });
     const worker = draining ?? (await core.store.getWorker(workerId));
     if (!worker || worker.state === 'STOPPED') return;
+    if (worker.state === 'THROTTLED') return dismiss(worker, reason);
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, true);
     await core.freezer.leave(workerId);
@@ -119,27 +126,77 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     await recordExit(workerId, { exitCode: null, signal: null, reason });
   };
 
-  return {
-    async start(endpointId, number, { isCandidate }) {
-      if (outages.isHeld(endpointId)) return;
-      const release = await requireRelease(core, endpointId, number);
-      const runtime = await outages.choose(await requireEndpoint(core, endpointId), release);
-      if (!runtime) return;
-      const token = `wk_${createSecret()}`;
-      const worker = newWorker({ core, release, runtime, token, isCandidate });
-      await core.store.addWorker(worker);
-      core.meter.recordStart(endpointId, isCandidate ? 'candidate' : 'scale');
-      await startWorker(core, { worker, release, runtime, token }).then(
+  /** A worker that waited for room, and of which nothing ran. */
+  const dismiss = async ({ id, endpointId }: Worker, reason: string): Promise<void> => {
+    await core.store.changeWorker({ id, state: 'STOPPED', stoppedAt: core.clock.now(), reason });
+    core.host.leave(id);
+    core.wake(endpointId);
+  };
+
+  /** Starts a worker beside what else happens: a pull may take minutes. */
+  const launch = (start: Start & { readonly worker: Worker }): void => {
+    const { worker, release } = start;
+    const { id, endpointId } = worker;
+    const launched = startWorker(core, start)
+      .then(
         async (path) => {
           const image = shortDigest(release.image.digest);
-          const how = `${isCandidate ? ', as candidate' : ''}${path === 'fork' ? ' (forked)' : ''}`;
-          if (path !== null) await say(worker, `started ${formatRelease(number)}, image ${image}${how}`);
+          const how = `${worker.isCandidate ? ', as candidate' : ''}${path === 'fork' ? ' (forked)' : ''}`;
+          if (path !== null) await say(worker, `started ${formatRelease(release.number)}, image ${image}${how}`);
         },
         async (thrown: unknown) => {
-          const isLost = await outages.look(endpointId, runtime);
-          await recordExit(worker.id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}`, isLost });
+          const isLost = await outages.look(endpointId, start.runtime);
+          await recordExit(id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}`, isLost });
         },
-      );
+      )
+      .catch((cause: unknown) => core.log.error({ err: cause, workerId: id }, 'the start of a worker could not be recorded'))
+      .finally(() => launches.get(endpointId)?.delete(launched));
+    launches.set(endpointId, (launches.get(endpointId) ?? new Set()).add(launched));
+  };
+
+  return {
+    async start(endpointId, number, { isCandidate, isExtra = false }) {
+      if (outages.isHeld(endpointId)) return undefined;
+      const release = await requireRelease(core, endpointId, number);
+      const runtime = await outages.choose(await requireEndpoint(core, endpointId), release);
+      if (!runtime) return undefined;
+      const token = `wk_${createSecret()}`;
+      const worker = newWorker({ core, release, runtime, token, isCandidate });
+      const { id, createdAt: since } = worker;
+      const place = { id, endpointId, since, need: needOf(release.spec.resources, runtime.capabilities.gpu) };
+      const isStarted = isExtra ? core.host.tryEnter(place) : core.host.enter(place);
+      if (isExtra && !isStarted) return undefined;
+      const made: Worker = isStarted ? worker : { ...worker, state: 'THROTTLED', admittedAt: null };
+      await core.store.addWorker(made).catch((thrown: unknown) => {
+        core.host.leave(id);
+        throw thrown;
+      });
+      core.meter.recordStart(endpointId, isCandidate ? 'candidate' : 'scale');
+      if (isStarted) launch({ worker, release, runtime, token });
+      return { id, isStarted };
+    },
+    async admit(throttled) {
+      const { id, endpointId, createdAt: since } = throttled;
+      const runtime = core.runtimes.all.find(({ name }) => name === throttled.runtime);
+      const release = await core.store.getRelease(endpointId, throttled.release);
+      if (!runtime || !release) {
+        await dismiss(throttled, `this server has no runtime '${throttled.runtime}'`);
+        return false;
+      }
+      if (!core.host.enter({ id, endpointId, since, need: needOf(release.spec.resources, runtime.capabilities.gpu) })) return false;
+      const token = `wk_${createSecret()}`;
+      const change = { id, state: 'INITIALIZING', tokenHash: hashSecret(token), admittedAt: core.clock.now() } as const;
+      const worker = await core.store.changeWorker(change).catch((thrown: unknown) => {
+        core.host.leave(id);
+        throw thrown;
+      });
+      if (worker) launch({ worker, release, runtime, token });
+      else core.host.leave(id);
+      return worker !== undefined;
+    },
+    async settle(endpointId) {
+      const chosen = endpointId === undefined ? [...launches.values()] : [launches.get(endpointId) ?? []];
+      await Promise.all(chosen.flatMap((each) => [...each]));
     },
     drain(workerId, { reason, graceMs }) {
       const now = core.clock.now();
@@ -168,6 +225,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const ready = isUnproven
         ? worker
         : await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
+      core.host.settle(workerId);
       if (ready && !isUnproven) {
         if (ready.start) core.meter.recordReady(ready.endpointId, ready.start.path, now - ready.createdAt);
         await say(ready, `ready after ${now - ready.createdAt} ms`);
@@ -220,6 +278,7 @@ interface Start {
 }
 
 function newWorker({ core, release, runtime, token, isCandidate }: Start & { core: Core; isCandidate: boolean }): Worker {
+  const now = core.clock.now();
   return {
     id: createWorkerId(),
     endpointId: release.endpointId,
@@ -229,7 +288,8 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
     runtime: runtime.name,
     handle: null,
     isCandidate,
-    createdAt: core.clock.now(),
+    createdAt: now,
+    admittedAt: now,
     start: null,
     readyAt: null,
     lastSeenAt: null,

@@ -23,6 +23,8 @@ interface Waking {
 export function createFreezer(core: Core): Freezer {
   const places = new Map<string, Place>();
   const wakings = new Map<string, Waking>();
+  /** Ids that {@link Freezer.takeThawed} has not given out yet, by `endpointId/release`. */
+  const thawed = new Map<string, string[]>();
   /** The last step of each worker; steps of one worker follow each other. */
   const steps = new Map<string, Promise<void>>();
   const runtimeOf = ({ runtime }: Worker) => core.runtimes.named(runtime);
@@ -141,7 +143,15 @@ export function createFreezer(core: Core): Freezer {
         wakings.set(place.worker.id, waking);
         follow(place.worker.id, () => thaw(place, waking));
       }
+      const key = `${endpointId}/${release}`;
+      thawed.set(key, [...(thawed.get(key) ?? []), ...chosen.map(({ worker }) => worker.id)]);
       return chosen.length;
+    },
+    takeThawed({ endpointId, release }) {
+      const key = `${endpointId}/${release}`;
+      const ids = thawed.get(key) ?? [];
+      thawed.delete(key);
+      return ids;
     },
     waking: (workerId) => (wakings.has(workerId) ? steps.get(workerId) : undefined),
     awaitedSince: (workerId) => wakings.get(workerId)?.decidedAt,

@@ -59,7 +59,7 @@ async function sampleWait(core: Core, backoff: Backoff, job: QueuedJob): Promise
     idle: live.filter(({ id, state }) => state === 'IDLE' && core.freezer.awaitedSince(id) === undefined).length,
     thawing: live.filter(({ id }) => core.freezer.awaitedSince(id) !== undefined).length,
     stopping: count('DRAINING', 'UNHEALTHY'),
-    throttled: count('THROTTLED'),
+    throttled: describeThrottled(core, all),
     pinned: pinnedTo(job, endpoint, all),
     startingNote: core.lastNotes.get(starting[0]?.id ?? '') ?? null,
     nextStartAt: backoff.nextStartAt(serving),
@@ -73,4 +73,13 @@ function pinnedTo({ pinnedRelease }: QueuedJob, { activeRelease }: Endpoint, all
   if (pinnedRelease === null || pinnedRelease === activeRelease) return null;
   const own = all.filter(({ release, state }) => release === pinnedRelease && state !== 'STOPPED' && state !== 'DRAINING');
   return { release: pinnedRelease, workers: own.length, busy: own.filter(({ state }) => state === 'RUNNING').length };
+}
+
+function describeThrottled({ host }: Core, all: readonly Worker[]): WaitSample['throttled'] {
+  const waiting = all.flatMap(({ id, state, createdAt: since }) => {
+    const lack = state === 'THROTTLED' ? host.lackOf(id) : undefined;
+    return lack === undefined ? [] : [{ since, lack }];
+  });
+  const [first] = waiting;
+  return first === undefined ? null : { count: waiting.length, ...first };
 }

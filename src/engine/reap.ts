@@ -39,6 +39,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
     for (const { id } of await core().store.listEndpoints()) {
       const known = await core().store.listWorkers(id, true);
       await sweepDeliveries(core(), id);
+      await core().decisions.sweep(id);
       await core().logs.removeWorkersExcept(id, new Set(known.map((worker) => worker.id)));
     }
     await core().sweepFiles?.();

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { LOOK_MS } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
@@ -7,10 +8,8 @@ import { endOverdueHold } from './rollout.js';
 import { replaceUseless, scaleEndpoint } from './scaling.js';
 import { startCandidate, startForPinned, stopOutdated } from './turnover.js';
 
-/** Wakes that come closer than this share one look: a flood of requests must not be a flood of looks. */
-const PACE_MS = 20;
-/** Between looks at an endpoint that has workers, jobs or a rollout. */
-const TICK_MS = 500;
+/** Wakes that come closer than `pace` share one look: a flood of requests must not be a flood of looks. */
+const { pace: PACE_MS, tick: TICK_MS } = LOOK_MS;
 
 export interface Reconciler {
   wake(endpointId: string): void;
@@ -75,6 +74,7 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   const { endpoint, workers, rollout, pinned } = view;
   if (rollout || pinned.length > 0) core.split.add(endpointId);
   else core.split.delete(endpointId);
+  await retryCandidates(core, endpointId, workers);
   if (rollout) await startCandidate(core, view, rollout);
   await startForPinned(core, view, backoff);
   stopOutdated(core, view);
@@ -88,4 +88,12 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   }
   // Frozen ones need no looks: what changes them wakes.
   return workers.some(({ state }) => state !== 'FROZEN') || inQueue > 0 || rollout !== undefined || endpoint.settings.scale.min > 0;
+}
+
+/** Candidates wait for room on the host as others do. */
+async function retryCandidates(core: Core, endpointId: string, workers: readonly Worker[]): Promise<void> {
+  const throttled = workers.filter(({ state, isCandidate }) => state === 'THROTTLED' && isCandidate);
+  if (throttled.length === 0) return;
+  const started = await core.places.retry(throttled);
+  if (started.length < throttled.length) await core.host.makeRoom(endpointId);
 }

@@ -42,6 +42,7 @@ async function remove(core: Core, id: string, settle: () => Promise<void>): Prom
   await core.store.removeEndpoint(id);
   await removeDeliveries(core, id);
   await removeBatches(core, id);
+  await core.decisions.forget(id);
   core.depths.delete(id);
   core.lastCrashes.delete(id);
   await core.logs.removeEndpoint(id);

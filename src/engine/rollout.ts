@@ -159,7 +159,8 @@ async function findRollout({ store }: Core, endpointId: string, to: number): Pro
 export async function listRollouts(core: Core, endpointId: string, range: ReleaseRange = {}): Promise<readonly RolloutProgress[]> {
   await requireEndpoint(core, endpointId);
   const rollouts = await core.store.listRollouts(endpointId, range);
-  const workers = range.before === undefined ? await core.store.listWorkers(endpointId) : [];
+  // A throttled one runs nothing.
+  const workers = range.before === undefined ? (await core.store.listWorkers(endpointId)).filter(({ state }) => state !== 'THROTTLED') : [];
   return rollouts.map((rollout, index) => ({
     ...rollout,
     percentOnLatest: index === 0 && range.before === undefined ? percentOnLatest(rollout, workers) : null,

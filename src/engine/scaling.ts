@@ -1,20 +1,22 @@
 import type { Endpoint, EndpointSettings } from '../domain/endpoint.js';
-import { decideThaws } from '../domain/frozen.js';
 import { placesHeld, scaleOfCanary, scaleOfStable } from '../domain/lane.js';
-import { decideRest, decideScale, type IdleView, type ScaleDecision } from '../domain/scale.js';
+import { decideScale, type ScaleDecision, type ScaleSample } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
 import type { FleetView } from '../store/store.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import { drain } from './drain.js';
+import { type RestingFleet, restWorkers, thawWorkers } from './resting.js';
 
 /** The workers of one release that gets jobs, with its part of the endpoint's scale. */
 interface Lane {
   readonly endpoint: Endpoint;
   readonly release: number;
   readonly policy: EndpointSettings['scale'];
-  /** Of the release, those that stop too. */
+  /** Of the release, those that stop too, without the throttled ones. */
   readonly workers: readonly Worker[];
+  /** Wanted from before, without room on the host. */
+  readonly throttled: readonly Worker[];
   /** Places that workers hold which are none of the release's own. */
   readonly held: number;
   /** The whole queue is the release's. */
@@ -25,24 +27,32 @@ interface Lane {
 export async function scaleEndpoint(core: Core, { endpoint, workers, rollout, pinned }: FleetView, backoff: Backoff): Promise<void> {
   const { activeRelease, settings } = endpoint;
   if (activeRelease === null) return;
-  const counted = workers.filter(({ isCandidate }) => !isCandidate);
-  const active = counted.filter(({ release }) => release === activeRelease);
+  const waits = ({ state }: Worker) => state === 'THROTTLED';
+  const counted = workers.filter((worker) => !worker.isCandidate && !waits(worker));
+  const laneOf = (number: number) => ({
+    endpoint,
+    release: number,
+    workers: counted.filter(({ release }) => release === number),
+    throttled: workers.filter((worker) => worker.release === number && !worker.isCandidate && waits(worker)),
+  });
+  const active = laneOf(activeRelease);
   if (rollout?.state !== 'CANARY') {
     const isWhole = pinned.length === 0;
-    const held = counted.length - active.length;
-    await scaleLane(core, { endpoint, release: activeRelease, policy: settings.scale, workers: active, held, isWhole }, backoff);
+    const held = counted.length - active.workers.length;
+    await scaleLane(core, { ...active, policy: settings.scale, held, isWhole }, backoff);
     return;
   }
   const { to, share } = rollout;
-  const canary = counted.filter(({ release }) => release === to);
+  const canary = laneOf(to);
+  const count = canary.workers.length;
   const policy = scaleOfCanary(settings.scale, share);
   const places = { max: settings.scale.max, canaryMax: policy.max };
-  const held = placesHeld(places, { others: counted.length - canary.length, canary: canary.length });
-  const wanted = await scaleLane(core, { endpoint, release: to, policy, workers: canary, held, isWhole: false }, backoff);
-  const rest = scaleOfStable(settings.scale, { min: policy.min, workers: Math.max(wanted, canary.length) });
-  const others = counted.length - canary.length - active.length;
-  await scaleLane(core, { endpoint, release: activeRelease, policy: rest, workers: active, held: others, isWhole: false }, backoff);
-  if (wanted > canary.length) makeRoom(core, active, rest.max);
+  const held = placesHeld(places, { others: counted.length - count, canary: count });
+  const wanted = await scaleLane(core, { ...canary, policy, held, isWhole: false }, backoff);
+  const rest = scaleOfStable(settings.scale, { min: policy.min, workers: Math.max(wanted, count) });
+  const others = counted.length - count - active.workers.length;
+  await scaleLane(core, { ...active, policy: rest, held: others, isWhole: false }, backoff);
+  if (wanted > count) makeRoom(core, active.workers, rest.max);
 }
 
 /** The canary waits for places: workers at work give them up after their job, idle ones went already. */
@@ -54,87 +64,60 @@ function makeRoom(core: Core, workers: readonly Worker[], max: number): void {
 
 /** Gives how many workers the lane wants. */
 async function scaleLane(core: Core, lane: Lane, backoff: Backoff): Promise<number> {
-  const { endpoint, release, policy, workers, held, isWhole } = lane;
+  const { endpoint, release, policy, workers, throttled } = lane;
   const now = core.clock.now();
-  const sample = await core.store.sampleQueue(endpoint.id, isWhole ? undefined : release);
   const up = workers.filter(({ state }) => state !== 'DRAINING' && state !== 'UNHEALTHY');
-  const resting = { endpointId: endpoint.id, release, policy, up };
-  if (endpoint.pausedReason === null) thawWorkers(core, resting, sample.queuedNormal);
-  const starting = up.filter(({ state }) => state === 'INITIALIZING').length;
-  const decision = decideScale(
-    {
-      queued: sample.queuedNormal,
-      inProgress: sample.inProgress,
-      oldestQueuedAt: sample.oldestQueuedAt,
-      starting,
-      ready: up.length - starting,
-      stopping: workers.length - up.length + held,
-    },
+  const fleet = { endpointId: endpoint.id, release, policy, up };
+  const sample = await sampleLane(core, lane, up);
+  if (endpoint.pausedReason === null) thawWorkers(core, fleet, sample.queued);
+  const decision = decideScale(sample, policy, now);
+  const hold = holdOf(endpoint, now < backoff.nextStartAt({ endpointId: endpoint.id, release }));
+  const places = hold === null ? splitStarts(decision, up.length) : { count: 0, extra: 0 };
+  const found = await core.places.fill({ endpointId: endpoint.id, release, throttled, idleMs: policy.idleMs, ...places });
+  const rest = restWorkers(core, fleet, decision.floor);
+  const { wanted, needed, rule, reason, start } = decision;
+  core.decisions.note(endpoint.id, {
+    at: now,
+    release,
     policy,
-    now,
-  );
-  const mayStart = endpoint.pausedReason === null && now >= backoff.nextStartAt({ endpointId: endpoint.id, release });
-  if (mayStart) await startWorkers(core, lane, decision);
-  restWorkers(core, resting);
-  return decision.wanted;
+    sample: { ...sample, frozen: countFrozen(fleet), throttled: throttled.length },
+    wanted,
+    needed,
+    rule,
+    reason,
+    hold: start > 0 ? hold : null,
+    actions: { ...found, ...rest, thaw: core.freezer.takeThawed(fleet) },
+  });
+  return wanted;
 }
 
-/** Workers of one release that are up, and its part of the scale. */
-interface Resting extends Pick<Lane, 'release' | 'policy'> {
-  readonly endpointId: string;
-  readonly up: readonly Worker[];
+async function sampleLane(core: Core, { endpoint, release, isWhole, workers, held }: Lane, up: readonly Worker[]): Promise<ScaleSample> {
+  const { queuedNormal, inProgress, oldestQueuedAt } = await core.store.sampleQueue(endpoint.id, isWhole ? undefined : release);
+  const starting = up.filter(({ state }) => state === 'INITIALIZING').length;
+  const busy = up.filter(({ state }) => state === 'RUNNING').length;
+  const worked = up.flatMap(({ state, idleSince, readyAt }) => {
+    const isAfterWork = state === 'IDLE' && idleSince !== null && idleSince > (readyAt ?? idleSince);
+    return isAfterWork ? [idleSince] : [];
+  });
+  const workedAt = worked.length === 0 ? null : Math.max(...worked);
+  const stopping = workers.length - up.length + held;
+  return { queued: queuedNormal, inProgress, oldestQueuedAt, starting, ready: up.length - starting, busy, workedAt, stopping };
 }
 
-/** A thawed worker is expected to ask for work within this time; then it does not count as one that takes the next job. */
-const EXPECTED_MS = 1_000;
-
-function thawWorkers(core: Core, { endpointId, release, policy, up }: Resting, queued: number): void {
-  const now = core.clock.now();
-  // What is being thawed may still be FROZEN in the store.
-  const waitedMs = ({ id }: Worker) => now - (core.freezer.awaitedSince(id) ?? now);
-  const isWaking = ({ id }: Worker) => core.freezer.awaitedSince(id) !== undefined;
-  const frozen = up.filter((worker) => worker.state === 'FROZEN' && !isWaking(worker));
-  const idle = up.filter((worker) => (worker.state === 'IDLE' || isWaking(worker)) && waitedMs(worker) < EXPECTED_MS);
-  const count = decideThaws({ queued, idle: idle.length, awake: up.length - frozen.length, frozen: frozen.length }, policy);
-  core.freezer.thaw({ endpointId, release }, count);
+function countFrozen({ up }: RestingFleet): number {
+  return up.filter(({ state }) => state === 'FROZEN').length;
 }
 
-function restWorkers(core: Core, { policy, up }: Resting): void {
-  const now = core.clock.now();
-  const views = up.map((worker) => ({
-    id: worker.id,
-    isStarting: worker.state === 'INITIALIZING',
-    idleSince: worker.state === 'IDLE' ? worker.idleSince : null,
-    frozenAt: worker.state === 'FROZEN' ? worker.frozenAt : null,
-    rest: restOf(core, worker, policy),
-  }));
-  const { stop, freeze } = decideRest(views, policy, now);
-  const found = (ids: readonly string[]) => up.filter(({ id }) => ids.includes(id));
-  for (const worker of found(stop))
-    drain(core, worker, { reason: up.length > policy.max ? 'there are more than max' : 'it was idle long enough' });
-  for (const worker of found(freeze)) core.freezer.freeze(worker);
+/** Why nobody is started, whatever is wanted. */
+function holdOf({ pausedReason }: Endpoint, isBackingOff: boolean): string | null {
+  if (pausedReason !== null) return 'the endpoint is paused';
+  return isBackingOff ? 'starts wait after crashes' : null;
 }
 
-/** A worker that asks for nothing for so long after its idle time is stopped instead of frozen: it might not ask after a thaw either. */
-const SILENT_MS = 5_000;
-
-/** Only one that waits for work is frozen: nothing of it is on its way then, in either direction. */
-function restOf(core: Core, worker: Worker, { keep = 'freeze', idleMs }: Endpoint['settings']['scale']): IdleView['rest'] {
-  if (keep === 'none' || !core.freezer.isAble(worker)) return 'stop';
-  if (worker.state === 'FROZEN') return 'freeze';
-  // It was thawed, and is judged by whether it asks.
-  if (core.freezer.awaitedSince(worker.id) !== undefined) return 'wait';
-  // It may still work on a job that was ended.
-  if (core.stops.open.has(worker.id)) return 'stop';
-  if (core.polls.isWaiting(worker.id)) return 'freeze';
-  return core.clock.now() - (worker.idleSince ?? 0) < idleMs + SILENT_MS ? 'wait' : 'stop';
-}
-
-async function startWorkers(core: Core, { endpoint, release }: Lane, { start, wanted, reason }: ScaleDecision): Promise<void> {
-  for (let count = 0; count < start; count++) {
-    core.log.debug({ endpointId: endpoint.id, release, wanted, reason }, 'starting a worker');
-    await core.fleet.start(endpoint.id, release, { isCandidate: false });
-  }
+/** Those that the queue and min need may wait for room; those that are held ready only use what is free. */
+function splitStarts({ needed, start }: ScaleDecision, have: number): { readonly count: number; readonly extra: number } {
+  const count = Math.min(start, Math.max(0, needed - have));
+  return { count, extra: start - count };
 }
 
 /** A worker that had every job that waits for it may have none of them again: another one has to take its place. */

@@ -242,7 +242,6 @@ const SCALE_FIELDS: readonly Field[] = [
     description: 'Idle workers to hold ready beyond what the queue needs.',
     example: 1,
     rules: { minimum: 0 },
-    isInEffect: false,
   },
   {
     path: 'scale.keep',

@@ -6,6 +6,7 @@ import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/jo
 import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutPlan, RolloutState } from '../domain/release.js';
+import type { ScaleRecord } from '../domain/scale-record.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
@@ -29,6 +30,8 @@ export interface RecordKinds {
   readonly 'registry-credential': RegistryCredential;
   /** Workers in a row that ended without finishing a job, by endpoint; gone with the first job that is finished. */
   readonly 'crash-loop': CrashLoop;
+  /** Ids by `recordKeyOf`. */
+  readonly 'scale-decision': ScaleRecord;
 }
 export type RecordKind = keyof RecordKinds;
 
@@ -151,6 +154,8 @@ export interface WorkerChange {
   readonly state?: WorkerState;
   /** Only when it is in this state. */
   readonly from?: WorkerState;
+  readonly tokenHash?: string;
+  readonly admittedAt?: number;
   readonly handle?: string;
   readonly start?: WorkerStart;
   readonly readyAt?: number;
@@ -302,8 +307,8 @@ export interface Store {
   putRecord<K extends RecordKind>(kind: K, id: string, value: RecordKinds[K]): Promise<void>;
   /** Durable. */
   removeRecord(kind: RecordKind, id: string): Promise<void>;
-  /** Durable. All of them or none. */
-  changeRecords(changes: readonly RecordChange[]): Promise<void>;
+  /** All of them or none. Durable, unless `isDurable` is false: what tells of the past waits for no flush. */
+  changeRecords(changes: readonly RecordChange[], options?: { readonly isDurable?: boolean }): Promise<void>;
 
   /**
    * Durable. The wall clock was set: adds `byMs` to every moment of jobs, workers and deliveries under way, so that ages and

@@ -57,6 +57,7 @@ export function workerOf(id: string, more: Partial<Worker> = {}): Worker {
     handle: null,
     isCandidate: false,
     createdAt: NOW,
+    admittedAt: NOW,
     start: null,
     readyAt: null,
     lastSeenAt: null,
@@ -384,6 +385,18 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.listWorkers('e1', true)).toHaveLength(1);
     });
 
+    it('lets a worker in that waited for room, with a token of its own, and moves that moment with the wall clock', async () => {
+      await store.addWorker(workerOf('w1', { state: 'THROTTLED', admittedAt: null }));
+      expect(await store.claim(claimOf('w1'))).toEqual([]);
+      const admitted = { state: 'INITIALIZING', tokenHash: 'y', admittedAt: NOW + 7 } as const;
+      expect(await store.changeWorker({ id: 'w1', ...admitted })).toMatchObject({ ...admitted, createdAt: NOW });
+      await store.moveMoments(10, 'mark');
+      expect(await store.getWorker('w1')).toMatchObject({ createdAt: NOW + 10, admittedAt: NOW + 17 });
+      await store.addWorker(workerOf('w2', { state: 'THROTTLED', admittedAt: null }));
+      expect(await store.changeWorker({ id: 'w2', state: 'DRAINING' })).toBeUndefined();
+      expect(await store.changeWorker({ id: 'w2', state: 'STOPPED', stoppedAt: NOW })).toMatchObject({ admittedAt: null });
+    });
+
     it('freezes a worker only without a job, gives a frozen one none, and changes it only from the state that is named', async () => {
       await store.addWorker(workerOf('w1'));
       await store.changeWorker({ id: 'w1', state: 'IDLE', readyAt: NOW, idleSince: NOW });
@@ -453,6 +466,8 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
         { kind: 'setting', id: 'a/2', value: { value: 'new' } },
       ]);
       expect(await store.listRecords('setting', { prefix: 'a/', limit: 1 })).toEqual([{ id: 'a/2', value: { value: 'new' } }]);
+      await store.changeRecords([put('a/4')], { isDurable: false });
+      expect(await ids({ prefix: 'a/', isNewestFirst: true, limit: 1 })).toEqual(['a/4']);
     });
 
     it('records the delivery of a job with a webhook in the step that ends it, and none for others (row 53, I10)', async () => {

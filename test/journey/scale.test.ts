@@ -60,6 +60,20 @@ describe('scaling', () => {
     expect(most).toBe(2);
   });
 
+  it('starts nobody for jobs of low priority, extra workers neither, until a normal one comes (row 57)', async () => {
+    await deploy('low', 'scale: { max: 2, idle: 1s, type: requestCount, value: 1, extra: 1, keep: none }\n');
+    await until(async () => (await workers('low')).length === 0, 'no worker');
+    const known = (await workers('low', true)).length;
+    const low = await stage.submit('low', { value: 1 }, { policy: { lowPriority: true } });
+    // Longer than the control loop takes for several looks.
+    await stage.runsync('zero', { value: 1 });
+    await until(async () => (await workers('zero')).length === 0, 'no worker of another endpoint');
+    expect(await stage.status('low', low.id)).toMatchObject({ status: 'IN_QUEUE', waiting: { reason: 'low-priority' } });
+    expect(await workers('low', true)).toHaveLength(known);
+    expect((await stage.runsync('low', { value: 2 })).status).toBe('COMPLETED');
+    expect((await stage.finished('low', low.id)).status).toBe('COMPLETED');
+  });
+
   it('adds a worker only when a job has waited longer than the value (row 72)', async () => {
     await deploy('delay', 'scale: { max: 3, value: 2 }\n');
     const first = await stage.submit('delay', { sleepMs: 6_000 });

@@ -18,6 +18,7 @@ import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
+import { addScalingRoutes } from './api/scaling.js';
 import { addWebhookRoutes } from './api/webhooks.js';
 import { addWhyRoutes } from './api/why.js';
 
@@ -77,6 +78,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addEndpointRoutes(typed, context);
       addReleaseRoutes(typed, context);
       addRolloutRoutes(typed, context);
+      addScalingRoutes(typed, context);
       addLogRoutes(typed, context);
       addWhyRoutes(typed, context);
       addWebhookRoutes(typed, context);
@@ -123,7 +125,7 @@ function addStatusRoute(server: ApiServer, { engine, version, startedAt }: ApiCo
         return engine.health(endpoint.id).then((health) => ({ ...viewEndpoint(endpoint), health, ...parts }));
       }),
     );
-    return { version, startedAt, endpoints: views };
+    return { version, startedAt, host: engine.host(), endpoints: views };
   });
 }
 

@@ -76,6 +76,11 @@ ALTER TABLE endpoint ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE endpoint ADD COLUMN timed_out INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX worker_stopped ON worker (endpoint_id, stopped_at) WHERE state = 'STOPPED';`,
   },
+  {
+    // Workers of earlier versions were started when they were made.
+    name: '0006-admitted-workers',
+    sql: 'ALTER TABLE worker ADD COLUMN admitted_at INTEGER; UPDATE worker SET admitted_at = created_at;',
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

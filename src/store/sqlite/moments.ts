@@ -5,7 +5,7 @@ import type { Database } from './driver.js';
 import { createRecordWriter } from './records.js';
 
 const JOB_MOMENTS = ['expires_at', 'submitted_at', 'queued_at', 'claimed_at', 'finished_at', 'lease_until', 'retain_until'];
-const WORKER_MOMENTS = ['created_at', 'ready_at', 'last_seen_at', 'idle_since', 'frozen_at', 'stopped_at'];
+const WORKER_MOMENTS = ['created_at', 'admitted_at', 'ready_at', 'last_seen_at', 'idle_since', 'frozen_at', 'stopped_at'];
 const ROLLOUT_MOMENTS = ['started_at', 'proved_at', 'ended_at'];
 /** Inside the JSON text of `worker.start`. */
 const START_MOMENTS = ['preparedAt', 'madeAt', 'startedAt'];

@@ -29,7 +29,8 @@ export function createRecords(db: Database, commits: CommitQueue): RecordVerbs {
   const listNewest = db.prepare('SELECT id, value FROM record WHERE kind = ? AND id > ? AND id < ? ORDER BY id DESC LIMIT ?');
   const write = createRecordWriter(db);
   const parse = <K extends RecordKind>(value: unknown) => JSON.parse(String(value)) as RecordKinds[K];
-  const change = (changes: readonly RecordChange[]) => commits.write(() => changes.forEach(write), { isDurable: true });
+  const change: RecordVerbs['changeRecords'] = (changes, { isDurable = true } = {}) =>
+    commits.write(() => changes.forEach(write), { isDurable });
 
   return {
     async getRecord<K extends RecordKind>(kind: K, id: string) {

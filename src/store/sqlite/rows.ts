@@ -64,6 +64,7 @@ export function readWorker(row: Row): Worker {
     handle: textOrNull(row, 'handle'),
     isCandidate: row['is_candidate'] === 1,
     createdAt: int(row, 'created_at'),
+    admittedAt: intOrNull(row, 'admitted_at'),
     start: row['start'] == null ? null : JSON.parse(text(row, 'start')),
     readyAt: intOrNull(row, 'ready_at'),
     lastSeenAt: intOrNull(row, 'last_seen_at'),
