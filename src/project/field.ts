@@ -30,4 +30,6 @@ export interface Field {
   readonly rules?: Readonly<Record<string, unknown>>;
   /** False for a field that is read but does nothing yet in this version; for a section it holds for all its fields. */
   readonly isInEffect?: false;
+  /** Workers that are processes do without it. */
+  readonly needsContainer?: true;
 }

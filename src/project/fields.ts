@@ -106,7 +106,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     description: 'Ports the worker listens on, each as number/protocol.',
     example: ['8000/http'],
     rules: { items: { type: 'string', pattern: '^\\d{1,5}/(?:http|tcp|udp)$' } },
-    isInEffect: false,
+    needsContainer: true,
   },
   {
     path: 'resources',
@@ -133,7 +133,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     goesTo: 'release',
     description: 'Most disk space.',
     example: '5GB',
-    isInEffect: false,
+    needsContainer: true,
   },
   {
     path: 'resources.gpu',
@@ -142,7 +142,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     goesTo: 'release',
     description: 'How many graphics processors, or which kinds in order of preference.',
     example: 1,
-    isInEffect: false,
+    needsContainer: true,
   },
   {
     path: 'volumes',
@@ -151,7 +151,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     goesTo: 'release',
     description: 'Volumes to mount, each as name:path.',
     example: ['models:/models'],
-    isInEffect: false,
+    needsContainer: true,
   },
   {
     path: 'hardened',

@@ -193,6 +193,10 @@ async function warningsOf(root: string, file: ProjectFile, hasFile: boolean): Pr
   const idle = FIELDS.filter(({ path, isInEffect }) => isInEffect === false && isGiven(file, path)).map(
     ({ path }) => `'${path}' in ${PROJECT_FILE} has no effect yet in this version`,
   );
+  const apart = FIELDS.filter(({ path, needsContainer }) => needsContainer && file.runtime !== 'docker' && isGiven(file, path));
+  idle.push(
+    ...apart.map(({ path }) => `'${path}' in ${PROJECT_FILE} is for workers in containers; those that are processes do without it`),
+  );
   const beside = file.dockerfile === undefined ? [] : (['handler', 'base', 'interpreter', 'include'] as const).filter((key) => key in file);
   idle.push(...beside.map((key) => `'${key}' in ${PROJECT_FILE} does not apply beside 'dockerfile'`));
   const other = hasFile ? [] : (await readdir(root)).filter((entry) => /^wherry\.(yml|json|toml)$/.test(entry));

@@ -49,7 +49,7 @@ test.each([
 test.each([
   ['scale.min', true],
   ['resources.memory', true],
-  ['resources.gpu', false],
+  ['resources.gpu', true],
   ['budget.imageSize', true],
   ['budget.latency', false],
 ])('says whether %s does something yet', (path, isInEffect) => {

@@ -77,9 +77,12 @@ test('warns of fields that do nothing yet and of files that are not read', async
   const file =
     'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\nresources: { cpu: 1, gpu: 1 }\n';
   const { warnings } = await readProject(await setup({ 'wherry.yaml': file, 'handler.py': PYTHON }));
-  expect(warnings).toEqual(
-    ['secrets', 'ports', 'resources.gpu', 'volumes', 'models'].map((path) => `'${path}' in wherry.yaml has no effect yet in this version`),
-  );
+  expect(warnings).toEqual([
+    ...['secrets', 'models'].map((path) => `'${path}' in wherry.yaml has no effect yet in this version`),
+    ...['ports', 'resources.gpu', 'volumes'].map(
+      (path) => `'${path}' in wherry.yaml is for workers in containers; those that are processes do without it`,
+    ),
+  ]);
   const other = await readProject(await setup({ 'wherry.yml': 'name: echo\n', 'handler.py': PYTHON }));
   expect(other.warnings).toEqual(['wherry.yml is not read; name it wherry.yaml']);
 });
