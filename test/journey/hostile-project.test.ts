@@ -226,8 +226,8 @@ describe('a name', () => {
   it('cannot steer the terminal that a warning is shown on (S6)', async () => {
     const dir = stage.project('steers', { ...PYTHON, '\x1b]0;pwned\x07\x1b[2J.pem': SENTINEL });
     const { stderr } = await stage.tryCli('build', dir);
-    expect(stderr).toContain('?]0;pwned??[2J.pem');
-    expect(stderr).not.toContain('\x1b');
+    expect(stderr).toMatch(/secrets: \.pem/);
+    for (const control of ['\x1b', '\x07']) expect(stderr).not.toContain(control);
   });
 
   it.skipIf(!needs('git'))("of a tag or branch is no command, and a repository's settings run none (S6)", async () => {
