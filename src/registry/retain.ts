@@ -162,7 +162,10 @@ async function resolveOwn(context: Context, reference: Reference): Promise<Pinne
   await blobs.hold(parts.map((part) => part.digest));
   await forEachOf(parts, PARALLEL, async (part) => {
     await mirrors.bringBlob(repository, part.digest);
-    checkSize(part, await blobs.has(part.digest));
+    const found = await blobs.has(part.digest);
+    // A size that is wrong here may be damage of ours, which has an error of its own.
+    if (found && found.size !== part.size) await blobs.verify(part.digest);
+    checkSize(part, found);
   });
   return image;
 }

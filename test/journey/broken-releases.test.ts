@@ -99,7 +99,7 @@ export const handler = ({ input }) => {
 describe('a release that serves and then crashes', () => {
   const deployUnstable = async (name: string) => {
     const flag = join(stage.dir, `${name}-flag`);
-    const settings = `env: { CODE: good, FLAG: ${flag} }\nscale: { max: 2, idle: 2s, type: requestCount, value: 1 }\n`;
+    const settings = `env: { CODE: good, FLAG: ${flag} }\nscale: { max: 2, idle: 2s, keep: none, type: requestCount, value: 1 }\n`;
     await stage.cli('deploy', stage.project(name, nodeProject(name, UNSTABLE, settings)));
     return { flag, deployBad: (more = {}) => rollouts.post(name, { spec: { env: { CODE: 'bad', FLAG: flag } }, ...more }) };
   };
