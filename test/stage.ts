@@ -1,6 +1,8 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -86,6 +88,23 @@ export interface Stage {
   close(): Promise<void>;
 }
 
+/** Below the range from which systems take ports for port 0 and for connections: while a server of a stage is down, nothing else gets its port. */
+const PORTS = { from: 15_000, count: 15_000 };
+
+/** A port that is free now, and stays free for its server's restarts. */
+async function findPort(): Promise<number> {
+  for (;;) {
+    const port = PORTS.from + randomInt(PORTS.count);
+    const probe = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => probe.close(resolve));
+    return port;
+  }
+}
+
 /** Starts the real server as its own process on a fresh data directory; `mount` may put a file system there before and gives what takes it off again. */
 export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: string) => () => void): Promise<Stage> {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-stage-'));
@@ -95,7 +114,7 @@ export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: s
   const said: string[] = [];
   const log = () => said.join('');
   const start = (more: NodeJS.ProcessEnv, onPort: string) => startServer(dataDir, { env: more, port: onPort, said });
-  let server = await start(env, '0');
+  let server = await start(env, String(await findPort()));
   const { port } = new URL(server.url);
   const key = readFileSync(join(dataDir, 'admin.key'), 'utf8').trim();
   const tryCli = (...args: readonly string[]) => runCli([...args, '--data', dataDir], { cwd: dir });
