@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fsyncMs } from '../dispatch/disk.mjs';
 import { call, median, openServer, pin, quantile, until } from '../stage.mjs';
 
@@ -44,6 +45,8 @@ async function openPeer(dir) {
 async function thaw(name, { url, key }) {
   const isFrozen = ({ state, memoryBytes }) => state === 'FROZEN' && memoryBytes !== null;
   await until(async () => (await call(`${url}/api/v1/endpoints/${name}/workers`, { key })).items.some(isFrozen));
+  // What follows a freeze is over then.
+  await delay(50);
   const startedAt = performance.now();
   const job = await call(`${url}/v2/${name}/runsync`, { key, method: 'POST', body: '{"input":null}' });
   const answeredMs = performance.now() - startedAt;

@@ -1,4 +1,5 @@
 import type { Digest } from '../oci/digest.js';
+import type { WorkerState } from './worker.js';
 
 export const ROLLOUT_STATES = ['PROVING', 'CANARY', 'DONE', 'REVERTED'] as const;
 export type RolloutState = (typeof ROLLOUT_STATES)[number];
@@ -114,11 +115,12 @@ export function isAtRest({ state, holdMs, provedAt }: Pick<Rollout, 'state' | 'h
  */
 export function percentOnLatest(
   { state, to, share }: Rollout,
-  workers: readonly { readonly release: number; readonly isCandidate: boolean }[],
+  workers: readonly { readonly release: number; readonly isCandidate: boolean; readonly state?: WorkerState }[],
 ): number | null {
   if (state === 'REVERTED') return null;
   if (state === 'PROVING') return 0;
-  const counted = workers.filter(({ isCandidate }) => !isCandidate);
+  // A throttled one runs nothing.
+  const counted = workers.filter((worker) => !worker.isCandidate && worker.state !== 'THROTTLED');
   if (counted.length === 0) return state === 'CANARY' ? share : 100;
   return Math.round((counted.filter(({ release }) => release === to).length * 100) / counted.length);
 }

@@ -23,7 +23,11 @@ export function createAdoption(core: () => Core): Adoption {
     while (!stopping.signal.aborted) {
       await delay(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {});
       // Those that this server started meanwhile are nobody's heritage.
-      if (stopping.signal.aborted || (await tryAdopt(core(), runtime, ({ createdAt }) => createdAt < core().startedAt))) return;
+      if (
+        stopping.signal.aborted ||
+        (await tryAdopt(core(), runtime, ({ createdAt, admittedAt }) => (admittedAt ?? createdAt) < core().startedAt))
+      )
+        return;
     }
   };
   return {

@@ -122,7 +122,7 @@ export function createEngine(options: EngineOptions): Engine {
       await backoff.load();
       for (const runtime of options.runtimes.all) await runtime.start(events);
       await adoption.start();
-      await host.adopt(await store.listWorkers(undefined));
+      await host.adopt();
       await resumeBatches(core);
       await reconciler.start();
       reaper.start();

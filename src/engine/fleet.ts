@@ -137,6 +137,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
   const launch = (start: Start & { readonly worker: Worker }): void => {
     const { worker, release } = start;
     const { id, endpointId } = worker;
+    core.meter.recordStart(endpointId, worker.isCandidate ? 'candidate' : 'scale');
     const launched = startWorker(core, start)
       .then(
         async (path) => {
@@ -171,7 +172,6 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
         core.host.leave(id);
         throw thrown;
       });
-      core.meter.recordStart(endpointId, isCandidate ? 'candidate' : 'scale');
       if (isStarted) launch({ worker, release, runtime, token });
       return { id, isStarted };
     },
@@ -227,8 +227,9 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
         : await core.store.changeWorker({ id: workerId, state: 'IDLE', readyAt: now, lastSeenAt: now, idleSince: now });
       core.host.settle(workerId);
       if (ready && !isUnproven) {
-        if (ready.start) core.meter.recordReady(ready.endpointId, ready.start.path, now - ready.createdAt);
-        await say(ready, `ready after ${now - ready.createdAt} ms`);
+        const tookMs = now - (ready.admittedAt ?? ready.createdAt);
+        if (ready.start) core.meter.recordReady(ready.endpointId, ready.start.path, tookMs);
+        await say(ready, `ready after ${tookMs} ms`);
       }
       if (ready?.isCandidate) await prove(core, ready);
       else if (ready) core.wake(ready.endpointId);
@@ -322,7 +323,8 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   const { handle, ...prepared } = await runtime.startWorker(workerSpec);
   const start = { ...prepared, startedAt: core.clock.now() };
   const { preparedAt, bytes, isCached } = start;
-  if (!isCached) core.meter.recordPull(worker.endpointId, { durationMs: Math.max(0, preparedAt - worker.createdAt), bytes });
+  if (!isCached)
+    core.meter.recordPull(worker.endpointId, { durationMs: Math.max(0, preparedAt - (worker.admittedAt ?? worker.createdAt)), bytes });
   const started = await core.store.changeWorker({ id: worker.id, handle: JSON.stringify(handle), start });
   if (started && started.state !== 'STOPPED') return start.path;
   await runtime.stopWorker(worker.id, 0);

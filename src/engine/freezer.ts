@@ -47,7 +47,8 @@ export function createFreezer(core: Core): Freezer {
     const place = { worker, frozenAt, memoryBytes: 0 };
     places.set(id, place);
     if (!(await hold(place))) return;
-    await writeSystemLine(core, worker, `frozen, ${formatHeld(place.memoryBytes)} held`);
+    // Not awaited: a thaw does not wait for a line.
+    void writeSystemLine(core, worker, `frozen, ${formatHeld(place.memoryBytes)} held`);
     // A job that was announced to its poll a moment before it was frozen.
     core.wake(endpointId);
   };
@@ -125,7 +126,7 @@ export function createFreezer(core: Core): Freezer {
 
   const record = async (worker: Worker, thaws: string, text: string): Promise<void> => {
     await core.store.changeWorker({ id: worker.id, thaws });
-    await writeSystemLine(core, worker, text);
+    void writeSystemLine(core, worker, text);
   };
 
   return {

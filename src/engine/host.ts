@@ -122,10 +122,12 @@ export function createHost(core: Core): Host {
         if (worker) drain(core, worker, { reason: `its room is for a worker of '${endpointId}'` });
       }
     },
-    async adopt(workers) {
-      for (const worker of workers) {
-        const { id, endpointId, state, createdAt: since, admittedAt } = worker;
-        const need = await needFor(worker);
+    async adopt() {
+      const needs = new Map<string, Room>();
+      for (const worker of await core.store.listWorkers(undefined)) needs.set(worker.id, await needFor(worker));
+      // Read again: one may have ended meanwhile, and would be held for ever.
+      for (const { id, endpointId, state, createdAt: since, admittedAt } of await core.store.listWorkers(undefined)) {
+        const need = needs.get(id) ?? NO_ROOM;
         if (state === 'THROTTLED') waiting.set(id, { id, endpointId, since, need });
         else hold(id, endpointId, need, state === 'INITIALIZING' ? (admittedAt ?? since) + STARTING_MS : 0);
       }

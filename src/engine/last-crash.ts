@@ -22,7 +22,9 @@ export async function findLastCrash(
   const isMeant = (one: { readonly release: number }) => release === null || one.release === release;
   const known = core.lastCrashes.get(endpointId);
   if (known && isMeant(known)) return known;
-  const ended = workers.filter((worker) => worker.state === 'STOPPED' && worker.exitCode !== 0 && isMeant(worker));
+  // One that never had room did not end.
+  const isEnd = ({ state, exitCode, admittedAt }: Worker) => state === 'STOPPED' && exitCode !== 0 && admittedAt !== null;
+  const ended = workers.filter((worker) => isEnd(worker) && isMeant(worker));
   const newest = ended.toSorted((a, b) => (a.stoppedAt ?? 0) - (b.stoppedAt ?? 0)).at(-1);
   if (!newest) return null;
   const crash = describeCrash(newest, newest.reason ?? 'it is gone', await readLastLines(core, newest));

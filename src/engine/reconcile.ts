@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LOOK_MS } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
+import type { FleetView } from '../store/store.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import { stopLost } from './lost-workers.js';
@@ -74,7 +75,7 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
   const { endpoint, workers, rollout, pinned } = view;
   if (rollout || pinned.length > 0) core.split.add(endpointId);
   else core.split.delete(endpointId);
-  await retryCandidates(core, endpointId, workers);
+  await retryCandidates(core, view);
   if (rollout) await startCandidate(core, view, rollout);
   await startForPinned(core, view, backoff);
   stopOutdated(core, view);
@@ -91,7 +92,8 @@ async function reconcile(core: Core, backoff: Backoff, endpointId: string): Prom
 }
 
 /** Candidates wait for room on the host as others do. */
-async function retryCandidates(core: Core, endpointId: string, workers: readonly Worker[]): Promise<void> {
+async function retryCandidates(core: Core, { endpoint: { id: endpointId, settings }, workers }: FleetView): Promise<void> {
+  if (settings.scale.max === 0) return;
   const throttled = workers.filter(({ state, isCandidate }) => state === 'THROTTLED' && isCandidate);
   if (throttled.length === 0) return;
   const started = await core.places.retry(throttled);

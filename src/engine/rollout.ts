@@ -159,8 +159,7 @@ async function findRollout({ store }: Core, endpointId: string, to: number): Pro
 export async function listRollouts(core: Core, endpointId: string, range: ReleaseRange = {}): Promise<readonly RolloutProgress[]> {
   await requireEndpoint(core, endpointId);
   const rollouts = await core.store.listRollouts(endpointId, range);
-  // A throttled one runs nothing.
-  const workers = range.before === undefined ? (await core.store.listWorkers(endpointId)).filter(({ state }) => state !== 'THROTTLED') : [];
+  const workers = range.before === undefined ? await core.store.listWorkers(endpointId) : [];
   return rollouts.map((rollout, index) => ({
     ...rollout,
     percentOnLatest: index === 0 && range.before === undefined ? percentOnLatest(rollout, workers) : null,

@@ -16,7 +16,7 @@ export interface Host {
   /** Lets idle workers of others go for the first worker of this endpoint that waits for room, if that is enough for it. */
   makeRoom(endpointId: string): Promise<void>;
   /** Workers that a former server left. */
-  adopt(workers: readonly Worker[]): Promise<void>;
+  adopt(): Promise<void>;
   view(): HostView;
 }
 

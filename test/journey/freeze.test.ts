@@ -36,9 +36,8 @@ describe('a worker that was idle long enough', () => {
     const { decide, start, ready, take, done, ...rest } = (second as Timed).timeline ?? {};
     expect(rest).toMatchObject({ path: 'thaw', pull: null, create: null });
     expect([decide, start, ready, take, done].map(Number)).toEqual([decide, start, ready, take, done].map(Number).sort((a, b) => a - b));
-    const logged = await stage.cli('logs', '-e', 'cold');
-    expect(logged).toMatch(/frozen, \d+ MB held/);
-    expect(logged).toMatch(/thawed after \d+\.\d s, in \d+ ms/);
+    const lines = /frozen, \d+ MB held\n.* thawed after \d+\.\d s, in \d+ ms\n/;
+    await until(async () => lines.test(await stage.cli('logs', '-e', 'cold')), 'the lines of its log');
     const [again] = await frozenOf(stage, 'cold');
     expect(again?.id).toBe(first.workerId);
     await stage.runsync('cold', null);
