@@ -128,13 +128,7 @@ export function createDocker({ environment, engine, pullToken, url, ...parts }: 
   return createDockerRuntime({
     ...parts,
     address: engine,
-    registry: () => environment['WHERRY_DOCKER_REGISTRY'] || registryOf(url()),
+    registry: () => environment['WHERRY_DOCKER_REGISTRY'] || new URL(url()).host,
     pullCredentials: () => ({ username: 'wherry', password: pullToken }),
   });
-}
-
-/** Engines pull in the clear from loopback only, so that address is taken when the server listens there. */
-function registryOf(url: string): string {
-  const { hostname, port } = new URL(url);
-  return `${['0.0.0.0', '[::]', 'localhost'].includes(hostname) ? '127.0.0.1' : hostname}:${port}`;
 }

@@ -188,7 +188,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       const keyFile = keyFileOf(dataDir);
       if (adminKey) await writePrivate(keyFile, `${adminKey}\n`);
       const listening = await listen(server, store, options);
-      url = `http://${listening.host}:${listening.port}`;
+      url = `http://${addressOf(listening.host)}:${listening.port}`;
       if (docker) await listener.start();
       await engine.start();
       await writePrivate(join(dataDir, 'server.json'), JSON.stringify({ url, pid: process.pid } satisfies ServerFile));
@@ -205,6 +205,11 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       await rm(join(dataDir, 'server.json'), { force: true });
     },
   };
+}
+
+/** Where this machine reaches a server that listens there: all addresses are no address. */
+function addressOf(host: string): string {
+  return { '0.0.0.0': '127.0.0.1', '[::]': '[::1]' }[host] ?? host;
 }
 
 type Listening = { readonly host: string; readonly port: number; readonly notice: string | undefined };

@@ -13,7 +13,7 @@ describe('readFrom', () => {
     'tells each message once over any number of readers, also when neighbours stand in the wrong order (since by %s ns)',
     (gridNs) => {
       const MS = 1_000_000n;
-      const storedLogs = fc.array(fc.record({ stepMs: fc.integer({ min: 0, max: 400 }), backMs: fc.integer({ min: 0, max: 90 }) }), {
+      const storedLogs = fc.array(fc.record({ stepMs: fc.integer({ min: 0, max: 400 }), backMs: fc.integer({ min: 0, max: 1_000 }) }), {
         maxLength: 60,
       });
       fc.assert(
@@ -49,7 +49,7 @@ describe('readFrom', () => {
       reading.isNew(second * 1_000_000_000n);
       reading.commit();
     }
-    expect(reading.mark()).toEqual({ sinceNs: '999900000000', count: 1 });
+    expect(reading.mark()).toEqual({ sinceNs: '998900000000', count: 2 });
   });
 
   it('begins before the message that makes no whole line yet', () => {

@@ -11,8 +11,8 @@ export interface Cursor {
 
 export const START: Cursor = { sinceNs: '0', count: 0 };
 
-/** By how much messages may stand in the wrong order. */
-const DISORDER_NS = 100_000_000n;
+/** By how much messages may stand in the wrong order; Podman stamps with whole seconds. */
+const DISORDER_NS = 1_100_000_000n;
 
 /** Follows what was read and says where a later reader goes on. */
 export interface Reading {

@@ -39,7 +39,7 @@ export function createLogReader({ workerId, tell, cursor, onTold, now }: LogOpti
   let toldAt = 0;
   return async ({ api, containerId, isFollowing, clockOffsetMs, signal }) => {
     const reading = readFrom(cursor());
-    const collected = collectLines(rate, clockOffsetMs);
+    const collected = collectLines({ rate, clockOffsetMs, now });
     const frames = createFrameReader((frame) => {
       if (!reading.isNew(frame.atNs)) return;
       collected.take(frame);
@@ -86,7 +86,7 @@ export function createLogReader({ workerId, tell, cursor, onTold, now }: LogOpti
 }
 
 /** Whole lines of both streams, bounded by their rate. */
-function collectLines(rate: LineRate, clockOffsetMs: number) {
+function collectLines({ rate, clockOffsetMs, now }: { rate: LineRate; clockOffsetMs: number; now: () => number }) {
   let ready: { lines: Line[]; dropped: number } = { lines: [], dropped: 0 };
   let lines: Line[] = [];
   let dropped = 0;
@@ -103,7 +103,9 @@ function collectLines(rate: LineRate, clockOffsetMs: number) {
   const cutters = { stdout: createLineCutter(onLine), stderr: createLineCutter(onLine) };
   return {
     take({ stream, atNs, content }: Frame): void {
-      at = Number(atNs / 1_000_000n) + clockOffsetMs;
+      const stampedAt = Number(atNs / 1_000_000n) + clockOffsetMs;
+      // Podman tells whole seconds only; a line that is read as it comes was printed a moment ago.
+      at = atNs % 1_000_000_000n === 0n ? Math.min(Math.max(stampedAt, now()), stampedAt + 999) : stampedAt;
       cutters[stream].push(content);
       amid[stream] = content.at(-1) !== 10;
     },
