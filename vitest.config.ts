@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 const limits = { testTimeout: 60_000, hookTimeout: 60_000, teardownTimeout: 20_000 };
-/** What measures the machine or fills it up runs by itself; the others mostly wait, so that several share two cores. */
-const ALONE = ['test/chaos/**/*.test.ts', 'test/journey/build-memory.test.ts', 'test/journey/disk-full.test.ts'];
+/** What measures the machine, fills it up or builds the product anew runs by itself; the others mostly wait, so that several share two cores. */
+const ALONE = ['test/chaos/**/*.test.ts', 'test/cli/readme.test.ts', 'test/journey/build-memory.test.ts', 'test/journey/disk-full.test.ts'];
 
 export default defineConfig({
   test: {
