@@ -137,7 +137,9 @@ describe('a host that is full', () => {
     await scale('large', { idleMs: 3_600_000, min: 1 });
     const ready = async () => (await workers('large')).filter(({ state }) => state === 'IDLE');
     await until(async () => (await ready()).length === 1, 'the min of large');
-    await Promise.all([1, 2].map(() => stage.submit('large', {})));
+    await Promise.all([1, 2].map(() => stage.submit('large', { until: flag('both') })));
+    await until(async () => (await workers('large')).filter(({ state }) => state === 'RUNNING').length === 2, 'both of large');
+    writeFileSync(flag('both'), '');
     const idle = await until(async () => ((await ready()).length === 2 ? await ready() : undefined), 'two idle workers');
     const [longest, other] = idle.toSorted((a, b) => Date.parse(a.idleSince ?? '') - Date.parse(b.idleSince ?? ''));
     expect((await stage.runsync('other', {})).status).toBe('COMPLETED');
