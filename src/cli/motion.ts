@@ -190,7 +190,7 @@ async function waitForCandidate(client: ApiClient, { endpointId, number }: Relea
   if (isAtRest(soon)) return soon;
   const isThrottled = ({ state, release, isCandidate }: WorkerView) => state === 'THROTTLED' && isCandidate && release === number;
   const throttled = (await client.listWorkers(endpointId)).find(isThrottled);
-  if (throttled) output.warn(`the candidate has no room on the host yet: ${throttled.reason}; it starts when other workers end`);
+  if (throttled) output.warn(`the candidate has no room on the host yet: ${throttled.reason}; it starts when there is some`);
   return client.waitRollout(endpointId, number, ROLLOUT_WAIT_MS);
 }
 

@@ -103,7 +103,7 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
     return said(
       'no-capacity',
       `${count} ${count === 1 ? 'worker is' : 'workers are'} wanted and without room: ${lack}; ${busy} are busy`,
-      'it is served when other workers end; `wherry status --json` shows what the host has',
+      'it is served once there is room; `wherry status --json` shows what the host has',
       sample.throttled.since,
     );
   }
