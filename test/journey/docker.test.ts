@@ -168,7 +168,8 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
   });
 
   it('replaces the workers that its engine took along, and does not blame their release (A7)', async () => {
-    const { id } = await stage.submit('way', ['wait', 2_000]);
+    // Longer than an engine takes to end: the worker goes on until it is killed below.
+    const { id } = await stage.submit('way', ['wait', 6_000]);
     await until(async () => (await stage.status('way', id)).status === 'IN_PROGRESS', 'the job to run');
     const [container = ''] = await containers('way');
     const pid = Number(await engine.docker('inspect', '--format', '{{.State.Pid}}', container));
