@@ -178,7 +178,8 @@ export async function openStage(env: NodeJS.ProcessEnv = {}, mount?: (dataDir: s
       server.child.kill('SIGTERM');
       await server.ended;
       unmount?.();
-      rmSync(dir, { recursive: true, force: true });
+      // The supervisor stays for some seconds and may still clear up after its last worker.
+      rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
     },
   };
   return stage;

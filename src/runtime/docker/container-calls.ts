@@ -22,7 +22,7 @@ interface InspectAnswer {
 /** Undefined when there is no such container. Throws RUNTIME_UNAVAILABLE. */
 export async function lookAt(api: EngineApi, nameOrId: string): Promise<Container | undefined> {
   const answer = await api.call({ method: 'GET', path: `/containers/${nameOrId}/json` });
-  if (answer.status === 404) return undefined;
+  if (isGone(answer)) return undefined;
   if (answer.status !== 200) throw engineFailed(`a look at container '${nameOrId}'`, answer);
   const { State: state, HostConfig: host, NetworkSettings: network } = answer.body as InspectAnswer;
   const ports = Object.entries(network?.Ports ?? {}).flatMap(([port, bindings]) =>
@@ -33,11 +33,16 @@ export async function lookAt(api: EngineApi, nameOrId: string): Promise<Containe
   return { ...state, Running: state.Running || isPaused, isPaused, memoryBytes: host?.Memory || undefined, ports: new Map(ports) };
 }
 
+/** Podman calls a container that it is just removing a fault of its own. */
+function isGone(answer: EngineAnswer): boolean {
+  return answer.status === 404 || (answer.status === 500 && /no such container/i.test(reasonOf(answer)));
+}
+
 /** Removes a container with its anonymous volumes, whatever it does; idempotent. Throws RUNTIME_UNAVAILABLE. */
 export async function removeContainer(api: EngineApi, nameOrId: string): Promise<void> {
   const answer = await api.call({ method: 'DELETE', path: `/containers/${nameOrId}`, query: { v: 'true', force: 'true' } });
   // 409: another removal is under way.
-  if (![200, 204, 404, 409].includes(answer.status)) throw engineFailed(`the removal of container '${nameOrId}'`, answer);
+  if (![200, 204, 409].includes(answer.status) && !isGone(answer)) throw engineFailed(`the removal of container '${nameOrId}'`, answer);
 }
 
 export type Creation = { readonly containerId: string } | 'no-image' | 'no-disk-limit';
@@ -77,7 +82,7 @@ export async function signalContainer(api: EngineApi, containerId: string, signa
   // A frozen process gets no signal, and Podman refuses to send one.
   if ((await lookAt(api, containerId))?.isPaused) await api.call({ method: 'POST', path: `/containers/${containerId}/unpause` });
   const answer = await api.call({ method: 'POST', path: `/containers/${containerId}/kill`, query: { signal } });
-  if (answer.status === 204 || answer.status === 404) return;
+  if (answer.status === 204 || isGone(answer)) return;
   if ((await lookAt(api, containerId))?.Running) throw engineFailed(`${signal} to container '${containerId}'`, answer);
 }
 

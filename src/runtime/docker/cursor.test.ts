@@ -30,7 +30,7 @@ describe('readFrom', () => {
             let left = length;
             for (const { atNs, index } of give(stored, cursor, gridNs)) {
               if (left === 0) break;
-              if (!reading.isNew(atNs)) continue;
+              if (!reading.isNew({ atNs, endsLine: true })) continue;
               reading.commit();
               told.push(index);
               left -= 1;
@@ -46,7 +46,7 @@ describe('readFrom', () => {
   it('asks only for what is near its end', () => {
     const reading = readFrom(START);
     for (let second = 1n; second <= 1_000n; second += 1n) {
-      reading.isNew(second * 1_000_000_000n);
+      reading.isNew({ atNs: second * 1_000_000_000n, endsLine: true });
       reading.commit();
     }
     expect(reading.mark()).toEqual({ sinceNs: '998900000000', count: 2 });
@@ -54,10 +54,16 @@ describe('readFrom', () => {
 
   it('begins before the message that makes no whole line yet', () => {
     const reading = readFrom(START);
-    reading.isNew(5n);
+    reading.isNew({ atNs: 5n, endsLine: true });
     reading.commit();
-    reading.isNew(6n);
-    reading.isNew(7n);
+    reading.isNew({ atNs: 6n, endsLine: false });
+    reading.isNew({ atNs: 7n, endsLine: true });
     expect(reading.mark()).toEqual({ sinceNs: '0', count: 1 });
+  });
+
+  it('skips as many lines as were told, in however many parts they come this time', () => {
+    const reading = readFrom({ sinceNs: '0', count: 2 });
+    const parts = [false, false, true, true, false, true];
+    expect(parts.map((endsLine) => reading.isNew({ atNs: 5n, endsLine }))).toEqual([false, false, false, false, true, true]);
   });
 });

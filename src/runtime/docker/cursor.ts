@@ -1,7 +1,8 @@
 /**
- * How far the output of a container was told, as plain JSON: all messages before `sinceNs`, and the first `count` from there on, in the
- * order in which the engine has them. Two streams are stamped before they are written to one file, so that neighbours may stand
- * in the wrong order; a moment alone would lose or repeat some.
+ * How far the output of a container was told, as plain JSON: all lines before `sinceNs`, and the first `count` that end from there on,
+ * in the order in which the engine has them. Two streams are stamped before they are written to one file, so that neighbours may stand
+ * in the wrong order; a moment alone would lose or repeat some. Lines are counted and not messages, for Podman cuts a long line
+ * elsewhere when it is read again.
  */
 export interface Cursor {
   /** Nanoseconds since the epoch, as decimal text. */
@@ -11,6 +12,13 @@ export interface Cursor {
 
 export const START: Cursor = { sinceNs: '0', count: 0 };
 
+/** A message of the engine, as far as the order matters. */
+export interface Message {
+  readonly atNs: bigint;
+  /** False for the part of a line that has more to come. */
+  readonly endsLine: boolean;
+}
+
 /** By how much messages may stand in the wrong order; Podman stamps with whole seconds. */
 const DISORDER_NS = 1_100_000_000n;
 
@@ -19,10 +27,10 @@ export interface Reading {
   /** The moment to ask the engine for. */
   readonly sinceNs: bigint;
   /** False for a message that was told before. */
-  isNew(atNs: bigint): boolean;
+  isNew(message: Message): boolean;
   /** All messages seen so far make whole lines. */
   commit(): void;
-  /** The cursor behind the messages that were committed. */
+  /** The cursor behind the lines that were committed. */
   mark(): Cursor;
 }
 
@@ -30,7 +38,7 @@ export interface Reading {
 export function readFrom(cursor: Cursor): Reading {
   const sinceNs = BigInt(cursor.sinceNs);
   let toSkip = cursor.count;
-  /** Moments of the messages from `base` on, those that are committed and those that are not. */
+  /** Moments in which the lines from `base` on end, those that are committed and those that are not. */
   let committed: bigint[] = [];
   let open: bigint[] = [];
   let base = sinceNs;
@@ -40,11 +48,12 @@ export function readFrom(cursor: Cursor): Reading {
   };
   return {
     sinceNs,
-    isNew(atNs) {
+    isNew({ atNs, endsLine }) {
       // Some engines take the moment for a whole second.
       if (atNs < sinceNs) return false;
-      open.push(atNs);
+      if (endsLine) open.push(atNs);
       if (toSkip === 0) return true;
+      if (!endsLine) return false;
       toSkip -= 1;
       commit();
       return false;

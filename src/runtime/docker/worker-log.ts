@@ -41,7 +41,7 @@ export function createLogReader({ workerId, tell, cursor, onTold, now }: LogOpti
     const reading = readFrom(cursor());
     const collected = collectLines({ rate, clockOffsetMs, now });
     const frames = createFrameReader((frame) => {
-      if (!reading.isNew(frame.atNs)) return;
+      if (!reading.isNew({ atNs: frame.atNs, endsLine: endsLine(frame) })) return;
       collected.take(frame);
       // While there is a part of a line, nothing behind its begin is told: a later reader has to begin before it.
       if (!collected.isAmidLine()) commit();
@@ -85,6 +85,10 @@ export function createLogReader({ workerId, tell, cursor, onTold, now }: LogOpti
   };
 }
 
+const NEWLINE = 10;
+
+const endsLine = ({ content }: Pick<Frame, 'content'>): boolean => content.at(-1) === NEWLINE;
+
 /** Whole lines of both streams, bounded by their rate. */
 function collectLines({ rate, clockOffsetMs, now }: { rate: LineRate; clockOffsetMs: number; now: () => number }) {
   let ready: { lines: Line[]; dropped: number } = { lines: [], dropped: 0 };
@@ -107,7 +111,7 @@ function collectLines({ rate, clockOffsetMs, now }: { rate: LineRate; clockOffse
       // Podman tells whole seconds only; a line that is read as it comes was printed a moment ago.
       at = atNs % 1_000_000_000n === 0n ? Math.min(Math.max(stampedAt, now()), stampedAt + 999) : stampedAt;
       cutters[stream].push(content);
-      amid[stream] = content.at(-1) !== 10;
+      amid[stream] = !endsLine({ content });
     },
     isAmidLine: () => amid.stdout || amid.stderr,
     end(): void {
