@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { messageOf } from '../base/errors.js';
 import { DEFAULT_SETTINGS } from '../domain/endpoint.js';
 import { parseReference } from '../oci/reference.js';
-import type { Finding } from './findings.js';
+import type { Finding } from './document.js';
 import type { ProjectFile } from './project-file.js';
 
 export type HandlerKind = 'node' | 'python';
