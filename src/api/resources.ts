@@ -101,6 +101,17 @@ export interface JobView {
   readonly workerId?: string;
   readonly output?: unknown;
   readonly error?: unknown;
+  /** Why it waits (extension B1). */
+  readonly waiting?: WaitingView;
+  /** How its cold start went (extension B8). */
+  readonly timeline?: Timeline;
+}
+
+/** The new chunks of a stream. */
+export interface StreamView {
+  readonly id: string;
+  readonly status: JobState;
+  readonly stream: readonly { readonly output: unknown }[];
 }
 
 export interface JobRecordView extends JobView {

@@ -1,4 +1,5 @@
 import type { ApiClient } from '../../api/client.js';
+import { formatFailure } from '../../api/failure.js';
 import type { DeployView, JobView } from '../../api/resources.js';
 import { WherryError } from '../../base/errors.js';
 import type { Environment } from '../../compose-settings.js';
@@ -7,7 +8,7 @@ import { buildPhase, candidatePhase, type Motion, pushPhase, releasePhases } fro
 import type { Output } from '../output.js';
 import { createPhases } from '../phases.js';
 import type { Embedded } from '../project-push.js';
-import { formatFailure, formatValue, isLive, sendAndWait } from '../send-job.js';
+import { formatValue, isLive, sendAndWait } from '../send-job.js';
 import { readTestInput, type TestInputSource } from '../test-input.js';
 
 /** A project between its files and the release that serves them. */
