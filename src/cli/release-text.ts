@@ -34,11 +34,14 @@ export function describeChanges(before: Content, after: Content): readonly strin
   const image = from === to ? [] : [`image ${from} → ${to}`];
   const names = diffNames(before.spec.env, after.spec.env);
   const env = names.length === 0 ? [] : [`env ${names.join(' ')}`];
+  const secrets = diffNames(toRecord(before.spec.secrets), toRecord(after.spec.secrets));
   const others = (['args', 'ports', 'resources', 'volumes', 'isHardened', 'initTimeoutMs'] as const).filter(
     (part) => JSON.stringify(before.spec[part] ?? null) !== JSON.stringify(after.spec[part] ?? null),
   );
-  return [...image, ...env, ...others.map((part) => PARTS[part])];
+  return [...image, ...env, ...(secrets.length === 0 ? [] : [`secrets ${secrets.join(' ')}`]), ...others.map((part) => PARTS[part])];
 }
+
+const toRecord = (names: readonly string[] = []) => Object.fromEntries(names.map((name) => [name, '']));
 
 const PARTS = {
   args: 'args',

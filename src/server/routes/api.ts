@@ -19,6 +19,7 @@ import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
 import { addScalingRoutes } from './api/scaling.js';
+import { addSecretRoutes } from './api/secrets.js';
 import { addWebhookRoutes } from './api/webhooks.js';
 import { addWhyRoutes } from './api/why.js';
 
@@ -84,6 +85,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
       addCredentialRoutes(typed, context);
+      addSecretRoutes(typed, context);
       addKeyRoutes(typed, context);
       addStatusRoute(typed, { ...context, startedAt: new Date(clock.now()).toISOString() });
       done();
