@@ -39,21 +39,29 @@ export async function listChanged({ store }: Core, spec: Referring, since: numbe
  * waited for the value after failed starts is tried again.
  */
 export async function putSecret(core: Core, name: string, value: string): Promise<SecretFacts> {
-  const { store, seal, clock } = core;
-  const before = await store.getRecord('secret', name);
+  const before = await core.store.getRecord('secret', name);
+  const secret = before && isSame(core, before, value) ? before : await keep(core, { name, value, before });
   const users = await listUsers(core, name);
-  if (before && isSame(core, before, value)) return factsOf(before, users);
-  const now = clock.now();
-  const secret: Secret = { name, sealed: seal.close(value, purposeOf(name)), createdAt: before?.createdAt ?? now, updatedAt: now };
-  await store.putRecord('secret', name, secret);
-  for (const { endpointId, number } of users) {
-    const workers = await store.listWorkers(endpointId);
-    const isStale = workers.filter(({ release, state }) => release === number && state !== 'THROTTLED' && state !== 'DRAINING');
-    for (const worker of isStale) drain(core, worker, { reason: `the secret '${name}' has another value` });
-    core.fleet.forgetCrashes(endpointId, number);
-    core.wake(endpointId);
-  }
+  if (secret !== before) for (const release of users) await renewWorkers(core, release, name);
   return factsOf(secret, users);
+}
+
+type NewSecret = Pick<Secret, 'name'> & { readonly value: string; readonly before: Secret | undefined };
+
+async function keep({ store, seal, clock }: Core, { name, value, before }: NewSecret): Promise<Secret> {
+  const now = clock.now();
+  const secret = { name, sealed: seal.close(value, purposeOf(name)), createdAt: before?.createdAt ?? now, updatedAt: now };
+  await store.putRecord('secret', name, secret);
+  return secret;
+}
+
+async function renewWorkers(core: Core, { endpointId, number }: Release, name: string): Promise<void> {
+  for (const worker of await core.store.listWorkers(endpointId)) {
+    const hasStarted = worker.state !== 'THROTTLED' && worker.state !== 'DRAINING';
+    if (worker.release === number && hasStarted) drain(core, worker, { reason: `the secret '${name}' has another value` });
+  }
+  core.fleet.forgetCrashes(endpointId, number);
+  core.wake(endpointId);
 }
 
 /** One that cannot be opened any more is another one. */
