@@ -10,10 +10,10 @@ const contentOf = (image: string, spec = {}) => ({
 
 describe('what changes between two releases', () => {
   it('is named without values', () => {
-    const before = contentOf('a', { env: { A: 'hidden', B: '1' }, secrets: ['D', 'E'], args: ['x'], resources: { cpu: 1 } });
+    const before = contentOf('a', { env: { A: 'hidden', B: '1', G: '' }, secrets: ['D', 'E'], args: ['x'], resources: { cpu: 1 } });
     const after = contentOf('b', {
       env: { A: 'other', C: '1' },
-      secrets: ['E', 'F'],
+      secrets: ['E', 'F', 'G'],
       volumes: ['v:/v'],
       initTimeoutMs: 1,
       isHardened: true,
@@ -21,8 +21,7 @@ describe('what changes between two releases', () => {
     const changes = describeChanges(before, after);
     expect(changes).toEqual([
       `image ${digestOf('a').slice(7, 19)} → ${digestOf('b').slice(7, 19)}`,
-      'env ~A -B +C',
-      'secrets -D +F',
+      'env ~A -B +C -D +F ~G',
       'args',
       'resources',
       'volumes',

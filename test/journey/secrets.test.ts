@@ -87,7 +87,7 @@ describe('secrets (row 83)', () => {
 
   it('differ by name between releases, and a rollback warns of values that changed since', async () => {
     expect(await deploy('scale: { max: 1, idle: 1s }\n')).toMatchObject({ code: 0 });
-    expect(await stage.cli('rollback', 'r1', '-e', 'vault', '--dry-run')).toContain('secrets +TOKEN');
+    expect(await stage.cli('rollback', 'r1', '-e', 'vault', '--dry-run')).toContain('env +PLAIN +TOKEN +URL');
     const back = await stage.tryCli('rollback', 'r1', '-e', 'vault');
     expect(back).toMatchObject({ code: 0, stderr: expect.stringContaining("the secret 'TOKEN' got another value after r1") });
     expect(back.stderr).not.toContain('db/pass-word');
