@@ -102,6 +102,9 @@ describe('secrets (row 83)', () => {
       const { status, json } = await stage.call('/api/v1/secrets/A', { method: 'PUT', body });
       expect([status, JSON.stringify(json)]).toEqual([400, expect.not.stringContaining('canary')]);
     }
+    const long = `/api/v1/secrets/a${encodeURIComponent('/'.repeat(190))}`;
+    expect((await stage.call(long, { method: 'PUT', body: { value: 'x' } })).status).toBe(200);
+    expect((await stage.call(long, { method: 'DELETE' })).status).toBe(204);
     expect((await stage.call('/api/v1/secrets/9', { method: 'PUT', body: { value: 'x' } })).status).toBe(400);
     expect((await stage.tryCli('secrets', 'rm', 'nothing')).code).toBe(4);
     expect((await runCli(['secrets', 'set', 'A', '--data', stage.dataDir])).stderr).toContain('held no value');

@@ -39,6 +39,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     genReqId: () => createUuid(clock.now()),
     bodyLimit: 1024 * 1024,
     forceCloseConnections: true,
+    // Names of secrets and registries, percent-encoded, are longer than the hundred characters of the default.
+    routerOptions: { maxParamLength: 1_024 },
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.setErrorHandler((thrown, request, reply) => {
