@@ -28,6 +28,7 @@ import type {
   RolloutProgressView,
   RolloutStepBody,
   RolloutView,
+  SecretView,
   StatusView,
   StreamView,
   VerifyLineView,
@@ -106,6 +107,11 @@ export interface ApiClient {
     body: { readonly username?: string; readonly password?: string; readonly identityToken?: string; readonly try?: boolean },
   ): Promise<CredentialView>;
   removeCredential(registry: string): Promise<void>;
+  listSecrets(): Promise<readonly SecretView[]>;
+  /** The value is never answered. */
+  putSecret(name: string, body: { readonly value: string }): Promise<SecretView>;
+  /** With `force` also while a release in use refers to it. */
+  removeSecret(name: string, query?: { readonly force?: boolean }): Promise<void>;
   listKeys(): Promise<readonly KeyView[]>;
   /** `key` is shown only here. */
   createKey(body: {
@@ -213,6 +219,9 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     listCredentials: () => list('/api/v1/credentials'),
     putCredential: (registry, body) => call('PUT', `/api/v1/credentials/${encodeURIComponent(registry)}`, body),
     removeCredential: (registry) => call('DELETE', `/api/v1/credentials/${encodeURIComponent(registry)}`),
+    listSecrets: () => list('/api/v1/secrets'),
+    putSecret: (name, body) => call('PUT', `/api/v1/secrets/${encodeURIComponent(name)}`, body),
+    removeSecret: (name, query = {}) => call('DELETE', `/api/v1/secrets/${encodeURIComponent(name)}${formatQuery(query)}`),
     listKeys: () => list('/api/v1/keys'),
     createKey: (body) => call('POST', '/api/v1/keys', body),
     updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),

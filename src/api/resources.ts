@@ -187,6 +187,16 @@ export interface CredentialView {
   readonly createdAt: string;
 }
 
+/** A secret without its value. */
+export interface SecretView {
+  readonly name: string;
+  readonly createdAt: string;
+  /** When it got the value that it has. */
+  readonly updatedAt: string;
+  /** Releases in use that refer to it, as `staging@r17`. */
+  readonly usedBy: readonly string[];
+}
+
 /** The frozen workers of an endpoint, which its health counts as idle. */
 export interface FrozenView {
   readonly workers: number;

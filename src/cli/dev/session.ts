@@ -10,6 +10,7 @@ import { createPhases } from '../phases.js';
 import type { Embedded } from '../project-push.js';
 import { formatValue, isLive, sendAndWait } from '../send-job.js';
 import { readTestInput, type TestInputSource } from '../test-input.js';
+import { bringSecrets } from './secrets.js';
 
 /** A project between its files and the release that serves them. */
 export interface Session {
@@ -58,6 +59,7 @@ export function createSession(options: SessionOptions): Session {
   const releaseNow = async (mine: number, motion: Motion): Promise<DeployView | undefined> => {
     if (mine !== latest) return undefined;
     const project = await readProject(options.dir);
+    await bringSecrets(project, options);
     const built = await buildPhase(project, motion);
     const { reference } = await pushPhase(built, { to: undefined, embedded: options.embedded, motion });
     const deployment = { endpointId: project.name, reference, project, sourceRevision: built.revision, supersede: true };
