@@ -262,9 +262,8 @@ const TEST_FIELDS: readonly Field[] = [
     type: 'list or path',
     default: null,
     goesTo: 'tests',
-    description: 'Test cases, or the file that holds them.',
+    description: 'What `wherry test` sends and expects, or the file that says so.',
     example: '.github/tests.json',
-    isInEffect: false,
   },
   {
     path: 'budget',
@@ -287,18 +286,16 @@ const TEST_FIELDS: readonly Field[] = [
     type: 'duration',
     default: null,
     goesTo: 'tests',
-    description: 'Longest start from zero.',
+    description: 'Longest wait for a worker in `wherry test`, its start included.',
     example: '2s',
-    isInEffect: false,
   },
   {
     path: 'budget.latency',
     type: 'duration',
     default: null,
     goesTo: 'tests',
-    description: 'Longest answer of a warm worker.',
+    description: 'Longest execution in `wherry test`.',
     example: '200ms',
-    isInEffect: false,
   },
 ];
 
