@@ -4,9 +4,13 @@ import { DELIVERY_STATES } from '../domain/delivery.js';
 import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
+import { MODEL_PATTERN } from '../domain/model.js';
+import { CUDA_PATTERN } from '../domain/placement.js';
 import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
+import { VOLUME_PATTERN } from '../domain/volume.js';
 import { START_PATHS, WORKER_STATES } from '../domain/worker.js';
 import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
+import type { HostView } from './scaling.js';
 
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
@@ -90,7 +94,23 @@ const SPEC = {
     },
     strict,
   ),
-  volumes: Type.Array(Type.String()),
+  volumes: Type.Array(Type.String({ pattern: VOLUME_PATTERN, description: 'NAME:/PATH' })),
+  models: Type.Optional(
+    Type.Array(Type.String({ pattern: MODEL_PATTERN, description: 'ORGANISATION/NAME[@REVISION], as shown with the commit behind it' })),
+  ),
+  placement: Type.Optional(
+    Type.Object(
+      {
+        cuda: Type.Optional(
+          Type.Union([Type.String({ pattern: CUDA_PATTERN }), Type.Array(Type.String({ pattern: CUDA_PATTERN }), { minItems: 1 })], {
+            description: 'the least version, or a list of those that will do',
+          }),
+        ),
+        labels: Type.Optional(Type.Record(Type.String(), Type.String(), { description: 'that the node must have' })),
+      },
+      strict,
+    ),
+  ),
   isHardened: Type.Optional(Type.Boolean({ description: 'no capabilities and a read-only root' })),
   initTimeoutMs: ms('longest time from start to ready'),
 };
@@ -276,9 +296,21 @@ const Frozen = Type.Object(
   { description: 'frozen workers, which health counts as idle; bytes they hold together; since when the longest frozen one is' },
 );
 const Room = Type.Object({ cpu: Type.Number({ description: 'cores' }), memoryBytes: Type.Integer(), gpu: Type.Integer() });
-const Host = Type.Object(
-  { total: Room, used: Room, starting: count, startLimit: count, throttled: count },
-  { description: 'the machine as all endpoints share it: what it has, what workers hold of it, how many start and may at once' },
+const Host = Type.Unsafe<HostView>(
+  Type.Object(
+    {
+      total: Room,
+      used: Room,
+      starting: count,
+      startLimit: count,
+      throttled: count,
+      labels: Type.Record(Type.String(), Type.Array(Type.String())),
+    },
+    {
+      description:
+        'the machine as all endpoints share it: what it has, what workers hold of it, how many start and may at once, its labels',
+    },
+  ),
 );
 export const Status = Type.Object({
   version: Type.String(),

@@ -4,6 +4,7 @@ import type { Worker } from '../domain/worker.js';
 import type { Decisions } from './decisions.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
+import type { ModelStarts } from './models.js';
 import type { Polls } from './polls.js';
 import type { Crash } from './reports.js';
 import type { Host, Places } from './room.js';
@@ -29,6 +30,7 @@ export interface Core extends EngineOptions {
   readonly freezer: Freezer;
   readonly host: Host;
   readonly places: Places;
+  readonly models: ModelStarts;
   readonly decisions: Decisions;
   readonly webhooks: WebhookSender;
   /** Which job each worker had when, to put its output to the right job. */

@@ -115,13 +115,25 @@ async function isFile(file: string): Promise<boolean> {
   return found?.isFile() === true;
 }
 
-function specOf({ env = {}, args, ports = [], volumes = [], hardened, resources = {}, limits = {} }: ProjectFile): ReleaseSpec {
+function specOf({
+  env = {},
+  args,
+  ports = [],
+  volumes = [],
+  models,
+  placement,
+  hardened,
+  resources = {},
+  limits = {},
+}: ProjectFile): ReleaseSpec {
   const { cpu, memory, disk, gpu } = resources;
   return {
     env,
     args: args ?? null,
     ports,
     volumes,
+    ...(models !== undefined && { models }),
+    ...(placement !== undefined && { placement }),
     ...(hardened !== undefined && { isHardened: hardened }),
     resources: {
       ...(cpu !== undefined && { cpu }),

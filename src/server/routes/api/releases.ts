@@ -109,10 +109,15 @@ function readStep({ action, share, reason }: { action: string; share?: number; r
   throw new WherryError('REQUEST_INVALID', "the action 'share' needs a share", { hint: 'send a share from 1 to 99' });
 }
 
-/** Absent is false: one form, so that equal releases look equal. */
+/** Absent is false, or none: one form, so that equal releases look equal. */
 function mergeSpec(before: ReleaseSpec, change: Partial<ReleaseSpec> = {}): ReleaseSpec {
-  const { isHardened, ...rest } = { ...before, ...change };
-  return { ...rest, ...(isHardened && { isHardened }) };
+  const { isHardened, models = [], placement = {}, ...rest } = { ...before, ...change };
+  return {
+    ...rest,
+    ...(isHardened && { isHardened }),
+    ...(models.length > 0 && { models }),
+    ...(Object.keys(placement).length > 0 && { placement }),
+  };
 }
 
 /** What a new release does not say stays as it is. */

@@ -1,0 +1,66 @@
+import type { Worker } from '../domain/worker.js';
+import type { ModelPlace } from '../runtime/runtime.js';
+import type { Core } from './core.js';
+import { recordNote } from './worker-note.js';
+
+/** Models that workers wait for before they start. */
+export interface ModelStarts {
+  /** Brings them to this machine; undefined when the wait was given up. Throws MODEL_UNKNOWN, DENIED, MODEL_UNAVAILABLE. */
+  bring(worker: Pick<Worker, 'id' | 'endpointId'>, wanted: WantedModels): Promise<readonly ModelPlace[] | undefined>;
+  /** Nobody waits any more for the models of a worker, or of an endpoint's. */
+  giveUp(of: { readonly workerId: string } | { readonly endpointId: string }): void;
+  /** When the worker's time to become ready began, which is after its models came; undefined for one that has none. */
+  broughtAt(workerId: string): number | undefined;
+  forget(workerId: string): void;
+}
+
+export interface WantedModels {
+  /** With commits. */
+  readonly models: readonly string[];
+  /** Of the worker: HF_TOKEN opens private ones. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** The variable by which programs, too, give a token to the hub. */
+const TOKEN = 'HF_TOKEN';
+
+export function createModelStarts(core: Core): ModelStarts {
+  const waits = new Map<string, { readonly endpointId: string; readonly leaving: AbortController }>();
+  const broughtAt = new Map<string, number>();
+  return {
+    async bring({ id, endpointId }, { models, env }) {
+      if (models.length === 0) return [];
+      const leaving = new AbortController();
+      waits.set(id, { endpointId, leaving });
+      broughtAt.set(id, Number.POSITIVE_INFINITY);
+      const left = new Promise<undefined>((resolve) => leaving.signal.addEventListener('abort', () => resolve(undefined), { once: true }));
+      const fetched = core.modelCache.fetch(models, {
+        token: env[TOKEN],
+        onProgress: (text) => void recordNote(core, id, text),
+        signal: leaving.signal,
+      });
+      // What becomes of one that was given up is nobody's concern.
+      fetched.catch(() => {});
+      try {
+        const prepared = await Promise.race([fetched, left]);
+        broughtAt.set(id, core.clock.now());
+        return prepared?.folders.map((folder) => ({ folder, cacheDir: prepared.cacheDir }));
+      } finally {
+        waits.delete(id);
+      }
+    },
+    giveUp(of) {
+      for (const [workerId, { endpointId, leaving }] of waits)
+        if ('workerId' in of ? of.workerId === workerId : of.endpointId === endpointId) leaving.abort();
+    },
+    broughtAt: (workerId) => broughtAt.get(workerId),
+    forget: (workerId) => void broughtAt.delete(workerId),
+  };
+}
+
+/** Models with the commits that their revisions name now, so that a release always has the same bytes. Throws as {@link ModelStarts.bring} does. */
+export async function resolveModels({ modelCache }: Pick<Core, 'modelCache'>, { models, env }: WantedModels): Promise<readonly string[]> {
+  const resolved: string[] = [];
+  for (const model of models) resolved.push(await modelCache.resolve(model, env[TOKEN]));
+  return resolved;
+}
