@@ -1,25 +1,5 @@
-import type { Worker } from '../domain/worker.js';
-import type { ModelPlace } from '../runtime/runtime.js';
-import type { Core } from './core.js';
+import type { Core, ModelStarts, WantedModels } from './core.js';
 import { recordNote } from './worker-note.js';
-
-/** Models that workers wait for before they start. */
-export interface ModelStarts {
-  /** Brings them to this machine; undefined when the wait was given up. Throws MODEL_UNKNOWN, DENIED, MODEL_UNAVAILABLE. */
-  bring(worker: Pick<Worker, 'id' | 'endpointId'>, wanted: WantedModels): Promise<readonly ModelPlace[] | undefined>;
-  /** Nobody waits any more for the models of a worker, or of an endpoint's. */
-  giveUp(of: { readonly workerId: string } | { readonly endpointId: string }): void;
-  /** When the worker's time to become ready began, which is after its models came; undefined for one that has none. */
-  broughtAt(workerId: string): number | undefined;
-  forget(workerId: string): void;
-}
-
-export interface WantedModels {
-  /** With commits. */
-  readonly models: readonly string[];
-  /** Of the worker: HF_TOKEN opens private ones. */
-  readonly env: Readonly<Record<string, string>>;
-}
 
 /** The variable by which programs, too, give a token to the hub. */
 const TOKEN = 'HF_TOKEN';

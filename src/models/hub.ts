@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Dispatcher, request } from 'undici';
+import type { Dispatcher } from 'undici';
 import { messageOf, WherryError } from '../base/errors.js';
 import { formatModel, type Model } from '../domain/model.js';
 import { isLoopback } from '../registry/auth.js';
-import { type Network, openConnections, type Patience } from '../registry/connections.js';
+import { type Network, openConnections, type Patience, targetOf } from '../registry/connections.js';
 import { backOffMs, readLimited, retryAfterMs, retryAfterOf } from '../registry/refusal.js';
 
 /** A file of a repository, and what its bytes must be. */
@@ -73,8 +73,9 @@ export function openHub({ endpoint, network, patience, retryDelayMs }: HubOption
     let url = new URL(`${endpoint}${path}`);
     let isHome = true;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
-      const answer = await request(url, {
-        dispatcher: connections.dispatcherFor(url),
+      const answer = await connections.dispatcherFor(url).request({
+        ...targetOf(url),
+        method: 'GET',
         headers: {
           'user-agent': 'wherry',
           ...headers,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Engine, openEngine } from '../conformance/engine.js';
 import { openRegistryServer } from '../contract/registry-server.js';
+import { openHub, type TestHub } from '../hub.js';
 import { needs } from '../needs.js';
 import { pushNodeBase } from '../node-base.js';
 import { openStage, runCli, type Stage, until } from '../stage.js';
@@ -15,6 +16,8 @@ const server = new URL(process.env.RUNPOD_WEBHOOK_GET_JOB).origin;
 const look = {
   status: () => Object.fromEntries(readFileSync('/proc/self/status', 'utf8').split('\\n').map((line) => line.split(':\\t'))),
   exists: (path) => existsSync(path),
+  read: (path) => readFileSync(path, 'utf8'),
+  env: (names) => names.map((name) => process.env[name]),
   write: (path) => { try { writeFileSync(path, 'x'); return 'written'; } catch (cause) { return cause.code; } },
   fetch: async ({ path, method }) => {
     const answer = await fetch(server + path, { method, headers: { authorization: 'Bearer ' + process.env.RUNPOD_AI_API_KEY } });
@@ -40,11 +43,13 @@ interface WorkerView {
 // Skipped where no Docker Engine is installed; WHERRY_TEST_REQUIRE=dockerd makes its absence a failure.
 describe.skipIf(!needs('dockerd'))('workers in containers', () => {
   let engine: Engine;
+  let hub: TestHub;
   let stage: Stage;
   let dir: string;
   beforeAll(async () => {
     engine = await openEngine();
-    stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address });
+    hub = await openHub();
+    stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address, HF_ENDPOINT: hub.url });
     dir = mkdtempSync(join(tmpdir(), 'wherry-journey-docker-'));
     const { host } = new URL(stage.url);
     mkdirSync(join(dir, 'config'));
@@ -57,6 +62,7 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(await engine.docker('ps', '--all', '--quiet')).toBe('');
     expect(await engine.docker('network', 'ls', '--quiet', '--filter', 'label=dev.wherry.instance')).toBe('');
     await engine.close();
+    await hub.close();
     rmSync(dir, { recursive: true, force: true });
   }, 60_000);
 
@@ -72,7 +78,7 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     return JSON.parse(result.stdout) as { digest: string };
   }
   const workers = async (name: string, all = false) =>
-    ((await stage.call(`/api/v1/endpoints/${name}/workers${all ? '?all=true' : ''}`)).json as { items: WorkerView[] }).items;
+    ((await stage.call(`/api/v1/endpoints/${name}/workers${all ? '?all=true' : ''}`)).json as { items?: WorkerView[] }).items ?? [];
   const containers = async (name: string) =>
     (await engine.docker('ps', '--all', '--quiet', '--filter', `label=dev.wherry.endpoint=${name}`)).split('\n').filter(Boolean);
 
@@ -148,6 +154,35 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
       'written',
     ]);
     await expect(deploy('soft', 'hardened: true\nruntime: process\n')).rejects.toThrow(/process runtime cannot harden/);
+  });
+
+  it('finds its volume and its models where RunPod has them; what it writes there outlives it (rows 87, 88)', async () => {
+    const commit = hub.commit('acme/tiny', { 'config.json': '{"a":1}' });
+    await deploy('places', 'volumes: ["kept:/runpod-volume"]\nmodels: [acme/tiny]\n');
+    const ask = async (...input: readonly unknown[]) => (await stage.runsync('places', input)).output;
+    const model = '/runpod-volume/huggingface-cache/hub/models--acme--tiny';
+    expect(await ask('read', `${model}/refs/main`)).toBe(commit);
+    expect(await ask('read', `${model}/snapshots/${commit}/config.json`)).toBe('{"a":1}');
+    expect([await ask('write', `${model}/refs/main`), await ask('write', '/runpod-volume/file')]).toEqual(['EROFS', 'written']);
+    expect(await ask('env', ['HF_HOME', 'HF_HUB_CACHE', 'WHERRY_VOLUME_KEPT', 'RUNPOD_VOLUME_ID'])).toEqual([
+      '/runpod-volume/huggingface-cache',
+      '/runpod-volume/huggingface-cache/hub',
+      '/runpod-volume',
+      'kept',
+    ]);
+    await until(async () => (await containers('places')).length === 0, 'the worker to go');
+    expect(await ask('read', '/runpod-volume/file')).toBe('x');
+  });
+
+  it('waits for a GPU that neither the node nor the engine has (row 89)', async () => {
+    const deployed = deploy('graphic', 'resources: { gpu: 1 }\n').catch((thrown: unknown) => thrown);
+    const candidate = await until(
+      async () => (await workers('graphic')).find(({ state }) => state === 'THROTTLED'),
+      'a throttled candidate',
+    );
+    expect(candidate.reason).toBe('it needs a GPU, and the container engine has none to give (`wherry doctor`)');
+    expect((await stage.call('/api/v1/endpoints/graphic', { method: 'DELETE' })).status).toBeLessThan(300);
+    await deployed;
   });
 
   it('tells a job that its worker ran out of memory (C6)', async () => {
