@@ -1,16 +1,14 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { ERRORS } from '../base/errors.js';
 import { DELIVERY_STATES } from '../domain/delivery.js';
-import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
+import { EXPIRY_MS, KEEPS, LABEL_LIMITS, LABEL_NAME, LABEL_VALUE, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
-import { MODEL_PATTERN } from '../domain/model.js';
-import { CUDA_PATTERN } from '../domain/placement.js';
-import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
-import { VOLUME_PATTERN } from '../domain/volume.js';
+import { ROLLOUT_STATES } from '../domain/release.js';
 import { START_PATHS, WORKER_STATES } from '../domain/worker.js';
 import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
 import type { HostView } from './scaling.js';
+import { SPEC } from './schema-spec.js';
 
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
@@ -66,54 +64,42 @@ export const Endpoint = Type.Object({
   activeRelease: nullable(Type.Integer()),
   pausedReason: nullable(Type.String()),
   createdAt: moment,
+  labels: Type.Record(Type.String(), Type.String()),
+  expiresAt: nullable(moment),
+});
+const expiresInMs = Type.Integer({
+  minimum: EXPIRY_MS.min,
+  maximum: EXPIRY_MS.max,
+  description: 'after so many milliseconds from now the server removes the endpoint by itself',
 });
 export const NewEndpoint = Type.Object(
-  { id: Type.String(), name: Type.Optional(Type.String({ maxLength: 191 })), settings: Type.Optional(SettingsChange) },
+  {
+    id: Type.String(),
+    name: Type.Optional(Type.String({ maxLength: 191 })),
+    settings: Type.Optional(SettingsChange),
+    labels: Type.Optional(
+      Type.Record(Type.String({ pattern: LABEL_NAME }), Type.String({ pattern: LABEL_VALUE, maxLength: LABEL_LIMITS.valueLength }), {
+        ...strict,
+        maxProperties: LABEL_LIMITS.count,
+      }),
+    ),
+    expiresInMs: Type.Optional(expiresInMs),
+  },
   strict,
 );
+export const EndpointQuery = Type.Object({
+  label: Type.Optional(Type.String({ maxLength: 1_000, description: 'NAME=VALUE, or NAME for any value' })),
+});
 export const EndpointChange = Type.Object(
   {
     name: Type.Optional(Type.String({ maxLength: 191 })),
     settings: Type.Optional(SettingsChange),
     isPaused: Type.Optional(Type.Boolean()),
+    expiresInMs: Type.Optional(nullable(expiresInMs)),
   },
   strict,
 );
 
-const Argument = Type.String({ pattern: ARGUMENT_PATTERN });
-const SPEC = {
-  env: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Argument, { maxProperties: 50 }),
-  args: nullable(Type.Array(Argument)),
-  ports: Type.Array(Type.String()),
-  resources: Type.Object(
-    {
-      cpu: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'cores' })),
-      memoryBytes: Type.Optional(Type.Integer({ minimum: 1 })),
-      diskBytes: Type.Optional(Type.Integer({ minimum: 1 })),
-      gpu: Type.Optional(Type.Union([Type.Number(), Type.String()])),
-    },
-    strict,
-  ),
-  volumes: Type.Array(Type.String({ pattern: VOLUME_PATTERN, description: 'NAME:/PATH' })),
-  models: Type.Optional(
-    Type.Array(Type.String({ pattern: MODEL_PATTERN, description: 'ORGANISATION/NAME[@REVISION], as shown with the commit behind it' })),
-  ),
-  placement: Type.Optional(
-    Type.Object(
-      {
-        cuda: Type.Optional(
-          Type.Union([Type.String({ pattern: CUDA_PATTERN }), Type.Array(Type.String({ pattern: CUDA_PATTERN }), { minItems: 1 })], {
-            description: 'the least version, or a list of those that will do',
-          }),
-        ),
-        labels: Type.Optional(Type.Record(Type.String(), Type.String(), { description: 'that the node must have' })),
-      },
-      strict,
-    ),
-  ),
-  isHardened: Type.Optional(Type.Boolean({ description: 'no capabilities and a read-only root' })),
-  initTimeoutMs: ms('longest time from start to ready'),
-};
 export const SpecChange = Type.Partial(Type.Object(SPEC), strict);
 export const Release = Type.Unsafe<ReleaseView>(
   Type.Object({

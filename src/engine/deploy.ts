@@ -13,24 +13,27 @@ import {
 import { parseVolume, variableOf } from '../domain/volume.js';
 import { isFloating, parseReference } from '../oci/reference.js';
 import type { Runtime } from '../runtime/runtime.js';
-import type { Core } from './core.js';
+import type { Core, WantedModels } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
 import { requireEndpoint, requireRelease } from './jobs.js';
 import { resolveModels } from './models.js';
 import { endRollout, findOpenRollout } from './rollout.js';
+import { listChanged, openEnv } from './secrets.js';
 
 /**
  * Makes a release: the reference is resolved once, or the image of another release is taken as it is; every blob is kept and verified,
  * the runtime gets the image ready; then the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is
- * ready. Throws IMAGE_UNKNOWN, MODEL_UNKNOWN, MODEL_UNAVAILABLE, DENIED, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN, RELEASE_UNKNOWN.
+ * ready. Throws IMAGE_UNKNOWN, MODEL_UNKNOWN, MODEL_UNAVAILABLE, DENIED, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN,
+ * ENDPOINT_UNKNOWN, RELEASE_UNKNOWN, SECRET_UNKNOWN.
  */
 export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
+  const { env } = await openEnv(core, endpointId, request.spec);
   if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
   else await closeUnproven(core, endpoint);
   const { image, warnings, ...origin } = await chooseImage(core, endpointId, request);
   const active = await activeRelease(core, endpoint);
-  const spec = await resolveSpec(core, request.spec);
+  const spec = await resolveSpec(core, request.spec, env);
   if (active && isSameRelease(active, image, spec)) {
     return { release: active, rollout: null, warnings, size: await core.images.measure(active.image) };
   }
@@ -45,8 +48,8 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
 }
 
 /** A release names the bytes of its models, as it does those of its image. Throws as {@link resolveModels} does. */
-async function resolveSpec(core: Core, spec: ReleaseSpec): Promise<ReleaseSpec> {
-  const { models = [], env } = spec;
+async function resolveSpec(core: Core, spec: ReleaseSpec, env: WantedModels['env']): Promise<ReleaseSpec> {
+  const { models = [] } = spec;
   return models.length === 0 ? spec : { ...spec, models: await resolveModels(core, { models, env }) };
 }
 
@@ -77,9 +80,11 @@ export async function rollback(
     return { release: target, rollout: null, warnings: ['this release serves already'], size };
   }
   const { image, spec, sourceRevision } = target;
+  await openEnv(core, endpointId, spec);
+  const changed = await listChanged(core, spec, target.createdAt);
   return store(core, {
     image,
-    warnings: [],
+    warnings: changed.map((name) => `the secret '${name}' got another value after ${formatRelease(target.number)} was made, and keeps it`),
     plan: { ...WHOLE_ROLLOUT, reason: reason ?? null },
     release: { endpointId, author, source: `rollback:${formatRelease(target.number)}`, sourceRevision, spec },
   });

@@ -17,6 +17,7 @@ import { createOutages } from './outages.js';
 import { revertBroken } from './revert.js';
 import { endPinned, endRollout, proveRelease } from './rollout.js';
 import { demandOf } from './room.js';
+import { openEnv } from './secrets.js';
 import { forgetWorker } from './stops.js';
 import { writeSystemLine } from './system-line.js';
 import { createWaiters } from './waiters.js';
@@ -311,7 +312,8 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
 /** Gives how it was started; null when it was given up meanwhile: then nothing of it runs. */
 async function startWorker(core: Core, { worker, release, runtime, token }: Start & { worker: Worker }): Promise<StartPath | null> {
   const { image, spec } = release;
-  const models = await core.models.bring(worker, { models: spec.models ?? [], env: spec.env });
+  const { env, secretive } = await openEnv(core, worker.endpointId, spec);
+  const models = await core.models.bring(worker, { models: spec.models ?? [], env });
   if (models === undefined) return null;
   const resources = resourcesOn(core.capacity.node, spec.resources);
   const gpus = runtime.capabilities.gpu === 'engine' ? countGpus(resources.gpu) : 0;
@@ -320,8 +322,8 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(await core.workerUrl(worker), { ...worker, gpus }, token) },
-    ownEnv: OWN_ENV,
+    env: { ...SDK_DEFAULTS, ...env, ...protocolEnv(await core.workerUrl(worker), { ...worker, gpus }, token) },
+    ownEnv: [...OWN_ENV, ...secretive],
     args: spec.args,
     resources,
     ports: spec.ports,

@@ -1,6 +1,7 @@
 import { DEFAULT_SETTINGS, KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { MODEL_PATTERN } from '../domain/model.js';
 import { ARGUMENT_PATTERN } from '../domain/release.js';
+import { VARIABLE_PATTERN } from '../domain/secret.js';
 import { VOLUME_PATTERN } from '../domain/volume.js';
 import type { Field } from './field.js';
 import { LIMIT_FIELDS } from './limit-fields.js';
@@ -79,7 +80,8 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'map of strings',
     default: {},
     goesTo: 'release',
-    description: 'Environment variables of the worker; numbers and booleans are passed exactly as written.',
+    description:
+      'Environment variables of the worker; numbers and booleans are passed exactly as written, and "{{ RUNPOD_SECRET_name }}" gives way to the secret of that name.',
     example: { LOG_LEVEL: 'info' },
   },
   {
@@ -87,9 +89,9 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'list of strings',
     default: [],
     goesTo: 'release',
-    description: 'Names of stored secrets that the worker gets as environment variables.',
+    description: 'Secrets that the worker gets as environment variables of the same names; `wherry secrets set NAME` stores one.',
     example: ['HF_TOKEN'],
-    isInEffect: false,
+    rules: { items: { type: 'string', pattern: VARIABLE_PATTERN } },
   },
   {
     path: 'args',

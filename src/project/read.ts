@@ -117,6 +117,7 @@ async function isFile(file: string): Promise<boolean> {
 
 function specOf({
   env = {},
+  secrets = [],
   args,
   ports = [],
   volumes = [],
@@ -129,6 +130,7 @@ function specOf({
   const { cpu, memory, disk, gpu } = resources;
   return {
     env,
+    secrets,
     args: args ?? null,
     ports,
     volumes,

@@ -29,6 +29,7 @@ test('reads a project without a file by convention and says what it chose', asyn
     interpreter: null,
     platforms: ['linux/amd64'],
     env: {},
+    secrets: [],
     args: null,
     ports: [],
     volumes: [],
@@ -51,6 +52,7 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     'base: node:20-slim',
     'interpreter: node@20',
     'env: { LEVEL: 1.10 }',
+    'secrets: [HF_TOKEN]',
     'args: [--fast]',
     'resources: { cpu: 1.5, memory: 512MiB, disk: 2GB, gpu: [A, B] }',
     'models: [acme/tiny, acme/large@v2]',
@@ -65,6 +67,7 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     base: 'node:20-slim',
     interpreter: 'node@20',
     env: { LEVEL: '1.10' },
+    secrets: ['HF_TOKEN'],
     args: ['--fast'],
     resources: { cpu: 1.5, memoryBytes: 536_870_912, diskBytes: 2_000_000_000, gpu: 'A,B' },
     models: ['acme/tiny', 'acme/large@v2'],
@@ -81,10 +84,7 @@ test('warns of fields that do nothing yet and of files that are not read', async
   const file =
     'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\nresources: { cpu: 1, gpu: 1 }\n';
   const { warnings } = await readProject(await setup({ 'wherry.yaml': file, 'handler.py': PYTHON }));
-  expect(warnings).toEqual([
-    "'secrets' in wherry.yaml has no effect yet in this version",
-    "'ports' in wherry.yaml is for workers in containers; those that are processes do without it",
-  ]);
+  expect(warnings).toEqual(["'ports' in wherry.yaml is for workers in containers; those that are processes do without it"]);
   const other = await readProject(await setup({ 'wherry.yml': 'name: echo\n', 'handler.py': PYTHON }));
   expect(other.warnings).toEqual(['wherry.yml is not read; name it wherry.yaml']);
 });

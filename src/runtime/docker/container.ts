@@ -5,6 +5,7 @@ import { placesOf, placeVariables } from '../places.js';
 import type { WorkerSpec } from '../runtime.js';
 import type { EngineFacts } from './engine.js';
 import { OWNER_LABELS } from './names.js';
+import { announcePorts, PUBLISHED_AT, type PublishedPort } from './ports.js';
 
 export interface ContainerPlan {
   readonly spec: WorkerSpec;
@@ -15,6 +16,8 @@ export interface ContainerPlan {
   readonly config: ImageConfig['config'];
   readonly facts: EngineFacts;
   readonly dataDir: string;
+  /** Those of the spec. */
+  readonly ports: readonly PublishedPort[];
   /** False where the engine has refused to limit disks. */
   readonly isDiskLimited: boolean;
 }
@@ -38,12 +41,11 @@ const INITS: readonly string[] = [
 
 /** The body of `POST /containers/create` for a worker. Throws RUNTIME_REFUSED for a spec that no container can have. */
 export function describeContainer(plan: ContainerPlan): Readonly<Record<string, unknown>> {
-  const { spec, instanceId, reference, network, config, facts } = plan;
-  const ports = spec.ports.map(portOf);
+  const { spec, instanceId, reference, network, config, facts, ports } = plan;
   return {
     Image: reference,
     Hostname: spec.workerId,
-    Env: Object.entries({ ...placeVariables(spec), ...spec.env }).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries({ ...placeVariables(spec), ...spec.env, ...announcePorts(ports) }).map(([name, value]) => `${name}=${value}`),
     ...(spec.args !== null && { Cmd: spec.args }),
     Labels: {
       [OWNER_LABELS.instance]: instanceId,
@@ -51,7 +53,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
       [OWNER_LABELS.endpoint]: spec.endpointId,
       [OWNER_LABELS.release]: String(spec.release),
     },
-    ExposedPorts: Object.fromEntries(ports.map((port) => [port, {}])),
+    ExposedPorts: Object.fromEntries(ports.map(({ port }) => [port, {}])),
     HostConfig: {
       ...describeLimits(plan),
       ...describeIsolation(spec),
@@ -60,8 +62,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
       LogConfig: { Type: 'json-file', Config: LOG_OPTIONS },
       // Without one the worker is process 1, which the kernel does not end by signals that it does not handle.
       ...(facts.hasInit && !startsInit(config, spec.args) && { Init: true }),
-      // Loopback only, on a port that the engine chooses: for this machine's server, not for the world.
-      PortBindings: Object.fromEntries(ports.map((port) => [port, [{ HostIp: '127.0.0.1', HostPort: '' }]])),
+      PortBindings: Object.fromEntries(ports.map(({ port, hostPort }) => [port, [{ HostIp: PUBLISHED_AT, HostPort: String(hostPort) }]])),
       Mounts: placesOf(spec, plan.dataDir).map(({ source, target, isReadOnly }) => ({
         Type: 'bind',
         Source: source,
@@ -97,10 +98,4 @@ function describeIsolation({ isHardened }: WorkerSpec): Readonly<Record<string, 
 function startsInit(config: ImageConfig['config'], args: readonly string[] | null): boolean {
   const [program = ''] = [...(config?.Entrypoint ?? []), ...(args ?? config?.Cmd ?? [])];
   return INITS.includes(basename(program));
-}
-
-/** `8000/http` is `8000/tcp` for an engine. */
-function portOf(text: string): string {
-  const [number = '', protocol] = text.split('/');
-  return `${number}/${protocol === 'udp' ? 'udp' : 'tcp'}`;
 }
