@@ -163,7 +163,9 @@ export function specOf(project: Project) {
     ports: project.ports,
     resources: project.resources,
     volumes: project.volumes,
-    // Said also when it is not: what a release before had would stay.
+    // Said also when there is none: what a release before had would stay.
+    models: project.models ?? [],
+    placement: project.placement ?? {},
     isHardened: project.isHardened ?? false,
     initTimeoutMs: project.initTimeoutMs,
   };

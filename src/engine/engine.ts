@@ -38,10 +38,22 @@ export interface Images {
   platformOf(image: ReleaseImage): Promise<string>;
 }
 
+/** How the engine reaches models, handed in as images are. Models are texts as `domain/model` reads them. */
+export interface Models {
+  /** The model with the commit that its revision names now. Throws MODEL_UNKNOWN, DENIED, MODEL_UNAVAILABLE. */
+  resolve(model: string, token: string | undefined): Promise<string>;
+  /** Brings models to this machine unless they are there; `onProgress` gets lines about it. Throws as `resolve` does. */
+  fetch(
+    models: readonly string[],
+    options: { readonly token: string | undefined; readonly onProgress: (text: string) => void; readonly signal: AbortSignal },
+  ): Promise<{ readonly cacheDir: string; readonly folders: readonly string[] }>;
+}
+
 export interface EngineOptions {
   readonly store: Store;
   readonly runtimes: Runtimes;
   readonly images: Images;
+  readonly modelCache: Models;
   /** Of this machine, as images name it. */
   readonly platform: string;
   readonly clock: Clock;

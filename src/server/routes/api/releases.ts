@@ -111,9 +111,15 @@ function readStep({ action, share, reason }: { action: string; share?: number; r
 
 /** Absent is false, or none: one form, so that equal releases look equal. */
 function mergeSpec(before: ReleaseSpec, change: Partial<ReleaseSpec> = {}): ReleaseSpec {
-  const { isHardened, secrets = [], ...rest } = { ...before, ...change };
+  const { isHardened, secrets = [], models = [], placement = {}, ...rest } = { ...before, ...change };
   const names = [...new Set(secrets)].sort();
-  return { ...rest, ...(isHardened && { isHardened }), ...(names.length > 0 && { secrets: names }) };
+  return {
+    ...rest,
+    ...(isHardened && { isHardened }),
+    ...(names.length > 0 && { secrets: names }),
+    ...(models.length > 0 && { models }),
+    ...(Object.keys(placement).length > 0 && { placement }),
+  };
 }
 
 /** What a new release does not say stays as it is. */
