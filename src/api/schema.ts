@@ -10,6 +10,8 @@ import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
 import type { HostView } from './scaling.js';
 import { SPEC } from './schema-spec.js';
 
+import { TestSummary } from './schema-report.js';
+
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
 const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
@@ -111,6 +113,7 @@ export const Release = Type.Unsafe<ReleaseView>(
     sourceRevision: nullable(Type.String()),
     image: Type.Object({ reference: Type.String(), repository: Type.String(), tag: nullable(Type.String()), digest: Type.String() }),
     spec: Type.Object(SPEC),
+    tests: nullable(TestSummary),
   }),
 );
 export const NewRelease = Type.Object(

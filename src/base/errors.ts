@@ -43,6 +43,7 @@ export const ERRORS = {
   BLOB_UPLOAD_UNKNOWN: 'not_found',
   ENDPOINT_UNKNOWN: 'not_found',
   RELEASE_UNKNOWN: 'not_found',
+  REPORT_UNKNOWN: 'not_found',
   ROLLOUT_UNKNOWN: 'not_found',
   WORKER_UNKNOWN: 'not_found',
   JOB_UNKNOWN: 'not_found',

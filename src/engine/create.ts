@@ -34,6 +34,7 @@ import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
 import { addChunk, followStream, readStream } from './streams.js';
 import { authenticateWorker, take } from './take.js';
+import { getReport, putReport, readTests } from './test-reports.js';
 import { createWaiters } from './waiters.js';
 import { createWebhookSender } from './webhook.js';
 import { listSigningSecrets, makeSigningSecret, removeSigningSecrets } from './webhook-secrets.js';
@@ -234,6 +235,9 @@ export function createEngine(options: EngineOptions): Engine {
       await requireEndpoint(core, endpointId);
       return store.listReleases(endpointId, range);
     },
+    putReport: (name, report) => putReport(core, name, report),
+    getReport: (name) => getReport(core, name),
+    readTests: (releases) => readTests(core, releases),
     listRollouts: (endpointId, range) => listRollouts(core, endpointId, range),
     stepRollout: (endpointId, step) => stepRollout(core, endpointId, step),
     waitRollout: (endpointId, to, waiting) => waitRollout(core, { endpointId, to }, waiting),
