@@ -39,6 +39,7 @@ const PACKAGES = {
   'smol-toml': ['build'],
   '@fastify/': ['server'],
   fastify: ['server'],
+  graphql: ['server/doors'],
   typebox: ['api', 'server'],
   ajv: ['project'],
   commander: ['cli'],

@@ -92,6 +92,7 @@ export function createEndpoints(db: Database, commits: CommitQueue, lanes: Lanes
           lanes.forget(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
           sql.removeKeys.run(id);
+          sql.unbind.run(id);
         },
         { isDurable: true },
       ),
@@ -166,6 +167,7 @@ function prepare(db: Database) {
     list: db.prepare('SELECT * FROM endpoint ORDER BY id'),
     remove: db.prepare('DELETE FROM endpoint WHERE id = ?'),
     removeKeys: db.prepare(`DELETE FROM record WHERE kind = 'key' AND json_extract(value, '$.endpointId') = ?`),
+    unbind: db.prepare(`DELETE FROM record WHERE kind = 'binding' AND id = ?`),
     lastNumber: db.prepare('SELECT max(number) AS last FROM release WHERE endpoint_id = ?'),
     addRelease: db.prepare(
       'INSERT INTO release (endpoint_id, number, created_at, author, source, source_revision, image, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
