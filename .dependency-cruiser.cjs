@@ -41,7 +41,7 @@ const PACKAGES = {
   fastify: ['server'],
   graphql: ['server/doors'],
   typebox: ['api', 'server'],
-  ajv: ['project'],
+  ajv: ['project', 'check'],
   commander: ['cli'],
   picocolors: ['cli'],
   esbuild: ['build'],

@@ -1,5 +1,5 @@
 import { messageOf, WherryError } from '../base/errors.js';
-import type { EndpointSettings } from '../domain/endpoint.js';
+import type { EndpointSettings, Labels } from '../domain/endpoint.js';
 import type { KeyScope } from '../domain/key.js';
 import { isAtRest, type ReleaseSpec } from '../domain/release.js';
 import { parseError } from './envelope.js';
@@ -11,6 +11,7 @@ import type {
   DeliveryQuery,
   DeliveryView,
   DeployView,
+  EndpointQuery,
   EndpointView,
   EndpointWhyView,
   HealthView,
@@ -28,7 +29,9 @@ import type {
   RolloutProgressView,
   RolloutStepBody,
   RolloutView,
+  SecretView,
   StatusView,
+  StreamView,
   VerifyLineView,
   WebhookSecretView,
   WebhookView,
@@ -42,12 +45,25 @@ export type SettingsChange = { readonly [K in keyof EndpointSettings]?: Partial<
 /** The server's API as functions. Every one rejects with the server's own error, or SERVER_UNAVAILABLE. */
 export interface ApiClient {
   status(): Promise<StatusView>;
-  listEndpoints(): Promise<readonly EndpointView[]>;
-  createEndpoint(body: { readonly id: string; readonly name?: string; readonly settings?: SettingsChange }): Promise<EndpointView>;
+  listEndpoints(query?: EndpointQuery): Promise<readonly EndpointView[]>;
+  /** With `expiresInMs` (1 s to 24 h) the server removes it by itself so long after now. */
+  createEndpoint(body: {
+    readonly id: string;
+    readonly name?: string;
+    readonly settings?: SettingsChange;
+    readonly labels?: Labels;
+    readonly expiresInMs?: number;
+  }): Promise<EndpointView>;
   getEndpoint(id: string): Promise<EndpointView>;
+  /** `expiresInMs` counts from now; null: it is kept until somebody removes it. */
   updateEndpoint(
     id: string,
-    change: { readonly name?: string; readonly settings?: SettingsChange; readonly isPaused?: boolean },
+    change: {
+      readonly name?: string;
+      readonly settings?: SettingsChange;
+      readonly isPaused?: boolean;
+      readonly expiresInMs?: number | null;
+    },
   ): Promise<EndpointView>;
   removeEndpoint(id: string): Promise<void>;
   deploy(
@@ -105,6 +121,11 @@ export interface ApiClient {
     body: { readonly username?: string; readonly password?: string; readonly identityToken?: string; readonly try?: boolean },
   ): Promise<CredentialView>;
   removeCredential(registry: string): Promise<void>;
+  listSecrets(): Promise<readonly SecretView[]>;
+  /** The value is never answered. */
+  putSecret(name: string, body: { readonly value: string }): Promise<SecretView>;
+  /** With `force` also while a release in use refers to it. */
+  removeSecret(name: string, query?: { readonly force?: boolean }): Promise<void>;
   listKeys(): Promise<readonly KeyView[]>;
   /** `key` is shown only here. */
   createKey(body: {
@@ -118,8 +139,14 @@ export interface ApiClient {
   submit(
     id: string,
     body: { readonly input: unknown; readonly policy?: object; readonly releaseId?: number },
-    options?: { readonly waitMs?: number },
+    options?: {
+      readonly waitMs?: number;
+      /** A repetition with the same key is the same job. */
+      readonly idempotencyKey?: string;
+    },
   ): Promise<JobView>;
+  /** Chunks that nobody read yet; held for `waitMs` when there are none. */
+  readStream(id: string, jobId: string, waitMs: number): Promise<StreamView>;
   jobStatus(id: string, jobId: string, waitMs?: number): Promise<JobView>;
   cancel(id: string, jobId: string): Promise<JobView>;
   purge(id: string): Promise<{ readonly removed: number }>;
@@ -139,8 +166,8 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
         cause,
       });
     });
-  const call = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-    const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const call = async <T>(method: string, path: string, body?: unknown, more: Readonly<Record<string, string>> = {}): Promise<T> => {
+    const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json', ...more }, body: JSON.stringify(body) };
     const answer = await open(path, { method, ...sent });
     const text = await answer.text();
     const value = parseJson(text);
@@ -153,7 +180,7 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
 
   return {
     status: () => call('GET', '/api/v1/status'),
-    listEndpoints: () => list('/api/v1/endpoints'),
+    listEndpoints: (query = {}) => list(`/api/v1/endpoints${formatQuery(query)}`),
     createEndpoint: (body) => call('POST', '/api/v1/endpoints', body),
     getEndpoint: (id) => call('GET', at(id)),
     updateEndpoint: (id, change) => call('PATCH', at(id), change),
@@ -206,11 +233,18 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     listCredentials: () => list('/api/v1/credentials'),
     putCredential: (registry, body) => call('PUT', `/api/v1/credentials/${encodeURIComponent(registry)}`, body),
     removeCredential: (registry) => call('DELETE', `/api/v1/credentials/${encodeURIComponent(registry)}`),
+    listSecrets: () => list('/api/v1/secrets'),
+    putSecret: (name, body) => call('PUT', `/api/v1/secrets/${encodeURIComponent(name)}`, body),
+    removeSecret: (name, query = {}) => call('DELETE', `/api/v1/secrets/${encodeURIComponent(name)}${formatQuery(query)}`),
     listKeys: () => list('/api/v1/keys'),
     createKey: (body) => call('POST', '/api/v1/keys', body),
     updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),
     removeKey: (id) => call('DELETE', `/api/v1/keys/${encodeURIComponent(id)}`),
-    submit: (id, body, { waitMs } = {}) => call('POST', job(id, waitMs === undefined ? 'run' : `runsync?wait=${waitMs}`), body),
+    submit: (id, body, { waitMs, idempotencyKey } = {}) => {
+      const path = job(id, waitMs === undefined ? 'run' : `runsync?wait=${waitMs}`);
+      return call('POST', path, body, idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey });
+    },
+    readStream: (id, jobId, waitMs) => call('GET', job(id, `stream/${encodeURIComponent(jobId)}?wait=${waitMs}`)),
     jobStatus: (id, jobId, waitMs) =>
       call(
         'GET',

@@ -138,6 +138,7 @@ export async function releasePhases(
   );
   const spec = project && {
     env: project.env,
+    secrets: project.secrets ?? [],
     args: project.args,
     ports: project.ports,
     resources: project.resources,
@@ -184,8 +185,13 @@ export async function candidatePhase(
   );
 }
 
-/** Says soon when the candidate has no room on the host, and waits on. */
+/** Says soon when the candidate has no room on the host, and waits on. A parked endpoint gets no candidate: there is nothing to wait for. */
 async function waitForCandidate(client: ApiClient, { endpointId, number }: ReleaseName, output: Output): Promise<RolloutView> {
+  const { settings } = await client.getEndpoint(endpointId);
+  if (settings.scale.max === 0) {
+    output.warn('the release was not tried: scale.max is 0; its candidate starts once that is raised');
+    return client.waitRollout(endpointId, number, 0);
+  }
   const soon = await client.waitRollout(endpointId, number, NO_ROOM_MS);
   if (isAtRest(soon)) return soon;
   const isThrottled = ({ state, release, isCandidate }: WorkerView) => state === 'THROTTLED' && isCandidate && release === number;
@@ -197,7 +203,7 @@ async function waitForCandidate(client: ApiClient, { endpointId, number }: Relea
 function describeCandidate({ state, share, provedAt, reason }: RolloutView): string {
   if (state === 'DONE') return 'one worker became ready; the release serves';
   if (state === 'CANARY') return `one worker became ready; the release gets ${share} % of new jobs`;
-  if (state === 'PROVING' && provedAt !== null) return 'one worker became ready and waits';
+  if (state === 'PROVING') return provedAt === null ? 'none yet' : 'one worker became ready and waits';
   return `${state}${reason ? `: ${reason.split('\n')[0]}` : ''}`;
 }
 

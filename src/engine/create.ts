@@ -11,6 +11,7 @@ import { createDecisions } from './decisions.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
+import { extend } from './expire.js';
 import { measureEndpoints, summarizeEndpoints } from './figures.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
@@ -26,6 +27,7 @@ import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
 import { removeEndpoint } from './remove.js';
 import { listRollouts, listServing, stepRollout, waitRollout } from './rollout.js';
+import { listSecrets, putSecret, removeSecret } from './secrets.js';
 import { done } from './settle.js';
 import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
@@ -34,14 +36,17 @@ import { writeSystemLine } from './system-line.js';
 import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
 import { createWebhookSender } from './webhook.js';
-import { listSecrets, makeSecret, removeSecrets } from './webhook-secrets.js';
+import { listSigningSecrets, makeSigningSecret, removeSigningSecrets } from './webhook-secrets.js';
 import { explainEndpoint, explainJob, listHeld } from './why.js';
 
 /** Wires the use-cases over one store and one runtime. */
 export function createEngine(options: EngineOptions): Engine {
   const backoff = keepBackoff(createBackoff(), options);
   const reconciler = createReconciler(() => core, backoff);
-  const reaper = createReaper(() => core);
+  const reaper = createReaper(
+    () => core,
+    (endpointId) => remove(endpointId),
+  );
   const adoption = createAdoption(() => core);
   const core: Core = {
     ...options,
@@ -88,6 +93,12 @@ export function createEngine(options: EngineOptions): Engine {
   const workerIds = async (endpointId: string, release?: number) => {
     const workers = await store.listWorkers(endpointId, true);
     return workers.filter((worker) => release === undefined || worker.release === release).map(({ id }) => id);
+  };
+
+  const remove = async (id: string): Promise<void> => {
+    await removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id)));
+    backoff.reset(id);
+    options.forgetEndpoint(id);
   };
 
   /** A deploy that changed nothing ends a pause too: there is no rollout that would do it. */
@@ -171,8 +182,9 @@ export function createEngine(options: EngineOptions): Engine {
     addChunk: (post) => addChunk(core, post),
     done: (worker, report) => done(core, worker, report),
 
-    async createEndpoint({ id, name, settings }) {
+    async createEndpoint({ id, name, settings, labels = {}, expiresInMs }) {
       checkEndpointId(id);
+      const createdAt = options.clock.now();
       const endpoint: Endpoint = {
         id,
         name: name ?? id,
@@ -180,15 +192,20 @@ export function createEngine(options: EngineOptions): Engine {
         settings,
         activeRelease: null,
         pausedReason: null,
-        createdAt: options.clock.now(),
+        createdAt,
+        labels,
+        expiresAt: expiresInMs === undefined ? null : createdAt + expiresInMs,
       };
       await store.addEndpoint(endpoint);
       core.wake(id);
       return endpoint;
     },
-    async updateEndpoint(id, { isPaused, ...change }) {
+    async updateEndpoint(id, { isPaused, expiresInMs, ...change }) {
+      const before = await requireEndpoint(core, id);
+      // In one step with the write: what is extended in time is not removed.
       const endpoint = await store.updateEndpoint(id, {
         ...change,
+        ...(expiresInMs !== undefined && { expiresAt: extend(before, expiresInMs, options.clock.now()) }),
         ...(isPaused !== undefined && { pausedReason: isPaused ? 'paused by request' : null }),
       });
       if (isPaused === false) backoff.reset(id);
@@ -197,10 +214,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
     getEndpoint: (id) => requireEndpoint(core, id),
     listEndpoints: () => store.listEndpoints(),
-    async removeEndpoint(id) {
-      await removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id)));
-      backoff.reset(id);
-    },
+    removeEndpoint: remove,
     deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
     rollback: async (endpointId, request) => resumed(await rollback(core, endpointId, request)),
     async getRelease(endpointId, number) {
@@ -218,9 +232,13 @@ export function createEngine(options: EngineOptions): Engine {
     listDeliveries: (filter) => listDeliveries(core, filter),
     getDelivery: (name) => getDelivery(core, name),
     redeliver: (name) => redeliver(core, name),
-    makeWebhookSecret: (endpointId, rotation) => makeSecret(core, endpointId, rotation),
-    listWebhookSecrets: (endpointId) => listSecrets(core, endpointId),
-    removeWebhookSecrets: (endpointId) => removeSecrets(core, endpointId),
+    makeWebhookSecret: (endpointId, rotation) => makeSigningSecret(core, endpointId, rotation),
+    listWebhookSecrets: (endpointId) => listSigningSecrets(core, endpointId),
+    removeWebhookSecrets: (endpointId) => removeSigningSecrets(core, endpointId),
+
+    putSecret: (name, value) => putSecret(core, name, value),
+    listSecrets: () => listSecrets(core),
+    removeSecret: (name, isForced) => removeSecret(core, name, isForced),
 
     async listWorkers(endpointId, all) {
       await requireEndpoint(core, endpointId);

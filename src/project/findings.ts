@@ -1,19 +1,9 @@
 import type { ErrorObject } from 'ajv';
+import type { Finding, Segments } from './document.js';
 import { suggestField } from './explain.js';
 import type { Field } from './field.js';
 import { findField } from './fields.js';
 import { matchesSchema } from './schema-check.js';
-
-/** A path inside the file: names of fields and indexes of list items. */
-export type Segments = readonly (string | number)[];
-
-/** A problem before its place in the text is known. */
-export interface Finding {
-  readonly at: Segments;
-  readonly problem: string;
-  /** The place is the field's name, not its value. */
-  readonly isKey?: boolean;
-}
 
 /** Everything in which a parsed `wherry.yaml` departs from its schema, in words for its author. */
 export function checkSchema(value: unknown): readonly Finding[] {

@@ -9,6 +9,7 @@ import type {
   ReleaseView,
   RolloutProgressView,
   RolloutView,
+  SecretView,
   WebhookSecretView,
   WorkerView,
 } from '../api/resources.js';
@@ -21,15 +22,15 @@ import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutProgress } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { WebhookSecretFacts } from '../engine/engine.js';
+import type { SecretFacts, WebhookSecretFacts } from '../engine/engine.js';
 import type { LogLine } from '../engine/log-line.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
 const moment = (at: number) => new Date(at).toISOString();
 const momentOrNull = (at: number | null) => (at === null ? null : moment(at));
 
-export function viewEndpoint({ createdAt, ...rest }: Endpoint): EndpointView {
-  return { ...rest, createdAt: moment(createdAt) };
+export function viewEndpoint({ createdAt, expiresAt, ...rest }: Endpoint): EndpointView {
+  return { ...rest, createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
 }
 
 export function viewRelease({ createdAt, ...rest }: Release): ReleaseView {
@@ -110,6 +111,10 @@ export function viewDelivery({ id, endpointId, jobId, jobState, url, state, crea
 
 export function viewWebhookSecret({ createdAt, expiresAt }: WebhookSecretFacts): WebhookSecretView {
   return { createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
+}
+
+export function viewSecret({ name, createdAt, updatedAt, usedBy }: SecretFacts): SecretView {
+  return { name, createdAt: moment(createdAt), updatedAt: moment(updatedAt), usedBy };
 }
 
 export function viewLogLine({ at, ...rest }: LogLine): LogLineView {

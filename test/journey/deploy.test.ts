@@ -198,6 +198,16 @@ describe('the whole way', () => {
     expect(await stage.finished('rolling', running.id)).toMatchObject({ status: 'COMPLETED', output: 'old' });
   });
 
+  it('waits for no candidate where scale.max is 0; the release is tried once that is raised', async () => {
+    const dir = stage.project('parked', nodeProject('parked', answering('parked'), 'scale: { max: 0 }\n'));
+    const deployed = await stage.tryCli('deploy', dir);
+    expect(deployed.code, deployed.stderr).toBe(0);
+    expect(deployed.stderr).toContain('not tried: scale.max is 0');
+    expect(await releases('parked')).toMatchObject([{ number: 1, state: 'PROVING' }]);
+    await stage.cli('scale', '-e', 'parked', '--max', '1');
+    expect(await stage.runsync('parked', null)).toMatchObject({ output: 'parked' });
+  });
+
   it('replaces the arguments of the image (row 85)', async () => {
     const dir = stage.project(
       'args',

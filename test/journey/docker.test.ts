@@ -1,12 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Engine, openEngine } from '../conformance/engine.js';
+import type { Engine } from '../conformance/engine.js';
 import { openRegistryServer } from '../contract/registry-server.js';
 import { needs } from '../needs.js';
-import { pushNodeBase } from '../node-base.js';
-import { openStage, runCli, type Stage, until } from '../stage.js';
+import { type JobAnswer, type Stage, until } from '../stage.js';
+import { filesWith } from './canary.js';
+import { type ContainerStage, openContainerStage } from './containers.js';
+import { HASHES } from './projects.js';
 
 /** Answers what it is asked about its surroundings. */
 const PROBE = `
@@ -29,58 +29,33 @@ const VERSION = 1;
 export async function handler({ input: [verb, value] }) { return look[verb](value); }
 `;
 
-interface WorkerView {
-  readonly id: string;
-  readonly state: string;
-  readonly release: number;
-  readonly runtime: string;
-  readonly reason: string | null;
+interface Waiting extends JobAnswer {
+  readonly waiting?: { readonly reason: string };
+  readonly timeline?: { readonly pull: { readonly bytes: number } };
 }
 
 // Skipped where no Docker Engine is installed; WHERRY_TEST_REQUIRE=dockerd makes its absence a failure.
 describe.skipIf(!needs('dockerd'))('workers in containers', () => {
+  let opened: ContainerStage;
   let engine: Engine;
   let stage: Stage;
-  let dir: string;
   beforeAll(async () => {
-    engine = await openEngine();
-    stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address });
-    dir = mkdtempSync(join(tmpdir(), 'wherry-journey-docker-'));
-    const { host } = new URL(stage.url);
-    mkdirSync(join(dir, 'config'));
-    const auth = Buffer.from(`anyone:${stage.key}`).toString('base64');
-    writeFileSync(join(dir, 'config/config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
-    await pushNodeBase(dir, { host, key: stage.key, repository: 'base/node', tag: '20' });
+    opened = await openContainerStage();
+    ({ engine, stage } = opened);
   }, 120_000);
-  afterAll(async () => {
-    await stage?.close();
-    expect(await engine.docker('ps', '--all', '--quiet')).toBe('');
-    expect(await engine.docker('network', 'ls', '--quiet', '--filter', 'label=dev.wherry.instance')).toBe('');
-    await engine.close();
-    rmSync(dir, { recursive: true, force: true });
-  }, 60_000);
+  afterAll(() => opened?.close(), 60_000);
 
-  /** Deploys a project with a real base; gives what the command printed. */
-  async function deploy(name: string, settings = '', handler = PROBE) {
-    const base = `${new URL(stage.url).host}/base/node:20`;
-    const project = stage.project(name, {
-      'wherry.yaml': `name: ${name}\nhandler: handler.mjs:handler\nbase: ${base}\ninterpreter: node@20\nscale: { idle: 1s, keep: none, max: 1 }\n${settings}`,
-      'handler.mjs': handler,
-    });
-    const result = await runCli(['deploy', project, '--json', '--data', stage.dataDir], { env: { DOCKER_CONFIG: join(dir, 'config') } });
-    if (result.code !== 0) throw new Error(`${result.stderr}\n${result.stdout}`);
-    return JSON.parse(result.stdout) as { digest: string };
-  }
-  const workers = async (name: string, all = false) =>
-    ((await stage.call(`/api/v1/endpoints/${name}/workers${all ? '?all=true' : ''}`)).json as { items: WorkerView[] }).items;
-  const containers = async (name: string) =>
-    (await engine.docker('ps', '--all', '--quiet', '--filter', `label=dev.wherry.endpoint=${name}`)).split('\n').filter(Boolean);
+  const SCALE = 'scale: { idle: 1s, keep: none, max: 1 }\n';
+  const deploy = (name: string, settings = '', handler = PROBE) => opened.deploy(name, handler, `${SCALE}${settings}`);
+  const workers: ContainerStage['workers'] = (...args) => opened.workers(...args);
+  const containers: ContainerStage['containers'] = (name) => opened.containers(name);
 
-  it('answers from zero, keeps logs and leaves no container when nothing is to be done', async () => {
+  it('answers from zero in three seconds, keeps logs and leaves no container when nothing is to be done (rows 68, 69, 90, 101)', async () => {
     const { digest } = await deploy('way');
     await until(async () => (await workers('way')).length === 0, 'the candidate to retire');
     const answer = await stage.runsync('way', ['log', 'seen from outside']);
     expect(answer).toMatchObject({ status: 'COMPLETED', output: 'seen from outside' });
+    expect(Number(answer.delayTime) + Number(answer.executionTime)).toBeLessThan(3_000);
     expect((await workers('way'))[0]?.runtime).toBe('docker');
     const [container = ''] = await containers('way');
     const [inspected] = JSON.parse(await engine.docker('inspect', container)) as { Config: { Image: string } }[];
@@ -89,15 +64,18 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(await stage.cli('logs', '-e', 'way')).toContain('seen from outside');
   });
 
-  it('pulls an image that its engine lost, says so in the log and in the timeline', async () => {
+  it('pulls an image that its engine lost, says so to the job that waits, in the log and in the timeline (B1, B8)', async () => {
     await until(async () => (await containers('way')).length === 0, 'no worker');
     await engine.docker('image', 'prune', '--all', '--force');
     const { id } = await stage.submit('way', ['version']);
-    expect(await stage.finished('way', id)).toMatchObject({ status: 'COMPLETED', output: 1, timeline: { path: 'pull' } });
+    await until(async () => ((await stage.status('way', id)) as Waiting).waiting?.reason === 'pulling', 'the job to say so');
+    const done = await stage.finished('way', id);
+    expect(done).toMatchObject({ status: 'COMPLETED', output: 1, timeline: { path: 'pull', pull: { cached: false } } });
+    expect((done as Waiting).timeline?.pull.bytes).toBeGreaterThan(10_000_000);
     expect(await stage.cli('logs', '-e', 'way')).toMatch(/pulled \d+\.\d MiB in/);
   });
 
-  it('rolls to another version and back', async () => {
+  it('rolls to another version and back (rows 15, 18)', async () => {
     await deploy('way', '', PROBE.replace('VERSION = 1', 'VERSION = 2'));
     expect(await stage.runsync('way', ['version'])).toMatchObject({ output: 2 });
     await stage.cli('rollback', '-e', 'way');
@@ -106,18 +84,32 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
 
   it('runs an image of another registry out of its own copy', async () => {
     const other = await openRegistryServer();
-    const base = `${new URL(stage.url).host}/base/node:20`;
-    const project = stage.project('afar', {
-      'wherry.yaml': `name: afar\nhandler: handler.mjs:handler\nbase: ${base}\ninterpreter: node@20\n`,
-      'handler.mjs': PROBE,
-    });
-    const pushed = await runCli(['push', project, '--to', `${other.host}/afar:1`, '--data', stage.dataDir], {
-      env: { DOCKER_CONFIG: join(dir, 'config') },
-    });
+    const project = opened.project('afar', PROBE, '');
+    const pushed = await opened.wherry('push', project, '--to', `${other.host}/afar:1`);
     expect(pushed.code, pushed.stderr).toBe(0);
     await stage.cli('deploy', '--image', `${other.host}/afar:1`, '-e', 'afar');
     await other.close();
     expect(await stage.runsync('afar', ['version'])).toMatchObject({ output: 1 });
+  });
+
+  it('has the image pulled with the deploy, and again when it was lost where extra workers are wanted, without a worker (rows 79, 80)', async () => {
+    const { digest } = await opened.deploy('ahead', PROBE, 'scale: { max: 0, extra: 1, idle: 1s, keep: none }\n');
+    const isThere = async () => (await engine.docker('image', 'ls', '--digests', '--format', '{{.Digest}}')).includes(digest);
+    expect(await isThere()).toBe(true);
+    expect(await workers('ahead', true)).toEqual([]);
+    await stage.cli('scale', '-e', 'ahead', '--max', '1');
+    const all = await until(async () => {
+      const known = await workers('ahead', true);
+      return known.length > 0 && known.every(({ state }) => state === 'STOPPED') ? known : undefined;
+    }, 'the candidate to retire');
+    await until(async () => (await containers('way')).length === 0, 'no worker');
+    await stage.kill();
+    await engine.docker('image', 'prune', '--all', '--force');
+    expect(await isThere()).toBe(false);
+    // A server looks when it starts, then each minute.
+    await stage.restart();
+    await until(isThere, 'the image to be there again');
+    expect(await workers('ahead', true)).toEqual(all);
   });
 
   it('keeps a worker inside (S11)', async () => {
@@ -135,6 +127,18 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
       expect([path, await ask('fetch', { path, method: 'GET' })]).toEqual([path, 404]);
     expect(await ask('fetch', { path: '/v2/inside/run', method: 'POST' })).toBe(404);
     expect(await ask('fetch', { path: '/v2/inside/ping/w-other?gpu=CPU', method: 'GET' })).toBe(401);
+  });
+
+  it('gives a worker the secrets of its release, which are nowhere else (row 83, S8)', async () => {
+    const value = 'canary-\u2603 of containers\nsecond line';
+    await stage.cli('secrets', 'set', 'TOKEN', value);
+    await deploy('vault', 'secrets: [TOKEN]\nenv: { URL: "x://{{RUNPOD_SECRET_TOKEN}}@" }\n', HASHES);
+    const hashes = [value, `x://${value}@`].map((text) => createHash('sha256').update(text).digest('hex'));
+    expect((await stage.runsync('vault', ['TOKEN', 'URL'])).output).toEqual(hashes);
+    const answers = ['/releases', '/workers?all=true', '/jobs', '/logs'].map((path) => stage.call(`/api/v1/endpoints/vault${path}`));
+    const exposed = [stage.log(), ...(await Promise.all(answers)).map(({ json }) => JSON.stringify(json))].join();
+    expect(exposed).not.toContain('canary-');
+    expect(filesWith(stage.dataDir, 'canary-')).toEqual([]);
   });
 
   it('takes all capabilities and the writable root from a hardened worker (S11)', async () => {

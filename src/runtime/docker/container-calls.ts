@@ -57,11 +57,15 @@ export async function createContainer(api: EngineApi, name: string, body: unknow
   throw refusedOrFailed(`the creation of container '${name}'`, answer);
 }
 
-/** Starts a created container. Throws RUNTIME_REFUSED, RUNTIME_UNAVAILABLE; then it must be removed. */
-export async function startContainer(api: EngineApi, containerId: string): Promise<'started' | 'no-network'> {
+export type ContainerStart = 'started' | 'no-network' | 'port-taken';
+
+/** Starts a created container, or says what it lacks; then it must be removed. Throws RUNTIME_REFUSED, RUNTIME_UNAVAILABLE; then too. */
+export async function startContainer(api: EngineApi, containerId: string): Promise<ContainerStart> {
   const answer = await api.call({ method: 'POST', path: `/containers/${containerId}/start`, idleMs: START_MS });
   if (answer.status === 204 || answer.status === 304) return 'started';
-  if (/network .*not found|unable to find network/i.test(reasonOf(answer))) return 'no-network';
+  const reason = reasonOf(answer);
+  if (/network .*not found|unable to find network/i.test(reason)) return 'no-network';
+  if (/port is already allocated|address already in use|ports are not available/i.test(reason)) return 'port-taken';
   throw refusedOrFailed('the start of its container', answer);
 }
 

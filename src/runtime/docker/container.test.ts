@@ -32,6 +32,7 @@ function describePlan(spec: Partial<WorkerSpec> = {}, more: Partial<ContainerPla
     config: {},
     facts: FACTS,
     volumesDir: '/data/volumes',
+    ports: [],
     isDiskLimited: true,
     ...more,
   });
@@ -64,12 +65,12 @@ describe('describeContainer', () => {
     expect(describePlan().HostConfig).not.toHaveProperty('CapDrop');
   });
 
-  it('limits memory without swap, cores to those that there are, and disk', () => {
+  it('limits memory without swap, cores to those that there are, and disk (row 84)', () => {
     const { HostConfig: host } = describePlan({ resources: { memoryBytes: 1_000, cpu: 8, diskBytes: 5_000 } });
     expect(host).toMatchObject({ Memory: 1_000, MemorySwap: 1_000, NanoCpus: 2e9, StorageOpt: { size: '5000' } });
   });
 
-  it('asks for no limit that the engine lacks', () => {
+  it('asks for no limit that the engine lacks (row 84)', () => {
     const absent = { memory: 'absent', cpu: 'absent', processes: 'absent', disk: 'absent' } as const;
     const facts = { ...FACTS, capabilities: { ...FACTS.capabilities, limits: absent } };
     const plan = describePlan({ resources: { memoryBytes: 1_000, cpu: 1, diskBytes: 5_000 } }, { facts, isDiskLimited: false });
@@ -100,10 +101,22 @@ describe('describeContainer', () => {
     expect(requested(0)).toBeUndefined();
   });
 
-  it('publishes ports on loopback only, and binds volumes below the data directory', () => {
-    const { HostConfig: host, ...body } = describePlan({ ports: ['8000/http', '53/udp'], volumes: ['models:/runpod-volume'] });
+  it('publishes ports on loopback only and tells the worker where (row 86)', () => {
+    const ports = [
+      { port: '8000/tcp', hostPort: 40_001 },
+      { port: '53/udp', hostPort: 40_002 },
+    ];
+    const { HostConfig: host, ...body } = describePlan({ env: { RUNPOD_PUBLIC_IP: 'mine' } }, { ports });
     expect(body['ExposedPorts']).toEqual({ '8000/tcp': {}, '53/udp': {} });
-    expect(host['PortBindings']).toMatchObject({ '8000/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }] });
+    expect(host['PortBindings']).toEqual({
+      '8000/tcp': [{ HostIp: '127.0.0.1', HostPort: '40001' }],
+      '53/udp': [{ HostIp: '127.0.0.1', HostPort: '40002' }],
+    });
+    expect(body['Env']).toEqual(['RUNPOD_PUBLIC_IP=127.0.0.1', 'RUNPOD_TCP_PORT_8000=40001', 'RUNPOD_UDP_PORT_53=40002']);
+  });
+
+  it('binds volumes below the data directory', () => {
+    const { HostConfig: host } = describePlan({ volumes: ['models:/runpod-volume'] });
     expect(host['Mounts']).toEqual([{ Type: 'bind', Source: '/data/volumes/models', Target: '/runpod-volume' }]);
   });
 });

@@ -3,6 +3,7 @@ import type { ImageConfig } from '../../oci/manifest.js';
 import type { WorkerSpec } from '../runtime.js';
 import type { EngineFacts } from './engine.js';
 import { OWNER_LABELS, parseVolume } from './names.js';
+import { announcePorts, PUBLISHED_AT, type PublishedPort } from './ports.js';
 
 export interface ContainerPlan {
   readonly spec: WorkerSpec;
@@ -14,6 +15,8 @@ export interface ContainerPlan {
   readonly facts: EngineFacts;
   /** Directory that holds a folder for each volume. */
   readonly volumesDir: string;
+  /** Those of the spec. */
+  readonly ports: readonly PublishedPort[];
   /** False where the engine has refused to limit disks. */
   readonly isDiskLimited: boolean;
 }
@@ -37,12 +40,11 @@ const INITS: readonly string[] = [
 
 /** The body of `POST /containers/create` for a worker. Throws RUNTIME_REFUSED for a spec that no container can have. */
 export function describeContainer(plan: ContainerPlan): Readonly<Record<string, unknown>> {
-  const { spec, instanceId, reference, network, config, facts } = plan;
-  const ports = spec.ports.map(portOf);
+  const { spec, instanceId, reference, network, config, facts, ports } = plan;
   return {
     Image: reference,
     Hostname: spec.workerId,
-    Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries({ ...spec.env, ...announcePorts(ports) }).map(([name, value]) => `${name}=${value}`),
     ...(spec.args !== null && { Cmd: spec.args }),
     Labels: {
       [OWNER_LABELS.instance]: instanceId,
@@ -50,7 +52,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
       [OWNER_LABELS.endpoint]: spec.endpointId,
       [OWNER_LABELS.release]: String(spec.release),
     },
-    ExposedPorts: Object.fromEntries(ports.map((port) => [port, {}])),
+    ExposedPorts: Object.fromEntries(ports.map(({ port }) => [port, {}])),
     HostConfig: {
       ...describeLimits(plan),
       ...describeIsolation(spec),
@@ -59,8 +61,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
       LogConfig: { Type: 'json-file', Config: LOG_OPTIONS },
       // Without one the worker is process 1, which the kernel does not end by signals that it does not handle.
       ...(facts.hasInit && !startsInit(config, spec.args) && { Init: true }),
-      // Loopback only, on a port that the engine chooses: for this machine's server, not for the world.
-      PortBindings: Object.fromEntries(ports.map((port) => [port, [{ HostIp: '127.0.0.1', HostPort: '' }]])),
+      PortBindings: Object.fromEntries(ports.map(({ port, hostPort }) => [port, [{ HostIp: PUBLISHED_AT, HostPort: String(hostPort) }]])),
       Mounts: spec.volumes.map(parseVolume).map(({ name, path }) => ({ Type: 'bind', Source: join(plan.volumesDir, name), Target: path })),
     },
     NetworkingConfig: { EndpointsConfig: { [network]: {} } },
@@ -91,10 +92,4 @@ function describeIsolation({ isHardened }: WorkerSpec): Readonly<Record<string, 
 function startsInit(config: ImageConfig['config'], args: readonly string[] | null): boolean {
   const [program = ''] = [...(config?.Entrypoint ?? []), ...(args ?? config?.Cmd ?? [])];
   return INITS.includes(basename(program));
-}
-
-/** `8000/http` is `8000/tcp` for an engine. */
-function portOf(text: string): string {
-  const [number = '', protocol] = text.split('/');
-  return `${number}/${protocol === 'udp' ? 'udp' : 'tcp'}`;
 }

@@ -9,6 +9,7 @@ import type { Engine } from './engine.js';
 import type { ImageStore } from './images.js';
 import { containerNameOf, parseVolume } from './names.js';
 import type { Networks } from './networks.js';
+import { choosePorts } from './ports.js';
 import { NEW_FILE, type WorkerFiles } from './worker-files.js';
 
 export interface LauncherOptions {
@@ -49,11 +50,12 @@ export function createLauncher({ engine, instanceId, dataDir, clock, images, net
     const { api, facts } = engine();
     const config = await images.accept(spec.image);
     const reference = images.referenceOf(spec.image);
+    const ports = await choosePorts(spec.ports);
     let bytes = 0;
     let preparedAt = clock.now();
     for (let isPulled = false; ; ) {
       const isDiskLimited = !isDiskRefused && facts.capabilities.limits.disk === 'engine';
-      const body = describeContainer({ spec, instanceId, reference, network, config, facts, volumesDir, isDiskLimited });
+      const body = describeContainer({ spec, instanceId, reference, network, config, facts, volumesDir, ports, isDiskLimited });
       const creation = await createContainer(api, containerNameOf(spec.workerId), body);
       if (typeof creation === 'object') return { ...creation, bytes, preparedAt, madeAt: clock.now() };
       if (creation === 'no-disk-limit' && isDiskLimited) isDiskRefused = true;
@@ -64,21 +66,25 @@ export function createLauncher({ engine, instanceId, dataDir, clock, images, net
       } else throw failed(spec, `the engine refuses what it had (${creation})`);
     }
   };
-  /** The network may have been removed by somebody since it was seen last: then once more. */
-  const launch = async (spec: WorkerSpec, isSecond = false): Promise<Launched> => {
+  /** The network may have been removed by somebody since it was seen last, and a port taken since it was chosen: then once more. */
+  const launch = async (spec: WorkerSpec, triesLeft = TRIES): Promise<Launched> => {
     const { workerId, endpointId } = spec;
     for (const { name } of spec.volumes.map(parseVolume)) await makeVolume(join(volumesDir, name));
     const { name: network, gateway } = await networks.ensure(endpointId);
     const made = await create(spec, network);
     files.write(workerId, { ...NEW_FILE, gateway });
-    if ((await startContainer(engine().api, made.containerId)) === 'started') return { ...made, gateway };
-    if (isSecond) throw failed(spec, 'its network vanished twice');
-    networks.forget(endpointId);
+    const lack = await startContainer(engine().api, made.containerId);
+    if (lack === 'started') return { ...made, gateway };
+    if (triesLeft === 1) throw failed(spec, LACKS[lack]);
+    if (lack === 'no-network') networks.forget(endpointId);
     await removeContainer(engine().api, made.containerId);
-    return launch(spec, true);
+    return launch(spec, triesLeft - 1);
   };
   return { launch: (spec) => launch(spec) };
 }
+
+const TRIES = 3;
+const LACKS = { 'no-network': 'its network vanished again and again', 'port-taken': 'its ports were taken again and again' } as const;
 
 /** Containers of any user write there; the data directory above it is open to its owner only. */
 async function makeVolume(dir: string): Promise<void> {
