@@ -233,7 +233,7 @@ export interface Store {
   /** What decides over an endpoint's workers, as it was at one moment: read apart, a release could begin to serve in between. */
   viewFleet(endpointId: string): Promise<FleetView | undefined>;
   listEndpoints(): Promise<readonly Endpoint[]>;
-  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs, keys and binding. */
+  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys, its binding and the template that is its own. */
   removeEndpoint(id: string): Promise<void>;
   /** Deletes at most `limit` jobs of an endpoint that is being removed. Gives their number. */
   removeJobs(endpointId: string, limit: number): Promise<number>;

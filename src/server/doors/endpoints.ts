@@ -4,12 +4,10 @@ import { createTurns } from '../../base/turns.js';
 import type { Endpoint, EndpointSettings } from '../../domain/endpoint.js';
 import type { Binding, Extras, NewTemplate, SavedContent, Template } from '../../domain/template.js';
 import type { Engine } from '../../engine/engine.js';
-import type { Keys } from '../keys.js';
 import type { Templates } from '../templates.js';
 
 export interface BoundEndpointsOptions {
   readonly engine: Engine;
-  readonly keys: Pick<Keys, 'forgetEndpoint'>;
   readonly templates: Templates;
 }
 
@@ -51,7 +49,7 @@ export interface BoundEndpoints {
   remove(id: string): Promise<void>;
 }
 
-export function createBoundEndpoints({ engine, keys, templates }: BoundEndpointsOptions): BoundEndpoints {
+export function createBoundEndpoints({ engine, templates }: BoundEndpointsOptions): BoundEndpoints {
   const { bindings } = templates;
   /** Saves of one endpoint come after each other: each looks at what the one before left. */
   const inTurn = createTurns();
@@ -97,12 +95,7 @@ export function createBoundEndpoints({ engine, keys, templates }: BoundEndpoints
       const endpoints = await engine.listEndpoints();
       return Promise.all(endpoints.map(async (endpoint) => ({ endpoint, binding: await bindings.get(endpoint.id) })));
     },
-    async remove(id) {
-      const binding = await bindings.get(id);
-      await engine.removeEndpoint(id);
-      keys.forgetEndpoint(id);
-      await removeOwn(binding);
-    },
+    remove: (id) => engine.removeEndpoint(id),
   };
 }
 

@@ -1,5 +1,6 @@
 import { WherryError } from '../../../base/errors.js';
 import { ARGUMENT_PATTERN, DEFAULT_SPEC, type ReleaseSpec } from '../../../domain/release.js';
+import { VARIABLE_PATTERN } from '../../../domain/secret.js';
 import type { Extras, NewTemplate, Template } from '../../../domain/template.js';
 import { parseReference } from '../../../oci/reference.js';
 import { formatWords, parseWords } from '../shell-words.js';
@@ -18,6 +19,8 @@ export interface TemplateInput extends Extras {
 }
 
 const GIBIBYTE = 2 ** 30;
+const VARIABLE = new RegExp(VARIABLE_PATTERN);
+const VALUE = new RegExp(ARGUMENT_PATTERN);
 /** Kept as they came, and given back. */
 const ECHOED = [
   'category',
@@ -99,7 +102,7 @@ function readSpec({ dockerArgs, env, ports, containerDiskInGb }: TemplateInput, 
 }
 
 function readVariables(env: NonNullable<TemplateInput['env']>): Readonly<Record<string, string>> {
-  const wrong = env.find(({ key, value }) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(key) || !new RegExp(ARGUMENT_PATTERN).test(value ?? ''));
+  const wrong = env.find(({ key, value }) => !VARIABLE.test(key) || !VALUE.test(value ?? ''));
   if (!wrong) return Object.fromEntries(env.map(({ key, value }) => [key, value ?? '']));
   throw new WherryError('REQUEST_INVALID', `the environment variable '${wrong.key}' cannot be set`, {
     hint: 'names have letters, digits and _, values no zero byte',
