@@ -40,7 +40,7 @@ const PACKAGES = {
   '@fastify/': ['server'],
   fastify: ['server'],
   typebox: ['api', 'server'],
-  ajv: ['project'],
+  ajv: ['project', 'check'],
   commander: ['cli'],
   picocolors: ['cli'],
   esbuild: ['build'],

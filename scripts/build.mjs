@@ -2,6 +2,7 @@
 import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { compiledSchema, undiciParts } from './compiled.mjs';
 import { ensureInstalled, ROOT } from './setup.mjs';
 
 export async function build() {
@@ -19,6 +20,7 @@ export async function build() {
     legalComments: 'linked',
     outdir: join(ROOT, 'dist'),
     logLevel: 'warning',
+    plugins: [compiledSchema, undiciParts],
   };
   await bundle({
     ...shared,

@@ -28,7 +28,9 @@ import type {
   RolloutProgressView,
   RolloutStepBody,
   RolloutView,
+  SecretView,
   StatusView,
+  StreamView,
   VerifyLineView,
   WebhookSecretView,
   WebhookView,
@@ -105,6 +107,11 @@ export interface ApiClient {
     body: { readonly username?: string; readonly password?: string; readonly identityToken?: string; readonly try?: boolean },
   ): Promise<CredentialView>;
   removeCredential(registry: string): Promise<void>;
+  listSecrets(): Promise<readonly SecretView[]>;
+  /** The value is never answered. */
+  putSecret(name: string, body: { readonly value: string }): Promise<SecretView>;
+  /** With `force` also while a release in use refers to it. */
+  removeSecret(name: string, query?: { readonly force?: boolean }): Promise<void>;
   listKeys(): Promise<readonly KeyView[]>;
   /** `key` is shown only here. */
   createKey(body: {
@@ -118,8 +125,14 @@ export interface ApiClient {
   submit(
     id: string,
     body: { readonly input: unknown; readonly policy?: object; readonly releaseId?: number },
-    options?: { readonly waitMs?: number },
+    options?: {
+      readonly waitMs?: number;
+      /** A repetition with the same key is the same job. */
+      readonly idempotencyKey?: string;
+    },
   ): Promise<JobView>;
+  /** Chunks that nobody read yet; held for `waitMs` when there are none. */
+  readStream(id: string, jobId: string, waitMs: number): Promise<StreamView>;
   jobStatus(id: string, jobId: string, waitMs?: number): Promise<JobView>;
   cancel(id: string, jobId: string): Promise<JobView>;
   purge(id: string): Promise<{ readonly removed: number }>;
@@ -139,8 +152,8 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
         cause,
       });
     });
-  const call = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-    const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const call = async <T>(method: string, path: string, body?: unknown, more: Readonly<Record<string, string>> = {}): Promise<T> => {
+    const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json', ...more }, body: JSON.stringify(body) };
     const answer = await open(path, { method, ...sent });
     const text = await answer.text();
     const value = parseJson(text);
@@ -206,11 +219,18 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     listCredentials: () => list('/api/v1/credentials'),
     putCredential: (registry, body) => call('PUT', `/api/v1/credentials/${encodeURIComponent(registry)}`, body),
     removeCredential: (registry) => call('DELETE', `/api/v1/credentials/${encodeURIComponent(registry)}`),
+    listSecrets: () => list('/api/v1/secrets'),
+    putSecret: (name, body) => call('PUT', `/api/v1/secrets/${encodeURIComponent(name)}`, body),
+    removeSecret: (name, query = {}) => call('DELETE', `/api/v1/secrets/${encodeURIComponent(name)}${formatQuery(query)}`),
     listKeys: () => list('/api/v1/keys'),
     createKey: (body) => call('POST', '/api/v1/keys', body),
     updateKey: (id, change) => call('PATCH', `/api/v1/keys/${encodeURIComponent(id)}`, change),
     removeKey: (id) => call('DELETE', `/api/v1/keys/${encodeURIComponent(id)}`),
-    submit: (id, body, { waitMs } = {}) => call('POST', job(id, waitMs === undefined ? 'run' : `runsync?wait=${waitMs}`), body),
+    submit: (id, body, { waitMs, idempotencyKey } = {}) => {
+      const path = job(id, waitMs === undefined ? 'run' : `runsync?wait=${waitMs}`);
+      return call('POST', path, body, idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey });
+    },
+    readStream: (id, jobId, waitMs) => call('GET', job(id, `stream/${encodeURIComponent(jobId)}?wait=${waitMs}`)),
     jobStatus: (id, jobId, waitMs) =>
       call(
         'GET',

@@ -101,6 +101,17 @@ export interface JobView {
   readonly workerId?: string;
   readonly output?: unknown;
   readonly error?: unknown;
+  /** Why it waits (extension B1). */
+  readonly waiting?: WaitingView;
+  /** How its cold start went (extension B8). */
+  readonly timeline?: Timeline;
+}
+
+/** The new chunks of a stream. */
+export interface StreamView {
+  readonly id: string;
+  readonly status: JobState;
+  readonly stream: readonly { readonly output: unknown }[];
 }
 
 export interface JobRecordView extends JobView {
@@ -174,6 +185,16 @@ export interface CredentialView {
   /** Null for an identity token. */
   readonly username: string | null;
   readonly createdAt: string;
+}
+
+/** A secret without its value. */
+export interface SecretView {
+  readonly name: string;
+  readonly createdAt: string;
+  /** When it got the value that it has. */
+  readonly updatedAt: string;
+  /** Releases in use that refer to it, as `staging@r17`. */
+  readonly usedBy: readonly string[];
 }
 
 /** The frozen workers of an endpoint, which its health counts as idle. */

@@ -5,6 +5,7 @@ import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
 import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
+import { VARIABLE_PATTERN } from '../domain/secret.js';
 import { START_PATHS, WORKER_STATES } from '../domain/worker.js';
 import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
 
@@ -78,7 +79,13 @@ export const EndpointChange = Type.Object(
 
 const Argument = Type.String({ pattern: ARGUMENT_PATTERN });
 const SPEC = {
-  env: Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Argument, { maxProperties: 50 }),
+  env: Type.Record(Type.String({ pattern: VARIABLE_PATTERN }), Argument, { maxProperties: 50 }),
+  secrets: Type.Optional(
+    Type.Array(Type.String({ pattern: VARIABLE_PATTERN }), {
+      maxItems: 50,
+      description: 'names of stored secrets that become variables of the same name',
+    }),
+  ),
   args: nullable(Type.Array(Argument)),
   ports: Type.Array(Type.String()),
   resources: Type.Object(

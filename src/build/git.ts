@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { compareVersionTags, parseVersionTag } from '../oci/semver-tag.js';
 
@@ -19,25 +19,36 @@ export interface SourceState {
 
 /** Reads git's state of `dir`; without git or with uncommitted changes there is no revision. */
 export async function readSourceState(dir: string, sourceDateEpoch: string | undefined): Promise<SourceState> {
-  const [commit, changes, origin, tags] = await Promise.all([
-    git(dir, ['log', '-1', '--format=%H %ct']),
-    git(dir, ['status', '--porcelain', '--', '.']),
-    git(dir, ['remote', 'get-url', 'origin']),
-    git(dir, ['tag', '--points-at', 'HEAD']),
-  ]);
-  const [hash, time] = commit?.split(' ') ?? [];
+  const [commit, changes, origin] = (await isInRepository(dir))
+    ? await Promise.all([
+        git(dir, ['log', '-1', '--decorate-refs=refs/tags/', '--format=%H%n%ct%n%D']),
+        git(dir, ['status', '--porcelain', '--', '.']),
+        git(dir, ['remote', 'get-url', 'origin']),
+      ])
+    : [];
+  const [hash, time, names = ''] = commit?.split('\n') ?? [];
   const isClean = hash !== undefined && changes === '';
   const epoch = sourceDateEpoch !== undefined && /^\d+$/.test(sourceDateEpoch) ? Number(sourceDateEpoch) : undefined;
   return {
     revision: isClean ? hash : null,
-    versions: isClean ? versionsOf(tags ?? '') : [],
+    versions: isClean ? versionsOf(names) : [],
     source: origin ? withoutCredentials(origin) : null,
     createdAt: epoch ?? (isClean ? Number(time) : 0),
   };
 }
 
+/** Whether git would find a repository around `dir`: most of a build without changes would be the start of programs that find none. */
+async function isInRepository(dir: string): Promise<boolean> {
+  for (let place = await realpath(dir); ; place = dirname(place)) {
+    if (await stat(join(place, '.git')).then(Boolean, () => false)) return true;
+    if (place === dirname(place)) return false;
+  }
+}
+
+/** `tags` are names as git decorates a commit with them: `tag: v1.2.0, tag: stable`. */
 function versionsOf(tags: string): readonly string[] {
-  const found = tags.split('\n').flatMap((tag) => {
+  const found = tags.split(', ').flatMap((name) => {
+    const tag = name.replace(/^tag: /, '');
     const version = parseVersionTag(tag);
     return version ? [{ tag: tag.replace(/^v/, ''), version }] : [];
   });

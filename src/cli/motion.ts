@@ -138,6 +138,7 @@ export async function releasePhases(
   );
   const spec = project && {
     env: project.env,
+    secrets: project.secrets ?? [],
     args: project.args,
     ports: project.ports,
     resources: project.resources,

@@ -15,6 +15,7 @@ import { registry } from './commands/registry.js';
 import { releases, resume, status } from './commands/releases.js';
 import { abort, promote, rollback } from './commands/rollouts.js';
 import { scale } from './commands/scale.js';
+import { secrets } from './commands/secrets.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
 import { verify } from './commands/verify.js';
@@ -49,6 +50,7 @@ export const COMMANDS: readonly Command[] = [
   webhooks,
   registry,
   credentials,
+  secrets,
   status,
   doctor,
   serve,

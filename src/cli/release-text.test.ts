@@ -10,19 +10,25 @@ const contentOf = (image: string, spec = {}) => ({
 
 describe('what changes between two releases', () => {
   it('is named without values', () => {
-    const before = contentOf('a', { env: { A: 'secret', B: '1' }, args: ['x'], resources: { cpu: 1 } });
-    const after = contentOf('b', { env: { A: 'other', C: '1' }, volumes: ['v:/v'], initTimeoutMs: 1, isHardened: true });
+    const before = contentOf('a', { env: { A: 'hidden', B: '1', G: '' }, secrets: ['D', 'E'], args: ['x'], resources: { cpu: 1 } });
+    const after = contentOf('b', {
+      env: { A: 'other', C: '1' },
+      secrets: ['E', 'F', 'G'],
+      volumes: ['v:/v'],
+      initTimeoutMs: 1,
+      isHardened: true,
+    });
     const changes = describeChanges(before, after);
     expect(changes).toEqual([
       `image ${digestOf('a').slice(7, 19)} → ${digestOf('b').slice(7, 19)}`,
-      'env ~A -B +C',
+      'env ~A -B +C -D +F ~G',
       'args',
       'resources',
       'volumes',
       'hardened',
       'limits.init',
     ]);
-    expect(changes.join()).not.toMatch(/secret|other/);
+    expect(changes.join()).not.toMatch(/hidden|other/);
   });
 
   it('is nothing between equal ones', () => {

@@ -1,5 +1,6 @@
 import type { ReleaseView } from '../api/resources.js';
 import { WherryError } from '../base/errors.js';
+import type { Referring } from '../domain/secret.js';
 
 /** The number of a release as people write it: `r3` or `3`. Throws USAGE. */
 export function readRelease(text: string): number {
@@ -16,14 +17,20 @@ export function readShare(text: string | undefined): number | undefined {
   throw new WherryError('USAGE', `--canary '${text}' is not a share`, { hint: 'use a whole number of percent from 1 to 99' });
 }
 
-/** `+NEW -GONE ~CHANGED`; values are not shown. */
-export function diffNames(before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>): string[] {
-  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
+/** Which variables of a worker differ, secrets among them: `+NEW -GONE ~CHANGED`; values are not shown. */
+export function diffVariables(before: Referring | undefined, after: Referring): string[] {
+  const [from, to] = [before ? variablesOf(before) : {}, variablesOf(after)];
+  const names = [...new Set([...Object.keys(from), ...Object.keys(to)])].sort();
   return names.flatMap((name) => {
-    if (before[name] === after[name]) return [];
-    if (before[name] === undefined) return [`+${name}`];
-    return [after[name] === undefined ? `-${name}` : `~${name}`];
+    if (from[name] === to[name]) return [];
+    if (from[name] === undefined) return [`+${name}`];
+    return [to[name] === undefined ? `-${name}` : `~${name}`];
   });
+}
+
+/** A secret equals itself, and no text that a variable may have. */
+function variablesOf({ env, secrets = [] }: Referring): Readonly<Record<string, string>> {
+  return { ...env, ...Object.fromEntries(secrets.map((name) => [name, '\0'])) };
 }
 
 type Content = Pick<ReleaseView, 'image' | 'spec'>;
@@ -32,7 +39,7 @@ type Content = Pick<ReleaseView, 'image' | 'spec'>;
 export function describeChanges(before: Content, after: Content): readonly string[] {
   const [from, to] = [before.image.digest.slice(7, 19), after.image.digest.slice(7, 19)];
   const image = from === to ? [] : [`image ${from} → ${to}`];
-  const names = diffNames(before.spec.env, after.spec.env);
+  const names = diffVariables(before.spec, after.spec);
   const env = names.length === 0 ? [] : [`env ${names.join(' ')}`];
   const others = (['args', 'ports', 'resources', 'volumes', 'isHardened', 'initTimeoutMs'] as const).filter(
     (part) => JSON.stringify(before.spec[part] ?? null) !== JSON.stringify(after.spec[part] ?? null),

@@ -1,9 +1,10 @@
 import type { ApiClient } from '../api/client.js';
+import { formatFailure } from '../api/failure.js';
 import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import { formatRelease } from '../domain/release.js';
 import { candidatePhase, type Deployment, type Motion, releasePhases } from './motion.js';
-import { formatFailure, formatValue, isLive } from './send-job.js';
+import { formatValue, isLive } from './send-job.js';
 import type { TestInput } from './test-input.js';
 
 export interface RollOut extends Deployment {

@@ -1,3 +1,4 @@
+import { formatFailure } from '../api/failure.js';
 import type { CrashLoopView, EndpointWhyView, JobWhyView, WaitingView } from '../api/resources.js';
 import { type Phase, phasesOf, warmPhases } from '../domain/cold-start.js';
 import { formatAge } from '../domain/health.js';
@@ -5,7 +6,6 @@ import { describeRollout, formatRelease } from '../domain/release.js';
 import { parseDigest, shortDigest } from '../oci/digest.js';
 import { formatLine } from './log-line.js';
 import { colours, formatAgo, formatBytes } from './output.js';
-import { formatFailure } from './send-job.js';
 import { toTerminal } from './terminal-text.js';
 
 /** One screen about a job: why it waits, or how it went. */

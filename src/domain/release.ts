@@ -14,7 +14,10 @@ export const ROLLOUT_EDGES: Readonly<Record<RolloutState, readonly RolloutState[
 
 /** What a release runs and how: together with the image, everything that never changes once stored. */
 export interface ReleaseSpec {
+  /** A value may hold references to secrets in place of them. */
   readonly env: Readonly<Record<string, string>>;
+  /** Names of secrets that are variables of the same name, over those of `env`; sorted, absent: none. */
+  readonly secrets?: readonly string[];
   /** Replaces the image's Cmd when given. */
   readonly args: readonly string[] | null;
   readonly ports: readonly string[];

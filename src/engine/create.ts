@@ -26,6 +26,7 @@ import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
 import { removeEndpoint } from './remove.js';
 import { listRollouts, listServing, stepRollout, waitRollout } from './rollout.js';
+import { listSecrets, putSecret, removeSecret } from './secrets.js';
 import { done } from './settle.js';
 import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
@@ -34,7 +35,7 @@ import { writeSystemLine } from './system-line.js';
 import { authenticateWorker, take } from './take.js';
 import { createWaiters } from './waiters.js';
 import { createWebhookSender } from './webhook.js';
-import { listSecrets, makeSecret, removeSecrets } from './webhook-secrets.js';
+import { listSigningSecrets, makeSigningSecret, removeSigningSecrets } from './webhook-secrets.js';
 import { explainEndpoint, explainJob, listHeld } from './why.js';
 
 /** Wires the use-cases over one store and one runtime. */
@@ -218,9 +219,13 @@ export function createEngine(options: EngineOptions): Engine {
     listDeliveries: (filter) => listDeliveries(core, filter),
     getDelivery: (name) => getDelivery(core, name),
     redeliver: (name) => redeliver(core, name),
-    makeWebhookSecret: (endpointId, rotation) => makeSecret(core, endpointId, rotation),
-    listWebhookSecrets: (endpointId) => listSecrets(core, endpointId),
-    removeWebhookSecrets: (endpointId) => removeSecrets(core, endpointId),
+    makeWebhookSecret: (endpointId, rotation) => makeSigningSecret(core, endpointId, rotation),
+    listWebhookSecrets: (endpointId) => listSigningSecrets(core, endpointId),
+    removeWebhookSecrets: (endpointId) => removeSigningSecrets(core, endpointId),
+
+    putSecret: (name, value) => putSecret(core, name, value),
+    listSecrets: () => listSecrets(core),
+    removeSecret: (name, isForced) => removeSecret(core, name, isForced),
 
     async listWorkers(endpointId, all) {
       await requireEndpoint(core, endpointId);

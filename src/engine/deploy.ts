@@ -14,14 +14,17 @@ import type { Core } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
 import { requireEndpoint, requireRelease } from './jobs.js';
 import { endRollout, findOpenRollout } from './rollout.js';
+import { listChanged, openEnv } from './secrets.js';
 
 /**
  * Makes a release: the reference is resolved once, or the image of another release is taken as it is; every blob is kept and verified,
  * the runtime gets the image ready; then the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is
- * ready. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN, RELEASE_UNKNOWN.
+ * ready. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN, RELEASE_UNKNOWN,
+ * SECRET_UNKNOWN.
  */
 export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
+  await openEnv(core, endpointId, request.spec);
   if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
   else await closeUnproven(core, endpoint);
   const { image, warnings, ...origin } = await chooseImage(core, endpointId, request);
@@ -66,9 +69,11 @@ export async function rollback(
     return { release: target, rollout: null, warnings: ['this release serves already'], size };
   }
   const { image, spec, sourceRevision } = target;
+  await openEnv(core, endpointId, spec);
+  const changed = await listChanged(core, spec, target.createdAt);
   return store(core, {
     image,
-    warnings: [],
+    warnings: changed.map((name) => `the secret '${name}' got another value after ${formatRelease(target.number)} was made, and keeps it`),
     plan: { ...WHOLE_ROLLOUT, reason: reason ?? null },
     release: { endpointId, author, source: `rollback:${formatRelease(target.number)}`, sourceRevision, spec },
   });

@@ -10,6 +10,7 @@ import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
 import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutProgress, RolloutStep } from '../domain/release.js';
 import type { ScaleRecord } from '../domain/scale-record.js';
+import type { Secret } from '../domain/secret.js';
 import type { ChunkPart } from '../domain/stream.js';
 import type { Worker } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
@@ -139,6 +140,12 @@ export interface DeliveryName {
 
 /** A signing secret without the secret. Moments in milliseconds. */
 export type WebhookSecretFacts = Pick<WebhookSecret, 'createdAt' | 'expiresAt'>;
+
+/** A stored secret without its value. */
+export interface SecretFacts extends Omit<Secret, 'sealed'> {
+  /** Releases in use that refer to it, as `staging@r17`. */
+  readonly usedBy: readonly string[];
+}
 
 /** How the secret is changed: a new one signs from now on, those before it `overlapMs` longer. */
 export interface SecretRotation {
@@ -290,6 +297,12 @@ export interface Engine {
   listWebhookSecrets(endpointId: string): Promise<readonly WebhookSecretFacts[]>;
   /** Throws ENDPOINT_UNKNOWN. */
   removeWebhookSecrets(endpointId: string): Promise<void>;
+
+  /** Keeps a value in place of the one before; workers that have that one finish their jobs and end. */
+  putSecret(name: string, value: string): Promise<SecretFacts>;
+  listSecrets(): Promise<readonly SecretFacts[]>;
+  /** Throws SECRET_UNKNOWN and, unless `isForced`, SECRET_IN_USE. */
+  removeSecret(name: string, isForced: boolean): Promise<void>;
 
   /** What the scaler decided and why, newest first. Throws ENDPOINT_UNKNOWN. */
   listDecisions(filter: DecisionFilter): Promise<readonly ScaleRecord[]>;

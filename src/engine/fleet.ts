@@ -16,6 +16,7 @@ import type { EndCause } from './meter.js';
 import { createOutages } from './outages.js';
 import { revertBroken } from './revert.js';
 import { endPinned, endRollout, proveRelease } from './rollout.js';
+import { openEnv } from './secrets.js';
 import { forgetWorker } from './stops.js';
 import { writeSystemLine } from './system-line.js';
 import { createWaiters } from './waiters.js';
@@ -307,13 +308,14 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
 /** Gives how it was started; null when it was given up meanwhile: then nothing of it runs. */
 async function startWorker(core: Core, { worker, release, runtime, token }: Start & { worker: Worker }): Promise<StartPath | null> {
   const { image, spec } = release;
+  const { env, secretive } = await openEnv(core, worker.endpointId, spec);
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...spec.env, ...protocolEnv(await core.workerUrl(worker), worker, token) },
-    ownEnv: OWN_ENV,
+    env: { ...SDK_DEFAULTS, ...env, ...protocolEnv(await core.workerUrl(worker), worker, token) },
+    ownEnv: [...OWN_ENV, ...secretive],
     args: spec.args,
     resources: spec.resources,
     ports: spec.ports,

@@ -10,13 +10,13 @@ const SECRETS_KEPT = 3;
 const purposeOf = (endpointId: string) => `the webhooks of endpoint ${endpointId}`;
 
 /** Makes a secret, shown only here. Throws ENDPOINT_UNKNOWN, and SECRET_EXISTS when there is one and this is no rotation. */
-export async function makeSecret(
+export async function makeSigningSecret(
   core: Core,
   endpointId: string,
   { isRotation, overlapMs }: SecretRotation,
 ): Promise<WebhookSecretFacts & { readonly secret: string }> {
   const now = core.clock.now();
-  const before = await listSecrets(core, endpointId);
+  const before = await listSigningSecrets(core, endpointId);
   if (before.length > 0 && !isRotation) {
     throw new WherryError('SECRET_EXISTS', `endpoint '${endpointId}' signs its webhooks already`, {
       hint: `\`wherry webhooks secret ${endpointId} --rotate\` makes a new one`,
@@ -34,19 +34,19 @@ export async function makeSecret(
 }
 
 /** The secrets that sign now, newest first. Throws ENDPOINT_UNKNOWN. */
-export async function listSecrets(core: Core, endpointId: string): Promise<readonly WebhookSecret[]> {
+export async function listSigningSecrets(core: Core, endpointId: string): Promise<readonly WebhookSecret[]> {
   await requireEndpoint(core, endpointId);
   const { secrets = [] } = (await core.store.getRecord('webhook-secrets', endpointId)) ?? {};
   return secrets.filter(({ expiresAt }) => expiresAt === null || expiresAt > core.clock.now());
 }
 
 /** Deliveries are not signed any more. Throws ENDPOINT_UNKNOWN. */
-export async function removeSecrets(core: Core, endpointId: string): Promise<void> {
+export async function removeSigningSecrets(core: Core, endpointId: string): Promise<void> {
   await requireEndpoint(core, endpointId);
   await core.store.removeRecord('webhook-secrets', endpointId);
 }
 
 /** The secrets themselves, for signing. Throws ENDPOINT_UNKNOWN, SEAL_BROKEN. */
-export async function openSecrets(core: Core, endpointId: string): Promise<readonly string[]> {
-  return (await listSecrets(core, endpointId)).map(({ sealed }) => core.seal.open(sealed, purposeOf(endpointId)));
+export async function openSigningSecrets(core: Core, endpointId: string): Promise<readonly string[]> {
+  return (await listSigningSecrets(core, endpointId)).map(({ sealed }) => core.seal.open(sealed, purposeOf(endpointId)));
 }

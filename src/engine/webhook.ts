@@ -3,7 +3,7 @@ import { afterAttempt, DELIVERY_LIMITS, type Delivery, deliveryKeyOf, dueKeyOf, 
 import type { RecordChange } from '../store/store.js';
 import type { Core, WebhookSender } from './core.js';
 import { postWebhook } from './webhook-request.js';
-import { openSecrets } from './webhook-secrets.js';
+import { openSigningSecrets } from './webhook-secrets.js';
 import { signatureHeaders } from './webhook-signature.js';
 
 /** At most so many at once, in all and of one endpoint, so that a slow receiver holds up only its own. */
@@ -134,7 +134,7 @@ async function send(
   try {
     const headers = {
       'user-agent': 'wherry',
-      ...signatureHeaders({ id, timestamp, body }, await openSecrets(core, endpointId)),
+      ...signatureHeaders({ id, timestamp, body }, await openSigningSecrets(core, endpointId)),
     };
     core.faults('webhook.before-send');
     const answer = await postWebhook({ url, body, headers }, core.webhookTargets, { timeoutMs: DELIVERY_LIMITS.attemptMs, signal });

@@ -1,5 +1,6 @@
 import { DEFAULT_SETTINGS, KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { ARGUMENT_PATTERN } from '../domain/release.js';
+import { VARIABLE_PATTERN } from '../domain/secret.js';
 import type { Field } from './field.js';
 import { LIMIT_FIELDS } from './limit-fields.js';
 import { formatDuration } from './units.js';
@@ -77,7 +78,8 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'map of strings',
     default: {},
     goesTo: 'release',
-    description: 'Environment variables of the worker; numbers and booleans are passed exactly as written.',
+    description:
+      'Environment variables of the worker; numbers and booleans are passed exactly as written, and "{{ RUNPOD_SECRET_name }}" gives way to the secret of that name.',
     example: { LOG_LEVEL: 'info' },
   },
   {
@@ -85,9 +87,9 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'list of strings',
     default: [],
     goesTo: 'release',
-    description: 'Names of stored secrets that the worker gets as environment variables.',
+    description: 'Secrets that the worker gets as environment variables of the same names; `wherry secrets set NAME` stores one.',
     example: ['HF_TOKEN'],
-    isInEffect: false,
+    rules: { items: { type: 'string', pattern: VARIABLE_PATTERN } },
   },
   {
     path: 'args',

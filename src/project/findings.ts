@@ -1,29 +1,15 @@
-import { Ajv, type ErrorObject } from 'ajv';
+import type { ErrorObject } from 'ajv';
+import type { Finding, Segments } from './document.js';
 import { suggestField } from './explain.js';
 import type { Field } from './field.js';
 import { findField } from './fields.js';
-import { WHERRY_SCHEMA } from './schema.js';
-
-/** A path inside the file: names of fields and indexes of list items. */
-export type Segments = readonly (string | number)[];
-
-/** A problem before its place in the text is known. */
-export interface Finding {
-  readonly at: Segments;
-  readonly problem: string;
-  /** The place is the field's name, not its value. */
-  readonly isKey?: boolean;
-}
-
-/** The schema is our own, and a test checks that it is one: to check it again takes most of what a build spends on its project file. */
-const SCHEMA_OPTIONS = { allErrors: true, verbose: true, allowUnionTypes: true, meta: false, validateSchema: false } as const;
+import { matchesSchema } from './schema-check.js';
 
 /** Everything in which a parsed `wherry.yaml` departs from its schema, in words for its author. */
 export function checkSchema(value: unknown): readonly Finding[] {
-  const validate = new Ajv(SCHEMA_OPTIONS).compile(WHERRY_SCHEMA);
-  if (validate(value)) return [];
+  if (matchesSchema(value)) return [];
   // A refused name comes twice: once for its pattern, once for the map that holds it.
-  return (validate.errors ?? []).filter((error) => error.propertyName === undefined).map(findingOf);
+  return (matchesSchema.errors ?? []).filter((error) => error.propertyName === undefined).map(findingOf);
 }
 
 function findingOf(error: ErrorObject): Finding {

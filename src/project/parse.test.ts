@@ -52,6 +52,8 @@ test.each([
   ['env:\n', 'wherry.yaml:1:1: \'env\' should be a map of strings such as {"LOG_LEVEL":"info"}, not nothing'],
   ['- a\n', 'wherry.yaml:1:1: the file should hold fields with values, not ["a"]'],
   ['scale: { min: 5 }\n', "wherry.yaml:1:15: 'scale.min' is 5, more than 'scale.max', which is 3"],
+  ['env: { A: x }\nsecrets: [B, A]\n', "wherry.yaml:2:14: 'secrets' names 'A', which 'env' sets too"],
+  ['secrets: [a-b]\n', "wherry.yaml:1:11: 'secrets.0' should be a text such as 'HF_TOKEN', not 'a-b'"],
   ['platforms: [linux/amd64, linux/arm64, linux/amd64]\n', "wherry.yaml:1:39: 'platforms' names 'linux/amd64' twice"],
   ['dockerfile: ../Dockerfile\n', "wherry.yaml:1:13: 'dockerfile' is '../Dockerfile': the path leaves the project"],
   ['handler: ../a.py\n', "wherry.yaml:1:10: 'handler' should be path:function, not '../a.py': the path leaves the project"],

@@ -115,10 +115,20 @@ async function isFile(file: string): Promise<boolean> {
   return found?.isFile() === true;
 }
 
-function specOf({ env = {}, args, ports = [], volumes = [], hardened, resources = {}, limits = {} }: ProjectFile): ReleaseSpec {
+function specOf({
+  env = {},
+  secrets = [],
+  args,
+  ports = [],
+  volumes = [],
+  hardened,
+  resources = {},
+  limits = {},
+}: ProjectFile): ReleaseSpec {
   const { cpu, memory, disk, gpu } = resources;
   return {
     env,
+    secrets,
     args: args ?? null,
     ports,
     volumes,

@@ -2,14 +2,16 @@ import { posix } from 'node:path';
 import { messageOf } from '../base/errors.js';
 import { DEFAULT_SETTINGS } from '../domain/endpoint.js';
 import { parseReference } from '../oci/reference.js';
-import type { Finding } from './findings.js';
+import type { Finding } from './document.js';
 import type { ProjectFile } from './project-file.js';
 
 export type HandlerKind = 'node' | 'python';
 
 /** Checks what the schema cannot: references, paths, and fields that must agree with each other. */
 export function checkRules(file: ProjectFile): readonly Finding[] {
-  return [checkDockerfile, checkHandler, checkBase, checkInterpreter, checkPlatforms, checkScale].flatMap((check) => check(file) ?? []);
+  return [checkDockerfile, checkHandler, checkBase, checkInterpreter, checkPlatforms, checkSecrets, checkScale].flatMap(
+    (check) => check(file) ?? [],
+  );
 }
 
 /** Splits `path:function`; the function is undefined when only a path is given. The path gets one spelling: `./a.py` is `a.py`. */
@@ -70,6 +72,11 @@ function checkInterpreter({ handler, interpreter }: ProjectFile): Finding | unde
 function checkPlatforms({ platforms = [] }: ProjectFile): Finding | undefined {
   const twice = platforms.findIndex((platform, index) => platforms.indexOf(platform) < index);
   return twice < 0 ? undefined : { at: ['platforms', twice], problem: `'platforms' names '${platforms[twice]}' twice` };
+}
+
+function checkSecrets({ env = {}, secrets = [] }: ProjectFile): Finding | undefined {
+  const twice = secrets.findIndex((name) => Object.hasOwn(env, name));
+  return twice < 0 ? undefined : { at: ['secrets', twice], problem: `'secrets' names '${secrets[twice]}', which 'env' sets too` };
 }
 
 function checkScale({ scale = {} }: ProjectFile): Finding | undefined {

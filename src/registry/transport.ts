@@ -1,6 +1,5 @@
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { request } from 'undici';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
@@ -75,8 +74,8 @@ export function openTransport(options: TransportOptions): Transport {
     let isHome = url.origin === origin.origin;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
       const body = call.body && Readable.from(call.body(), { objectMode: false });
-      const answer = await request(url, {
-        dispatcher: connections.dispatcherFor(url),
+      const answer = await connections.dispatcherFor(url).request({
+        ...targetOf(url),
         method: call.method,
         headers: { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) },
         headersTimeout: ['GET', 'HEAD'].includes(call.method) ? patience.readMs : patience.writeMs,
@@ -159,6 +158,10 @@ function resolveAddress(text: string, from: URL): URL {
   throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' sends to '${to.origin}', which is not safe`);
 }
 
+function targetOf({ origin, pathname, search }: URL): { readonly origin: string; readonly path: string } {
+  return { origin, path: `${pathname}${search}` };
+}
+
 /** One try; what may pass is for the caller to try again. */
 async function requestToken(
   connections: Connections,
@@ -167,8 +170,8 @@ async function requestToken(
 ): Promise<unknown> {
   const service = `the token service '${url.origin}${url.pathname}'`;
   try {
-    const answer = await request(url, {
-      dispatcher: connections.dispatcherFor(url),
+    const answer = await connections.dispatcherFor(url).request({
+      ...targetOf(url),
       method,
       headers,
       headersTimeout: readMs,

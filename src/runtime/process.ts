@@ -16,6 +16,8 @@ import type { ImageName, ImageSource, Runtime, RuntimeCapabilities, RuntimeEvent
 
 const CONNECT_MS = 10_000;
 const RETRY_MS = 1_000;
+/** A supervisor that is stopped itself does not keep a server from ending. */
+const LEAVE_MS = 2_000;
 
 export interface ProcessRuntimeOptions {
   readonly dataDir: string;
@@ -72,6 +74,8 @@ class ProcessRuntime implements Runtime {
   async stop(): Promise<void> {
     this.#isStopped = true;
     const link = await this.#link?.catch(() => null);
+    // One that does not answer finds out by itself.
+    await link?.request({ verb: 'leave' }, LEAVE_MS).catch(() => {});
     link?.close();
     this.#link = null;
     await this.#telling;

@@ -17,7 +17,7 @@ export interface WorkerSpec {
   readonly image: ImageName;
   /** Complete: protocol variables over release variables. The runtime adds the image's own below them. */
   readonly env: Readonly<Record<string, string>>;
-  /** Names in `env` of what is this worker's alone: what is prepared before a worker must not know them. */
+  /** Names in `env` of what is this worker's alone, and of secrets: what is prepared before a worker must not know them. */
   readonly ownEnv: readonly string[];
   /** Replaces the image's Cmd when not null. */
   readonly args: readonly string[] | null;

@@ -9,6 +9,7 @@ import type {
   ReleaseView,
   RolloutProgressView,
   RolloutView,
+  SecretView,
   WebhookSecretView,
   WorkerView,
 } from '../api/resources.js';
@@ -21,7 +22,7 @@ import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutProgress } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
-import type { WebhookSecretFacts } from '../engine/engine.js';
+import type { SecretFacts, WebhookSecretFacts } from '../engine/engine.js';
 import type { LogLine } from '../engine/log-line.js';
 
 /** Records as /api/v1 shows them: moments as RFC 3339, no hashes, no tokens. */
@@ -110,6 +111,10 @@ export function viewDelivery({ id, endpointId, jobId, jobState, url, state, crea
 
 export function viewWebhookSecret({ createdAt, expiresAt }: WebhookSecretFacts): WebhookSecretView {
   return { createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
+}
+
+export function viewSecret({ name, createdAt, updatedAt, usedBy }: SecretFacts): SecretView {
+  return { name, createdAt: moment(createdAt), updatedAt: moment(updatedAt), usedBy };
 }
 
 export function viewLogLine({ at, ...rest }: LogLine): LogLineView {

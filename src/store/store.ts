@@ -7,6 +7,7 @@ import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutPlan, RolloutState } from '../domain/release.js';
 import type { ScaleRecord } from '../domain/scale-record.js';
+import type { Secret } from '../domain/secret.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
@@ -26,6 +27,8 @@ export interface RecordKinds {
   readonly 'batch-request': BatchRequest;
   /** Secrets that sign the deliveries of an endpoint, by its id. */
   readonly 'webhook-secrets': { readonly secrets: readonly WebhookSecret[] };
+  /** By name. */
+  readonly secret: Secret;
   /** By registry. */
   readonly 'registry-credential': RegistryCredential;
   /** Workers in a row that ended without finishing a job, by endpoint; gone with the first job that is finished. */

@@ -94,6 +94,18 @@ describe('wherry dev', () => {
     expect(stdout).toContain('no Bob');
   }, 60_000);
 
+  it('--once takes secrets of the project out of its own environment, and says which it lacks (row 83)', async () => {
+    write('wherry.yaml', 'name: app\nhandler: handler.mjs:handler\nsecrets: [DEV_TOKEN]\n');
+    write('handler.mjs', 'export const handler = () => process.env.DEV_TOKEN.length;\n');
+    const args = ['dev', project, '--once', '--port', '0', '--data', data];
+    const refused = await runCli(args);
+    expect(refused.code).toBe(4);
+    expect(refused.stderr).toMatch(/SECRET_UNKNOWN {2}the secret 'DEV_TOKEN'.*\n.*secrets set DEV_TOKEN --data '/);
+    const { code, stdout } = await runCli(args, { env: { DEV_TOKEN: 'of the shell' } });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/COMPLETED.*\n12/);
+  }, 60_000);
+
   it('--once ends with the error of a project that cannot be built, or of a handler that does not start', async () => {
     write('handler.mjs', 'export const handler = (job) => {;\n');
     expect(await runCli(['dev', project, '--once', '--port', '0', '--data', data])).toMatchObject({

@@ -29,6 +29,7 @@ test('reads a project without a file by convention and says what it chose', asyn
     interpreter: null,
     platforms: ['linux/amd64'],
     env: {},
+    secrets: [],
     args: null,
     ports: [],
     volumes: [],
@@ -51,6 +52,7 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     'base: node:20-slim',
     'interpreter: node@20',
     'env: { LEVEL: 1.10 }',
+    'secrets: [HF_TOKEN]',
     'args: [--fast]',
     'resources: { cpu: 1.5, memory: 512MiB, disk: 2GB, gpu: [A, B] }',
     'scale: { min: 1, max: 2, idle: 1m30s, type: requestCount, value: 2 }',
@@ -63,6 +65,7 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     base: 'node:20-slim',
     interpreter: 'node@20',
     env: { LEVEL: '1.10' },
+    secrets: ['HF_TOKEN'],
     args: ['--fast'],
     resources: { cpu: 1.5, memoryBytes: 536_870_912, diskBytes: 2_000_000_000, gpu: 'A,B' },
     initTimeoutMs: 5_000,
@@ -78,7 +81,7 @@ test('warns of fields that do nothing yet and of files that are not read', async
     'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\nresources: { cpu: 1, gpu: 1 }\n';
   const { warnings } = await readProject(await setup({ 'wherry.yaml': file, 'handler.py': PYTHON }));
   expect(warnings).toEqual([
-    ...['secrets', 'models'].map((path) => `'${path}' in wherry.yaml has no effect yet in this version`),
+    "'models' in wherry.yaml has no effect yet in this version",
     ...['ports', 'resources.gpu', 'volumes'].map(
       (path) => `'${path}' in wherry.yaml is for workers in containers; those that are processes do without it`,
     ),

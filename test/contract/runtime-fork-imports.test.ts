@@ -78,7 +78,7 @@ ${STAY}`;
     ['starts a process', 'import subprocess\nchild = subprocess.Popen(["sleep", "1000"])\n'],
     ['leaves a connection open', 'import socket\npair = socket.socketpair()\n'],
     ['initialises a GPU', 'import torch\n'],
-    ['reads OWN, which differs from worker to worker', 'import os\nname = os.environ.get("OWN")\n'],
+    ['reads OWN, which only workers have', 'import os\nname = os.environ.get("OWN")\n'],
     ['ends the process with 9', 'import os\nif "OWN" not in os.environ.copy(): os._exit(9)\n'],
     ['fails: RuntimeError: no', 'import os\nif "OWN" not in os.environ.copy(): raise RuntimeError("no")\n'],
     ["loads 'secret' of the project", 'import secret\n'],

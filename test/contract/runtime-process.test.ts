@@ -393,6 +393,15 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     await vi.waitFor(() => expect([isAlive(Number(handle['pid'])), supervisorsOf(opened.dataDir)]).toEqual([false, []]), within);
   });
 
+  it('takes the supervisor along when it ends in good order and nothing runs', async () => {
+    await runtime.startWorker(specOf('w-1', opened.image('')));
+    await vi.waitFor(() => expect(told.exit('w-1')?.exitCode).toBe(0), within);
+    expect(supervisorsOf(opened.dataDir)).toHaveLength(1);
+    await runtime.stop();
+    // Sooner than one leaves that waits for the next server.
+    await vi.waitFor(() => expect(supervisorsOf(opened.dataDir)).toEqual([]), { timeout: 5_000 });
+  });
+
   it('freezes processes that changed their session too: none uses any more CPU', async () => {
     const script = `import { spawn } from 'node:child_process';
       const child = spawn(process.execPath, ['-e', 'for (;;);'], { detached: true, stdio: 'ignore' });

@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../conformance/engine.js';
 import { openRegistryServer } from '../contract/registry-server.js';
 import { needs } from '../needs.js';
 import { type JobAnswer, type Stage, until } from '../stage.js';
+import { filesWith } from './canary.js';
 import { type ContainerStage, openContainerStage } from './containers.js';
+import { HASHES } from './projects.js';
 
 /** Answers what it is asked about its surroundings. */
 const PROBE = `
@@ -124,6 +127,18 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
       expect([path, await ask('fetch', { path, method: 'GET' })]).toEqual([path, 404]);
     expect(await ask('fetch', { path: '/v2/inside/run', method: 'POST' })).toBe(404);
     expect(await ask('fetch', { path: '/v2/inside/ping/w-other?gpu=CPU', method: 'GET' })).toBe(401);
+  });
+
+  it('gives a worker the secrets of its release, which are nowhere else (row 83, S8)', async () => {
+    const value = 'canary-\u2603 of containers\nsecond line';
+    await stage.cli('secrets', 'set', 'TOKEN', value);
+    await deploy('vault', 'secrets: [TOKEN]\nenv: { URL: "x://{{RUNPOD_SECRET_TOKEN}}@" }\n', HASHES);
+    const hashes = [value, `x://${value}@`].map((text) => createHash('sha256').update(text).digest('hex'));
+    expect((await stage.runsync('vault', ['TOKEN', 'URL'])).output).toEqual(hashes);
+    const answers = ['/releases', '/workers?all=true', '/jobs', '/logs'].map((path) => stage.call(`/api/v1/endpoints/vault${path}`));
+    const exposed = [stage.log(), ...(await Promise.all(answers)).map(({ json }) => JSON.stringify(json))].join();
+    expect(exposed).not.toContain('canary-');
+    expect(filesWith(stage.dataDir, 'canary-')).toEqual([]);
   });
 
   it('takes all capabilities and the writable root from a hardened worker (S11)', async () => {

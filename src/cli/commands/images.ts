@@ -43,6 +43,16 @@ const SBOM_OPTIONS: readonly Option[] = [
   { flags: '--no-sbom', text: 'attach no such list' },
 ];
 
+function loadSbomParts() {
+  return Promise.all([import('../image-sbom.js'), import('../image-source.js'), import('../kept-texts.js')]);
+}
+
+/** Loads what {@link attachSbom} needs while a push waits for its registry. */
+function prepareSbom({ options }: Context): void {
+  // A part that cannot be loaded is found out again where it is used.
+  if (options['sbom'] !== false) loadSbomParts().catch(() => {});
+}
+
 /** A pushed image, by the reference that a person would use. */
 interface PushedImage {
   readonly reference: string;
@@ -62,11 +72,7 @@ async function attachSbom(context: Context, pushed: PushedImage): Promise<void> 
 
 /** Each platform's manifest has its own: packages differ. */
 async function tryAttachSbom(context: Context, { reference, built, motion: { phases, place } }: PushedImage): Promise<void> {
-  const [{ ensureSbom }, { openNamedImage }, { openKeptTexts }] = await Promise.all([
-    import('../image-sbom.js'),
-    import('../image-source.js'),
-    import('../kept-texts.js'),
-  ]);
+  const [{ ensureSbom }, { openNamedImage }, { openKeptTexts }] = await loadSbomParts();
   const memory = openKeptTexts(join(place.dataDir, 'cache', 'packages'));
   const attachTo = async ({ descriptor: { digest } }: PlatformImage) => {
     const name = formatReference({ ...parseReference(reference), digest });
@@ -138,6 +144,7 @@ export const push: Command = {
     const { motion, readProject, buildPhase, pushPhase } = await openMotion(context);
     const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
     const isForced = context.options['force'] === true;
+    prepareSbom(context);
     const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), isForced, motion });
     await attachSbom(context, { reference: pushed.reference, built, motion });
     const { uploaded, skipped } = pushed.result;
@@ -192,6 +199,7 @@ export const deploy: Command = {
     let built: BuiltImage | undefined;
     if (project) {
       built = await buildPhase(project, motion, buildOptions(context));
+      prepareSbom(context);
       reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
     }
     const hold = context.options['hold'] === true;

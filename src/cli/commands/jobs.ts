@@ -1,3 +1,4 @@
+import { formatFailure } from '../../api/failure.js';
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, type Context, textOf, textsOf } from '../command.js';
@@ -27,7 +28,7 @@ export const run: Command = {
       return 0;
     }
     const waitMs = readSeconds(textOf(options, 'wait') ?? '300') * 1000;
-    const { sendAndWait, isLive, formatValue, formatFailure } = await import('../send-job.js');
+    const { sendAndWait, isLive, formatValue } = await import('../send-job.js');
     const job = await sendAndWait(client, { endpointId, body: { input }, waitMs, signal }, output);
     if (isLive(job)) {
       throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${waitMs / 1000} s`, {

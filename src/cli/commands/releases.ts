@@ -4,7 +4,7 @@ import { type Command, type OptionValues, textOf } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
 import { formatAgo, formatTable } from '../output.js';
-import { diffNames, readRelease } from '../release-text.js';
+import { diffVariables, readRelease } from '../release-text.js';
 
 export const releases: Command = {
   name: 'releases',
@@ -38,7 +38,7 @@ export const releases: Command = {
         share,
         percentOnLatest,
         reason,
-        envChanges: diffNames(found[index + 1]?.spec.env ?? {}, release.spec.env),
+        envChanges: diffVariables(found[index + 1]?.spec, release.spec),
       };
     });
     const now = openClock().now();

@@ -1,4 +1,5 @@
 import type { ApiClient } from '../../api/client.js';
+import { formatFailure } from '../../api/failure.js';
 import type { DeployView, JobView } from '../../api/resources.js';
 import { WherryError } from '../../base/errors.js';
 import type { Environment } from '../../compose-settings.js';
@@ -7,8 +8,9 @@ import { buildPhase, candidatePhase, type Motion, pushPhase, releasePhases } fro
 import type { Output } from '../output.js';
 import { createPhases } from '../phases.js';
 import type { Embedded } from '../project-push.js';
-import { formatFailure, formatValue, isLive, sendAndWait } from '../send-job.js';
+import { formatValue, isLive, sendAndWait } from '../send-job.js';
 import { readTestInput, type TestInputSource } from '../test-input.js';
+import { bringSecrets } from './secrets.js';
 
 /** A project between its files and the release that serves them. */
 export interface Session {
@@ -57,6 +59,7 @@ export function createSession(options: SessionOptions): Session {
   const releaseNow = async (mine: number, motion: Motion): Promise<DeployView | undefined> => {
     if (mine !== latest) return undefined;
     const project = await readProject(options.dir);
+    await bringSecrets(project, options);
     const built = await buildPhase(project, motion);
     const { reference } = await pushPhase(built, { to: undefined, embedded: options.embedded, motion });
     const deployment = { endpointId: project.name, reference, project, sourceRevision: built.revision, supersede: true };

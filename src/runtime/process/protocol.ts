@@ -71,6 +71,8 @@ export type Request =
   | { readonly id: number; readonly verb: 'stop'; readonly workerId: string; readonly graceMs: number }
   | { readonly id: number; readonly verb: 'freeze' | 'thaw'; readonly workerId: string }
   | { readonly id: number; readonly verb: 'list' }
+  /** The server ends in good order: without workers and events there is nothing to wait for. */
+  | { readonly id: number; readonly verb: 'leave' }
   /** Fork servers of other images end when their workers have. */
   | { readonly id: number; readonly verb: 'keep'; readonly images: readonly string[] }
   /** Has no answer. */

@@ -2,7 +2,8 @@
  * The supervisor: parent of all process workers of one data directory (docs/adr/0002). It outlives the server and is
  * adopted by the next. An entry of its own, kept small because a start from zero may wait for it.
  *
- * Without a server it ends its workers after `orphanMs`; without server, workers and events it leaves after `idleMs`.
+ * Without a server it ends its workers after `orphanMs`; without server, workers and events it leaves after `idleMs`, or at once when
+ * the server said that it ends.
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -91,6 +92,10 @@ class Supervisor {
     return this.#workers.size === 0 && this.#starting.size === 0;
   }
 
+  get #isUnused(): boolean {
+    return this.#isEmpty && this.#outbox.size === 0;
+  }
+
   #accept(peer: Socket): void {
     const forget = (): void => {
       peer.destroy();
@@ -134,6 +139,9 @@ class Supervisor {
         return {};
       case 'list':
         return { value: [...this.#workers.keys()] };
+      case 'leave':
+        if (this.#isUnused) setImmediate(() => void this.stop().catch(() => {}));
+        return {};
       case 'ack': {
         const event = this.#outbox.ack(request.seq);
         if (event?.event === 'output') this.#workers.get(event.workerId)?.output.acked(request.seq);
@@ -218,7 +226,7 @@ class Supervisor {
     const now = this.#clock.now();
     this.#aloneSince ??= now;
     const orphanedInMs = this.#aloneSince + this.#options.orphanMs - now;
-    const delayMs = this.#isEmpty && this.#outbox.size === 0 ? Math.min(this.#options.idleMs, orphanedInMs) : orphanedInMs;
+    const delayMs = this.#isUnused ? Math.min(this.#options.idleMs, orphanedInMs) : orphanedInMs;
     this.#timer = setTimeout(() => void this.stop().catch(() => {}), Math.max(0, delayMs));
   }
 }

@@ -19,6 +19,7 @@ import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
 import { addScalingRoutes } from './api/scaling.js';
+import { addSecretRoutes } from './api/secrets.js';
 import { addWebhookRoutes } from './api/webhooks.js';
 import { addWhyRoutes } from './api/why.js';
 
@@ -38,6 +39,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     genReqId: () => createUuid(clock.now()),
     bodyLimit: 1024 * 1024,
     forceCloseConnections: true,
+    // Names of secrets and registries, percent-encoded, are longer than the hundred characters of the default.
+    routerOptions: { maxParamLength: 1_024 },
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.setErrorHandler((thrown, request, reply) => {
@@ -84,6 +87,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addWebhookRoutes(typed, context);
       addRegistryRoutes(typed, context);
       addCredentialRoutes(typed, context);
+      addSecretRoutes(typed, context);
       addKeyRoutes(typed, context);
       addStatusRoute(typed, { ...context, startedAt: new Date(clock.now()).toISOString() });
       done();

@@ -109,10 +109,11 @@ function readStep({ action, share, reason }: { action: string; share?: number; r
   throw new WherryError('REQUEST_INVALID', "the action 'share' needs a share", { hint: 'send a share from 1 to 99' });
 }
 
-/** Absent is false: one form, so that equal releases look equal. */
+/** Absent is false, or none: one form, so that equal releases look equal. */
 function mergeSpec(before: ReleaseSpec, change: Partial<ReleaseSpec> = {}): ReleaseSpec {
-  const { isHardened, ...rest } = { ...before, ...change };
-  return { ...rest, ...(isHardened && { isHardened }) };
+  const { isHardened, secrets = [], ...rest } = { ...before, ...change };
+  const names = [...new Set(secrets)].sort();
+  return { ...rest, ...(isHardened && { isHardened }), ...(names.length > 0 && { secrets: names }) };
 }
 
 /** What a new release does not say stays as it is. */

@@ -13,7 +13,7 @@ class Watch:
     """Sees what was left behind that a fork would not copy or would share, and what a worker would have done otherwise."""
 
     def __init__(self, roots, own):
-        """`own`: names of variables that each worker has for itself."""
+        """`own`: names of variables that each worker has for itself, and of secrets."""
         self.roots = tuple(os.path.join(root, "") for root in roots)
         self.opened = set(_list_opened())
         self.plain = type(os.environ)
@@ -41,7 +41,7 @@ class Watch:
     def find(self):
         """What it is, in words that follow the name of a module; None when there is nothing."""
         if self.read:
-            return f"reads {', '.join(sorted(self.read))}, which differs from worker to worker"
+            return f"reads {', '.join(sorted(self.read))}, which only workers have"
         if self.is_asked:
             return f"looks for '{ANSWERED}', which a worker has"
         if count_threads() > 1:
