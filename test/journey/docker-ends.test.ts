@@ -130,6 +130,16 @@ describe.skipIf(!needs('dockerd'))('a worker in a container', () => {
     expect(ended.exitCode).toBe(0);
   });
 
+  it('is frozen when it was idle long enough, and goes on with the next job (row 78, B7)', async () => {
+    await opened.deploy('cold', DEEDS, 'scale: { idle: 1s, max: 1 }\n');
+    const first = await stage.runsync('cold', ['version']);
+    await until(async () => (await opened.workers('cold')).some(({ state }) => state === 'FROZEN'), 'it to be frozen');
+    expect(await engine.docker('ps', '--filter', 'label=dev.wherry.endpoint=cold', '--format', '{{.Status}}')).toContain('Paused');
+    const { id } = await stage.submit('cold', ['version']);
+    const thawed = { status: 'COMPLETED', workerId: first.workerId, timeline: { path: 'thaw' } };
+    expect(await stage.finished('cold', id)).toMatchObject(thawed);
+  });
+
   it('gets the arguments of its release, its ports where it is told, and its disk if the engine can (rows 84, 85, 86)', async () => {
     await opened.deploy('ports', DEEDS, `${scale()}args: ["--fast", "2"]\nports: [8000/http]\nresources: { disk: 1GB }\n`);
     expect(await stage.runsync('ports', ['args'])).toMatchObject({ output: ['--fast', '2'] });
