@@ -150,6 +150,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       })
     : undefined;
   const runtimes = createRuntimes(chosen.names.flatMap((name) => (name === 'process' ? processes : (docker ?? []))));
+  const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const engine = createEngine({
     store,
     runtimes,
@@ -172,9 +173,9 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     frozenMemoryBytes: readFrozenMemory(environment),
     workerUrl: async ({ runtime, endpointId }) => (docker?.name === runtime ? docker.urlFor(endpointId) : url),
     capacity: await readCapacity(environment),
+    forgetEndpoint: keys.forgetEndpoint,
     sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, log, signal: stopping.signal }),
   });
-  const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });

@@ -1,5 +1,5 @@
 import { messageOf, WherryError } from '../base/errors.js';
-import type { EndpointSettings } from '../domain/endpoint.js';
+import type { EndpointSettings, Labels } from '../domain/endpoint.js';
 import type { KeyScope } from '../domain/key.js';
 import { isAtRest, type ReleaseSpec } from '../domain/release.js';
 import { parseError } from './envelope.js';
@@ -11,6 +11,7 @@ import type {
   DeliveryQuery,
   DeliveryView,
   DeployView,
+  EndpointQuery,
   EndpointView,
   EndpointWhyView,
   HealthView,
@@ -44,12 +45,25 @@ export type SettingsChange = { readonly [K in keyof EndpointSettings]?: Partial<
 /** The server's API as functions. Every one rejects with the server's own error, or SERVER_UNAVAILABLE. */
 export interface ApiClient {
   status(): Promise<StatusView>;
-  listEndpoints(): Promise<readonly EndpointView[]>;
-  createEndpoint(body: { readonly id: string; readonly name?: string; readonly settings?: SettingsChange }): Promise<EndpointView>;
+  listEndpoints(query?: EndpointQuery): Promise<readonly EndpointView[]>;
+  /** With `expiresInMs` (1 s to 24 h) the server removes it by itself so long after now. */
+  createEndpoint(body: {
+    readonly id: string;
+    readonly name?: string;
+    readonly settings?: SettingsChange;
+    readonly labels?: Labels;
+    readonly expiresInMs?: number;
+  }): Promise<EndpointView>;
   getEndpoint(id: string): Promise<EndpointView>;
+  /** `expiresInMs` counts from now; null: it is kept until somebody removes it. */
   updateEndpoint(
     id: string,
-    change: { readonly name?: string; readonly settings?: SettingsChange; readonly isPaused?: boolean },
+    change: {
+      readonly name?: string;
+      readonly settings?: SettingsChange;
+      readonly isPaused?: boolean;
+      readonly expiresInMs?: number | null;
+    },
   ): Promise<EndpointView>;
   removeEndpoint(id: string): Promise<void>;
   deploy(
@@ -166,7 +180,7 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
 
   return {
     status: () => call('GET', '/api/v1/status'),
-    listEndpoints: () => list('/api/v1/endpoints'),
+    listEndpoints: (query = {}) => list(`/api/v1/endpoints${formatQuery(query)}`),
     createEndpoint: (body) => call('POST', '/api/v1/endpoints', body),
     getEndpoint: (id) => call('GET', at(id)),
     updateEndpoint: (id, change) => call('PATCH', at(id), change),

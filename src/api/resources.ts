@@ -1,5 +1,5 @@
 import type { DeliveryAttempt, DeliveryState } from '../domain/delivery.js';
-import type { EndpointSettings } from '../domain/endpoint.js';
+import type { EndpointSettings, Labels } from '../domain/endpoint.js';
 import type { JobState, TerminalState } from '../domain/job.js';
 import type { KeyScope } from '../domain/key.js';
 import type { ReleaseImage, ReleaseName, ReleaseSpec, RolloutState } from '../domain/release.js';
@@ -17,6 +17,14 @@ export interface EndpointView {
   readonly activeRelease: number | null;
   readonly pausedReason: string | null;
   readonly createdAt: string;
+  readonly labels: Labels;
+  /** When the server removes it by itself; null: never. */
+  readonly expiresAt: string | null;
+}
+
+export interface EndpointQuery {
+  /** `NAME=VALUE`, or `NAME` for any value. */
+  readonly label?: string;
 }
 
 export interface ReleaseView {

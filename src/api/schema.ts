@@ -1,7 +1,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { ERRORS } from '../base/errors.js';
 import { DELIVERY_STATES } from '../domain/delivery.js';
-import { KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
+import { EXPIRY_MS, KEEPS, LABEL_LIMITS, LABEL_NAME, LABEL_VALUE, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
 import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
@@ -63,16 +63,38 @@ export const Endpoint = Type.Object({
   activeRelease: nullable(Type.Integer()),
   pausedReason: nullable(Type.String()),
   createdAt: moment,
+  labels: Type.Record(Type.String(), Type.String()),
+  expiresAt: nullable(moment),
+});
+const expiresInMs = Type.Integer({
+  minimum: EXPIRY_MS.min,
+  maximum: EXPIRY_MS.max,
+  description: 'after so many milliseconds from now the server removes the endpoint by itself',
 });
 export const NewEndpoint = Type.Object(
-  { id: Type.String(), name: Type.Optional(Type.String({ maxLength: 191 })), settings: Type.Optional(SettingsChange) },
+  {
+    id: Type.String(),
+    name: Type.Optional(Type.String({ maxLength: 191 })),
+    settings: Type.Optional(SettingsChange),
+    labels: Type.Optional(
+      Type.Record(Type.String({ pattern: LABEL_NAME }), Type.String({ pattern: LABEL_VALUE, maxLength: LABEL_LIMITS.valueLength }), {
+        ...strict,
+        maxProperties: LABEL_LIMITS.count,
+      }),
+    ),
+    expiresInMs: Type.Optional(expiresInMs),
+  },
   strict,
 );
+export const EndpointQuery = Type.Object({
+  label: Type.Optional(Type.String({ maxLength: 1_000, description: 'NAME=VALUE, or NAME for any value' })),
+});
 export const EndpointChange = Type.Object(
   {
     name: Type.Optional(Type.String({ maxLength: 191 })),
     settings: Type.Optional(SettingsChange),
     isPaused: Type.Optional(Type.Boolean()),
+    expiresInMs: Type.Optional(nullable(expiresInMs)),
   },
   strict,
 );

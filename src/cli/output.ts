@@ -85,10 +85,20 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
 
 /** `3 s ago`, `2 min ago`; the exact moment is in --json. */
 export function formatAgo(at: string, now: number): string {
-  const seconds = Math.max(0, Math.round((now - Date.parse(at)) / 1000));
-  if (seconds < 90) return `${seconds} s ago`;
-  if (seconds < 5_400) return `${Math.round(seconds / 60)} min ago`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86_400)} d ago`;
+  return `${formatSpan(now - Date.parse(at))} ago`;
+}
+
+/** `in 2 min`; `now` once it is over. */
+export function formatLeft(at: string, now: number): string {
+  const leftMs = Date.parse(at) - now;
+  return leftMs > 0 ? `in ${formatSpan(leftMs)}` : 'now';
+}
+
+function formatSpan(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 90) return `${seconds} s`;
+  if (seconds < 5_400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
 }
 
 export function formatBytes(bytes: number): string {

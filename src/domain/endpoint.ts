@@ -67,6 +67,41 @@ export interface Endpoint {
   /** Why the endpoint starts no workers (crash loop), or null. */
   readonly pausedReason: string | null;
   readonly createdAt: number;
+  /** Given when it is made; they never change. */
+  readonly labels: Labels;
+  /** When the server removes it by itself; null: never. */
+  readonly expiresAt: number | null;
+}
+
+/** Short texts by name that say whose an endpoint is, for instance which test run made it. */
+export type Labels = Readonly<Record<string, string>>;
+
+export const LABEL_LIMITS = { count: 16, valueLength: 128 } as const;
+/** Without `=`, so that `NAME=VALUE` is clear. */
+export const LABEL_NAME = '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$';
+/** No control characters: values stand in tables and logs. */
+export const LABEL_VALUE = '^[^\\u0000-\\u001f\\u007f-\\u009f]*$';
+
+/** How long an endpoint that expires may be kept, counted from the request. */
+export const EXPIRY_MS = { min: 1_000, max: 86_400_000 } as const;
+
+/** Its time is over: the server removes it, and nothing of it is started any more. */
+export function isExpired({ expiresAt }: Pick<Endpoint, 'expiresAt'>, now: number): boolean {
+  return expiresAt !== null && expiresAt <= now;
+}
+
+/** `wanted` is `NAME=VALUE`, or `NAME` for any value. */
+export function hasLabel(labels: Labels, wanted: string): boolean {
+  const [name = '', ...value] = wanted.split('=');
+  if (!Object.hasOwn(labels, name)) return false;
+  return value.length === 0 || labels[name] === value.join('=');
+}
+
+/** `run=42 suite=smoke`. */
+export function formatLabels(labels: Labels): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
 }
 
 const RESERVED = '_catalog serverless templates pods registries network-volumes catalog billing clusters account'.split(' ');

@@ -11,6 +11,7 @@ import { createDecisions } from './decisions.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
+import { extend } from './expire.js';
 import { measureEndpoints, summarizeEndpoints } from './figures.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
@@ -42,7 +43,10 @@ import { explainEndpoint, explainJob, listHeld } from './why.js';
 export function createEngine(options: EngineOptions): Engine {
   const backoff = keepBackoff(createBackoff(), options);
   const reconciler = createReconciler(() => core, backoff);
-  const reaper = createReaper(() => core);
+  const reaper = createReaper(
+    () => core,
+    (endpointId) => remove(endpointId),
+  );
   const adoption = createAdoption(() => core);
   const core: Core = {
     ...options,
@@ -89,6 +93,12 @@ export function createEngine(options: EngineOptions): Engine {
   const workerIds = async (endpointId: string, release?: number) => {
     const workers = await store.listWorkers(endpointId, true);
     return workers.filter((worker) => release === undefined || worker.release === release).map(({ id }) => id);
+  };
+
+  const remove = async (id: string): Promise<void> => {
+    await removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id)));
+    backoff.reset(id);
+    options.forgetEndpoint(id);
   };
 
   /** A deploy that changed nothing ends a pause too: there is no rollout that would do it. */
@@ -172,8 +182,9 @@ export function createEngine(options: EngineOptions): Engine {
     addChunk: (post) => addChunk(core, post),
     done: (worker, report) => done(core, worker, report),
 
-    async createEndpoint({ id, name, settings }) {
+    async createEndpoint({ id, name, settings, labels = {}, expiresInMs }) {
       checkEndpointId(id);
+      const createdAt = options.clock.now();
       const endpoint: Endpoint = {
         id,
         name: name ?? id,
@@ -181,15 +192,20 @@ export function createEngine(options: EngineOptions): Engine {
         settings,
         activeRelease: null,
         pausedReason: null,
-        createdAt: options.clock.now(),
+        createdAt,
+        labels,
+        expiresAt: expiresInMs === undefined ? null : createdAt + expiresInMs,
       };
       await store.addEndpoint(endpoint);
       core.wake(id);
       return endpoint;
     },
-    async updateEndpoint(id, { isPaused, ...change }) {
+    async updateEndpoint(id, { isPaused, expiresInMs, ...change }) {
+      const before = await requireEndpoint(core, id);
+      // In one step with the write: what is extended in time is not removed.
       const endpoint = await store.updateEndpoint(id, {
         ...change,
+        ...(expiresInMs !== undefined && { expiresAt: extend(before, expiresInMs, options.clock.now()) }),
         ...(isPaused !== undefined && { pausedReason: isPaused ? 'paused by request' : null }),
       });
       if (isPaused === false) backoff.reset(id);
@@ -198,10 +214,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
     getEndpoint: (id) => requireEndpoint(core, id),
     listEndpoints: () => store.listEndpoints(),
-    async removeEndpoint(id) {
-      await removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id)));
-      backoff.reset(id);
-    },
+    removeEndpoint: remove,
     deploy: async (endpointId, request) => resumed(await deploy(core, endpointId, request)),
     rollback: async (endpointId, request) => resumed(await rollback(core, endpointId, request)),
     async getRelease(endpointId, number) {

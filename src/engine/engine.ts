@@ -5,7 +5,7 @@ import type { Log } from '../base/log.js';
 import type { Seal } from '../base/seal.js';
 import type { HostCapacity } from '../domain/capacity.js';
 import type { Delivery, DeliveryState } from '../domain/delivery.js';
-import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
+import type { Endpoint, EndpointSettings, JobCounts, Labels } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority } from '../domain/job.js';
 import type { JobNotes } from '../domain/job-view.js';
 import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutProgress, RolloutStep } from '../domain/release.js';
@@ -59,6 +59,8 @@ export interface EngineOptions {
   readonly frozenMemoryBytes: number;
   /** Frees disk that nothing known to the store needs; called from time to time. */
   readonly sweepFiles?: () => Promise<void>;
+  /** Lets go of what is remembered of an endpoint elsewhere (its keys), once it is removed. */
+  readonly forgetEndpoint: (endpointId: string) => void;
   /** What this host has for workers. */
   readonly capacity: HostCapacity;
   /**
@@ -66,6 +68,24 @@ export interface EngineOptions {
    * when its runtime is away.
    */
   readonly workerUrl: (worker: Pick<Worker, 'runtime' | 'endpointId'>) => Promise<string>;
+}
+
+export interface NewEndpoint {
+  readonly id: string;
+  readonly name?: string;
+  readonly settings: EndpointSettings;
+  readonly labels?: Labels;
+  /** The server removes it by itself so long after now; absent: never. */
+  readonly expiresInMs?: number;
+}
+
+/** Fields that are absent stay. */
+export interface EndpointUpdate {
+  readonly name?: string;
+  readonly settings?: EndpointSettings;
+  readonly isPaused?: boolean;
+  /** Counted from now; null: it is kept until somebody removes it. */
+  readonly expiresInMs?: number | null;
 }
 
 export interface Submission {
@@ -261,11 +281,9 @@ export interface Engine {
   done(worker: Worker, report: Report): Promise<Done>;
 
   /** Throws NAME_TAKEN, NAME_INVALID. */
-  createEndpoint(request: { readonly id: string; readonly name?: string; readonly settings: EndpointSettings }): Promise<Endpoint>;
-  updateEndpoint(
-    id: string,
-    change: { readonly name?: string; readonly settings?: EndpointSettings; readonly isPaused?: boolean },
-  ): Promise<Endpoint>;
+  createEndpoint(request: NewEndpoint): Promise<Endpoint>;
+  /** Throws ENDPOINT_UNKNOWN. */
+  updateEndpoint(id: string, change: EndpointUpdate): Promise<Endpoint>;
   /** Throws ENDPOINT_UNKNOWN. */
   getEndpoint(id: string): Promise<Endpoint>;
   listEndpoints(): Promise<readonly Endpoint[]>;

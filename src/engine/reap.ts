@@ -1,6 +1,7 @@
 import type { JobFacts } from '../domain/job.js';
 import type { Core } from './core.js';
 import { sweepDeliveries } from './deliveries.js';
+import { createExpiry } from './expire.js';
 import { endJob } from './jobs.js';
 import { giveBack } from './lost.js';
 import { stopWork } from './stops.js';
@@ -11,8 +12,9 @@ const PAGE = 100;
 /** Terminal jobs, and logs of workers that are forgotten, are removed so often. */
 const SWEEP_MS = 60_000;
 
-/** Ends what is overdue: execution time-outs, ttl, leases of workers that were not heard of. */
-export function createReaper(core: () => Core): { start(): void; stop(): Promise<void> } {
+/** Ends what is overdue: execution time-outs, ttl, leases of workers that were not heard of, endpoints; `remove` is for the last. */
+export function createReaper(core: () => Core, remove: (endpointId: string) => Promise<void>): { start(): void; stop(): Promise<void> } {
+  const expiry = createExpiry(core, remove);
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   /** On its own: a long one keeps no job running past its time. */
@@ -21,6 +23,7 @@ export function createReaper(core: () => Core): { start(): void; stop(): Promise
   const tick = () => {
     running ??= attempt('overdue jobs could not be ended', () => reap(core()))
       .then(() => attempt('low-priority jobs could not be promoted', () => promoteStarved(core())))
+      .then(() => attempt('endpoints that expired could not be looked for', () => expiry.look()))
       .finally(() => {
         running = undefined;
       });

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { isExpired } from '../domain/endpoint.js';
 import { LOOK_MS } from '../domain/scale.js';
 import type { Worker } from '../domain/worker.js';
 import type { FleetView } from '../store/store.js';
@@ -68,7 +69,7 @@ export function createReconciler(core: () => Core, backoff: Backoff): Reconciler
 /** One look. True when the endpoint needs another soon. */
 async function reconcile(core: Core, backoff: Backoff, endpointId: string): Promise<boolean> {
   const found = await core.store.viewFleet(endpointId);
-  if (!found || core.removals.has(endpointId)) return false;
+  if (!found || core.removals.has(endpointId) || isExpired(found.endpoint, core.clock.now())) return false;
   await stopLost(core, found.workers, core.clock.now());
   if (found.rollout) await endOverdueHold(core, found.rollout);
   const view = (await core.store.viewFleet(endpointId)) ?? found;

@@ -29,8 +29,8 @@ import type { LogLine } from '../engine/log-line.js';
 const moment = (at: number) => new Date(at).toISOString();
 const momentOrNull = (at: number | null) => (at === null ? null : moment(at));
 
-export function viewEndpoint({ createdAt, ...rest }: Endpoint): EndpointView {
-  return { ...rest, createdAt: moment(createdAt) };
+export function viewEndpoint({ createdAt, expiresAt, ...rest }: Endpoint): EndpointView {
+  return { ...rest, createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
 }
 
 export function viewRelease({ createdAt, ...rest }: Release): ReleaseView {

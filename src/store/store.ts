@@ -1,7 +1,7 @@
 import type { Batch, BatchRequest } from '../domain/batch.js';
 import type { CrashLoop } from '../domain/crashes.js';
 import type { Delivery } from '../domain/delivery.js';
-import type { Endpoint, EndpointSettings, JobCounts } from '../domain/endpoint.js';
+import type { Endpoint, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
@@ -151,6 +151,9 @@ export interface QueueSample extends JobCounts {
   readonly timedOut: number;
 }
 
+/** Fields of an endpoint that change; undefined ones stay. */
+export type EndpointChange = Partial<Pick<Endpoint, 'name' | 'settings' | 'pausedReason' | 'expiresAt'>>;
+
 /** Fields of a worker that change; undefined ones stay. */
 export interface WorkerChange {
   readonly id: string;
@@ -220,7 +223,7 @@ export interface Store {
   /** Durable. Throws NAME_TAKEN. */
   addEndpoint(endpoint: Endpoint): Promise<void>;
   /** Durable. Undefined fields stay. Throws ENDPOINT_UNKNOWN. */
-  updateEndpoint(id: string, change: { name?: string; settings?: EndpointSettings; pausedReason?: string | null }): Promise<Endpoint>;
+  updateEndpoint(id: string, change: EndpointChange): Promise<Endpoint>;
   getEndpoint(id: string): Promise<Endpoint | undefined>;
   /** What decides over an endpoint's workers, as it was at one moment: read apart, a release could begin to serve in between. */
   viewFleet(endpointId: string): Promise<FleetView | undefined>;
@@ -314,7 +317,7 @@ export interface Store {
   changeRecords(changes: readonly RecordChange[], options?: { readonly isDurable?: boolean }): Promise<void>;
 
   /**
-   * Durable. The wall clock was set: adds `byMs` to every moment of jobs, workers and deliveries under way, so that ages and
+   * Durable. The wall clock was set: adds `byMs` to every moment of jobs, workers, deliveries under way and to the expiry of endpoints, so that ages and
    * time left stay what they were, and keeps `mark` as the setting `clock`. One step, so that it is never done twice.
    */
   moveMoments(byMs: number, mark: string): Promise<void>;

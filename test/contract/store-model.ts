@@ -56,7 +56,7 @@ class Run {
   }
 
   async prepare(): Promise<void> {
-    const none = { activeRelease: null, pausedReason: null };
+    const none = { activeRelease: null, pausedReason: null, labels: {}, expiresAt: null };
     await this.store.addEndpoint({ id: ENDPOINT, name: ENDPOINT, type: 'queue', settings: DEFAULT_SETTINGS, createdAt: START, ...none });
     await this.#addRelease(100);
     await this.#changeRollout({ state: 'DONE' });

@@ -15,6 +15,7 @@ import { createLanes } from '../../src/store/sqlite/lanes.js';
 import { createQueue } from '../../src/store/sqlite/queue.js';
 import { openSqliteStore } from '../../src/store/sqlite/store.js';
 import { describeStore } from './store.js';
+import { describeStoreEndpoints } from './store-endpoints.js';
 import { describeStoreLanes } from './store-lanes.js';
 
 const openFresh = async () => {
@@ -24,6 +25,7 @@ const openFresh = async () => {
 };
 
 describeStore('SQLite', openFresh);
+describeStoreEndpoints('SQLite', openFresh);
 describeStoreLanes('SQLite', openFresh);
 
 /** The migrations write the states out, so that a new state needs a new step; this is where a forgotten one shows. */
@@ -61,7 +63,7 @@ describe('the statements of SQLite', () => {
     const commits = new CommitQueue(seen, noFaults);
     const lanes = createLanes(seen, commits);
     createQueue(seen, commits, lanes);
-    createEndpoints(seen, commits, lanes);
+    createEndpoints(seen, commits, { lanes, known: new Map() });
     const plans = prepared
       .filter((sql) => /\b(FROM|UPDATE) (job|release|rollout)\b/.test(sql))
       .map((sql) => ({

@@ -15,8 +15,9 @@ export interface OpenedStore {
 
 export const NOW = 1_700_000_000_000;
 
-export function endpointOf(id: string): Endpoint {
-  return { id, name: id, type: 'queue', settings: DEFAULT_SETTINGS, activeRelease: null, pausedReason: null, createdAt: NOW };
+export function endpointOf(id: string, more: Partial<Endpoint> = {}): Endpoint {
+  const none = { activeRelease: null, pausedReason: null, labels: {}, expiresAt: null };
+  return { id, name: id, type: 'queue', settings: DEFAULT_SETTINGS, createdAt: NOW, ...none, ...more };
 }
 
 export function jobOf(id: string, more: Partial<NewJob> = {}): NewJob {

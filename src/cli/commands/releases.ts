@@ -1,9 +1,10 @@
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
+import { formatLabels } from '../../domain/endpoint.js';
 import { type Command, type OptionValues, textOf } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
-import { formatAgo, formatTable } from '../output.js';
+import { formatAgo, formatLeft, formatTable } from '../output.js';
 import { diffVariables, readRelease } from '../release-text.js';
 
 export const releases: Command = {
@@ -110,8 +111,14 @@ export const status: Command = {
     const status = await client.status();
     const shown = context.args[0] === undefined ? status.endpoints : status.endpoints.filter(({ id }) => id === context.args[0]);
     if (context.args[0] !== undefined && shown.length === 0) await client.getEndpoint(context.args[0]);
-    const rows = shown.map(({ id, health: { jobs }, summary }) => [id, `${jobs.completed}/${jobs.failed}`, summary]);
-    const table = formatTable(['endpoint', 'done/failed', 'health'], rows);
+    // Most endpoints are made to stay and have no labels.
+    const isPassing = shown.some(({ labels, expiresAt }) => expiresAt !== null || Object.keys(labels).length > 0);
+    const now = openClock().now();
+    const rows = shown.map(({ id, health: { jobs }, summary, labels, expiresAt }) => {
+      const passing = [expiresAt === null ? '' : formatLeft(expiresAt, now), formatLabels(labels)];
+      return [id, `${jobs.completed}/${jobs.failed}`, ...(isPassing ? passing : []), summary];
+    });
+    const table = formatTable(['endpoint', 'done/failed', ...(isPassing ? ['expires', 'labels'] : []), 'health'], rows);
     context.output.result({ ...status, endpoints: shown }, rows.length === 0 ? 'no endpoints yet: `wherry deploy DIR` makes one' : table);
     return 0;
   },

@@ -31,24 +31,29 @@ type EndpointVerbs = Pick<
   | 'changeRollout'
 >;
 
+/** Endpoints are read for every request and changed rarely; who changes one takes it out. No read can come between a change and its commit: a batch runs in one piece. */
+export type KnownEndpoints = Map<string, Endpoint>;
+
 /** Endpoints, their releases and rollouts on SQLite. */
-export function createEndpoints(db: Database, commits: CommitQueue, lanes: Lanes): EndpointVerbs {
+export function createEndpoints(
+  db: Database,
+  commits: CommitQueue,
+  { lanes, known }: { readonly lanes: Lanes; readonly known: KnownEndpoints },
+): EndpointVerbs {
   const sql = prepare(db);
   const get = (id: string): Endpoint => readEndpoint(sql.get.get(id) ?? unknown(id));
-  /** Read for every request, changed rarely. No read can come between a change and its commit: a batch runs in one piece. */
-  const known = new Map<string, Endpoint>();
 
   return {
     addEndpoint: (endpoint) =>
       commits.write(
         () => {
-          const { id, name, type, settings, createdAt } = endpoint;
+          const { id, name, type, settings, createdAt, labels, expiresAt } = endpoint;
           if (sql.get.get(id)) {
             throw new WherryError('NAME_TAKEN', `endpoint '${id}' exists already`, {
               hint: 'choose another name, or deploy to the existing one',
             });
           }
-          sql.add.run(id, name, type, JSON.stringify(settings), createdAt);
+          sql.add.run(id, name, type, JSON.stringify(settings), createdAt, JSON.stringify(labels), expiresAt);
         },
         { isDurable: true },
       ),
@@ -59,7 +64,7 @@ export function createEndpoints(db: Database, commits: CommitQueue, lanes: Lanes
           known.delete(id);
           const before = get(id);
           const after = { ...before, ...change };
-          sql.update.run(after.name, JSON.stringify(after.settings), after.pausedReason, id);
+          sql.update.run(after.name, JSON.stringify(after.settings), after.pausedReason, after.expiresAt, id);
           return after;
         },
         { isDurable: true },
@@ -160,8 +165,8 @@ const activateStep = { isDurable: true, before: 'deploy.before-activate', after:
 
 function prepare(db: Database) {
   return {
-    add: db.prepare('INSERT INTO endpoint (id, name, type, settings, created_at) VALUES (?, ?, ?, ?, ?)'),
-    update: db.prepare('UPDATE endpoint SET name = ?, settings = ?, paused_reason = ? WHERE id = ?'),
+    add: db.prepare('INSERT INTO endpoint (id, name, type, settings, created_at, labels, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)'),
+    update: db.prepare('UPDATE endpoint SET name = ?, settings = ?, paused_reason = ?, expires_at = ? WHERE id = ?'),
     get: db.prepare('SELECT * FROM endpoint WHERE id = ?'),
     list: db.prepare('SELECT * FROM endpoint ORDER BY id'),
     remove: db.prepare('DELETE FROM endpoint WHERE id = ?'),

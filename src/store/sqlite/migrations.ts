@@ -81,6 +81,10 @@ CREATE INDEX worker_stopped ON worker (endpoint_id, stopped_at) WHERE state = 'S
     name: '0006-admitted-workers',
     sql: 'ALTER TABLE worker ADD COLUMN admitted_at INTEGER; UPDATE worker SET admitted_at = created_at;',
   },
+  {
+    name: '0007-expiring-endpoints',
+    sql: `ALTER TABLE endpoint ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'; ALTER TABLE endpoint ADD COLUMN expires_at INTEGER;`,
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

@@ -2,6 +2,7 @@ import { type Delivery, deliveryKeyOf, dueKeyOf, parseDueKey } from '../../domai
 import type { Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
 import type { Database } from './driver.js';
+import type { KnownEndpoints } from './endpoints.js';
 import { createRecordWriter } from './records.js';
 
 const JOB_MOMENTS = ['expires_at', 'submitted_at', 'queued_at', 'claimed_at', 'finished_at', 'lease_until', 'retain_until'];
@@ -18,10 +19,11 @@ const movedStart = `start = json_set(start, ${START_MOMENTS.map((name) => `'$.${
 const movedThaws = `thaws = (SELECT json_group_array((SELECT json_group_array(moment.value + ?1) FROM json_each(thaw.value) AS moment)) FROM json_each(thaws) AS thaw)`;
 
 /** Moves stored moments when the wall clock was set; whole tables, but only then. */
-export function createMoments(db: Database, commits: CommitQueue): Pick<Store, 'moveMoments'> {
+export function createMoments(db: Database, commits: CommitQueue, known: KnownEndpoints): Pick<Store, 'moveMoments'> {
   const moveJobs = db.prepare(`UPDATE job SET ${moved(JOB_MOMENTS)}`);
   const moveWorkers = db.prepare(`UPDATE worker SET ${moved(WORKER_MOMENTS)}`);
   const moveRollouts = db.prepare(`UPDATE rollout SET ${moved(ROLLOUT_MOMENTS)}`);
+  const moveExpiries = db.prepare('UPDATE endpoint SET expires_at = expires_at + ?1');
   const moveStarts = db.prepare(`UPDATE worker SET ${movedStart} WHERE start IS NOT NULL`);
   const moveThaws = db.prepare(`UPDATE worker SET ${movedThaws} WHERE thaws IS NOT NULL`);
   const listDue = db.prepare(`SELECT id FROM record WHERE kind = 'delivery-due'`);
@@ -45,7 +47,8 @@ export function createMoments(db: Database, commits: CommitQueue): Pick<Store, '
         () => {
           write({ kind: 'setting', id: 'clock', value: { value: mark } });
           if (byMs === 0) return;
-          for (const statement of [moveJobs, moveWorkers, moveRollouts, moveStarts, moveThaws]) statement.run(byMs);
+          known.clear();
+          for (const statement of [moveJobs, moveWorkers, moveRollouts, moveExpiries, moveStarts, moveThaws]) statement.run(byMs);
           for (const { id } of listDue.all()) moveDelivery(String(id), byMs);
         },
         { isDurable: true },

@@ -88,6 +88,8 @@ export function readEndpoint(row: Row): Endpoint {
     activeRelease: intOrNull(row, 'active_release'),
     pausedReason: textOrNull(row, 'paused_reason'),
     createdAt: int(row, 'created_at'),
+    labels: JSON.parse(text(row, 'labels')),
+    expiresAt: intOrNull(row, 'expires_at'),
   };
 }
 

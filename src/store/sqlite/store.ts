@@ -4,7 +4,7 @@ import type { Log } from '../../base/log.js';
 import type { Store } from '../store.js';
 import { CommitQueue } from './commit.js';
 import { type Database, openDatabase } from './driver.js';
-import { createEndpoints } from './endpoints.js';
+import { createEndpoints, type KnownEndpoints } from './endpoints.js';
 import { createLanes } from './lanes.js';
 import { migrate } from './migrations.js';
 import { createMoments } from './moments.js';
@@ -35,14 +35,15 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   warnOfOldSqlite(db, options.log);
   const commits = new CommitQueue(db, options.faults);
   const lanes = createLanes(db, commits);
+  const known: KnownEndpoints = new Map();
   let isClosed = false;
   return {
-    ...createEndpoints(db, commits, lanes),
+    ...createEndpoints(db, commits, { lanes, known }),
     ...createQueue(db, commits, lanes),
     ...createStreams(db, commits),
     ...createWorkers(db, commits),
     ...createRecords(db, commits),
-    ...createMoments(db, commits),
+    ...createMoments(db, commits, known),
     close: async () => {
       if (isClosed) return;
       isClosed = true;

@@ -1,24 +1,31 @@
 import type { SettingsChange } from '../../../api/client.js';
 import * as schema from '../../../api/schema.js';
-import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoint.js';
+import { DEFAULT_SETTINGS, type EndpointSettings, hasLabel } from '../../../domain/endpoint.js';
 import { viewEndpoint, viewJob, viewJobFacts, viewWorker } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
 
 /** Endpoints, their workers and jobs. */
-export function addEndpointRoutes(server: ApiServer, { engine, keys }: ApiContext): void {
+export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): void {
   const params = schema.EndpointPath;
 
-  server.get('/endpoints', { schema: { summary: 'List endpoints', response: { 200: schema.listOf(schema.Endpoint) } } }, async () => ({
-    items: (await engine.listEndpoints()).map(viewEndpoint),
-  }));
+  server.get(
+    '/endpoints',
+    { schema: { summary: 'List endpoints', querystring: schema.EndpointQuery, response: { 200: schema.listOf(schema.Endpoint) } } },
+    async ({ query: { label } }) => {
+      const endpoints = await engine.listEndpoints();
+      return { items: endpoints.filter(({ labels }) => label === undefined || hasLabel(labels, label)).map(viewEndpoint) };
+    },
+  );
   server.post(
     '/endpoints',
     { schema: { summary: 'Make an endpoint', body: schema.NewEndpoint, response: { 201: schema.Endpoint } } },
-    async ({ body: { id, name, settings } }, reply) => {
+    async ({ body: { id, name, settings, labels, expiresInMs } }, reply) => {
       const made = await engine.createEndpoint({
         id,
         ...(name !== undefined && { name }),
         settings: merge(DEFAULT_SETTINGS, settings ?? {}),
+        ...(labels !== undefined && { labels }),
+        ...(expiresInMs !== undefined && { expiresInMs }),
       });
       return reply.code(201).send(viewEndpoint(made));
     },
@@ -31,12 +38,13 @@ export function addEndpointRoutes(server: ApiServer, { engine, keys }: ApiContex
   server.patch(
     '/endpoints/:id',
     { schema: { summary: 'Change settings in place', params, body: schema.EndpointChange, response: { 200: schema.Endpoint } } },
-    async ({ params: { id }, body: { name, settings, isPaused } }) => {
+    async ({ params: { id }, body: { name, settings, isPaused, expiresInMs } }) => {
       const { settings: before } = await engine.getEndpoint(id);
       const change = {
         ...(name !== undefined && { name }),
         ...(settings !== undefined && { settings: merge(before, settings) }),
         ...(isPaused !== undefined && { isPaused }),
+        ...(expiresInMs !== undefined && { expiresInMs }),
       };
       return viewEndpoint(await engine.updateEndpoint(id, change));
     },
@@ -46,7 +54,6 @@ export function addEndpointRoutes(server: ApiServer, { engine, keys }: ApiContex
     { schema: { summary: 'Remove an endpoint with everything of it', params } },
     async ({ params: { id } }, reply) => {
       await engine.removeEndpoint(id);
-      keys.forgetEndpoint(id);
       return reply.code(204).send();
     },
   );

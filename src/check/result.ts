@@ -1,0 +1,53 @@
+import type { Timeline } from '../domain/worker.js';
+import type { Place } from '../project/document.js';
+import type { Failure } from './judge.js';
+
+/** How one test went. Times in milliseconds. */
+export interface TestResult {
+  readonly name: string;
+  readonly place: Place;
+  readonly isPassed: boolean;
+  /** Empty when it passed. */
+  readonly failures: readonly Failure[];
+  readonly input: unknown;
+  /** From the submission to the verdict. */
+  readonly tookMs: number;
+  /** Null when none was made. */
+  readonly job: TestedJob | null;
+  /** The last lines of the worker of a failed test. */
+  readonly log: readonly string[];
+}
+
+/** What the server says of the job of a test. */
+export interface TestedJob {
+  readonly id: string;
+  readonly status: string;
+  readonly workerId: string | null;
+  readonly delayMs: number | null;
+  readonly executionMs: number | null;
+  readonly output?: unknown;
+  readonly error?: string;
+  readonly timeline: Timeline | null;
+}
+
+/** What was under test. */
+export interface Tested {
+  /** As it was given: a directory, an image, an endpoint. */
+  readonly subject: string;
+  /** Of the image that ran; null when the server does not say. */
+  readonly digest: string | null;
+  readonly server: string;
+}
+
+/** A whole run. */
+export interface RunReport extends Tested {
+  readonly runId: string;
+  readonly file: string;
+  /** RFC 3339. */
+  readonly startedAt: string;
+  readonly tookMs: number;
+  readonly passed: number;
+  readonly failed: number;
+  readonly results: readonly TestResult[];
+  readonly notes: readonly string[];
+}

@@ -1,0 +1,184 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ApiClient } from '../api/client.js';
+import { formatFailure } from '../api/failure.js';
+import type { JobView } from '../api/resources.js';
+import { messageOf, WherryError } from '../base/errors.js';
+import { type Failure, judgeOutcome, type RunCommand } from './judge.js';
+import type { TestedJob, TestResult } from './result.js';
+import type { Test } from './suite.js';
+
+/** What a test needs of the server that runs it: RunPod's job API. */
+export type JobClient = Pick<ApiClient, 'submit' | 'jobStatus' | 'cancel' | 'readStream'>;
+
+/** Where and how long a test runs. Times in milliseconds. */
+export interface TestSite {
+  readonly client: JobClient;
+  readonly endpointId: string;
+  /** The release that gets the jobs; else whichever serves. */
+  readonly releaseId?: number;
+  /** Of a test that names none, cold start included. */
+  readonly requestTimeoutMs: number;
+  /** Moment of `performance.now()` at which the whole run ends. */
+  readonly endsAt: number;
+  /** Names the run; with the test's name the key of its job. */
+  readonly runId: string;
+  readonly runCommand: RunCommand;
+  /** Aborts with a {@link Stop} when no test can go on. */
+  readonly signal: AbortSignal;
+}
+
+/** The reason of an abort: the verdict of every test that is still under way. */
+export class Stop extends Error {
+  readonly failure: Failure;
+  constructor(failure: Failure) {
+    super(failure.text);
+    this.failure = failure;
+  }
+}
+
+/** Reasons to wait that nothing but a person changes. */
+const HOPELESS: readonly string[] = ['crash-looping', 'paused', 'no-release'];
+const LOOK_MS = 1_000;
+const CANCEL_MS = 5_000;
+
+/** Sends the job of a test, follows it to its end and judges it. A job that is still live at the verdict is cancelled. Never rejects. */
+export async function runTest(test: Test, site: TestSite): Promise<TestResult> {
+  const startedAt = performance.now();
+  const { signal, release } = limit(test, site, startedAt);
+  let job: JobView | undefined;
+  let failures: readonly Failure[];
+  try {
+    job = await stopping(signal, submit(test, site, signal));
+    for await (const seen of follow(job, site, signal)) job = seen;
+    failures = await stopping(signal, judge(job, test, site));
+  } catch (thrown) {
+    failures = [failureOf(thrown, job)];
+    if (job && isLive(job)) job = (await cancel(job, site)) ?? job;
+  } finally {
+    release();
+  }
+  const { name, place, input } = test;
+  const tookMs = Math.round(performance.now() - startedAt);
+  return { name, place, isPassed: failures.length === 0, failures, input, tookMs, job: job ? describeJob(job) : null, log: [] };
+}
+
+/** Aborts with the verdict as its reason: at the test's own time, at the end of the run, or with the run's signal. */
+function limit(test: Test, site: TestSite, startedAt: number): { readonly signal: AbortSignal; release(): void } {
+  const control = new AbortController();
+  const limitMs = test.timeoutMs ?? site.requestTimeoutMs;
+  const leftMs = site.endsAt - startedAt;
+  const failure: Failure =
+    limitMs <= leftMs
+      ? { code: 'REQUEST_TIMEOUT', text: `no result after ${limitMs / 1000} s` }
+      : { code: 'BUDGET_USED_UP', text: "the run's time was used up before the result came" };
+  const timer = setTimeout(() => control.abort(new Stop(failure)), Math.max(0, Math.min(limitMs, leftMs)));
+  return { signal: AbortSignal.any([control.signal, site.signal]), release: () => clearTimeout(timer) };
+}
+
+/** The work, or the signal's reason as soon as it aborts; the work is left alone then. */
+function stopping<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  work.catch(() => {});
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason);
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}
+
+/** The same key at each try: a submission whose answer was lost is not a second job. */
+async function submit(test: Test, { client, endpointId, releaseId, runId }: TestSite, signal: AbortSignal): Promise<JobView> {
+  const { line, column } = test.place;
+  const idempotencyKey = `${runId}/${line}:${column}`;
+  const body = { input: test.input, ...(releaseId !== undefined && { releaseId }) };
+  return persist(() => client.submit(endpointId, body, { idempotencyKey }), signal);
+}
+
+/** The job's states until it ends. Throws {@link Stop} when it waits for what will not come. */
+async function* follow(begun: JobView, { client, endpointId }: TestSite, signal: AbortSignal): AsyncIterable<JobView> {
+  let job = begun;
+  for (let pauseMs = 10; isLive(job); pauseMs = Math.min(LOOK_MS, pauseMs * 2)) {
+    const askedAt = performance.now();
+    job = await stopping(
+      signal,
+      persist(() => client.jobStatus(endpointId, job.id, LOOK_MS), signal),
+    );
+    yield job;
+    const { waiting } = job;
+    if (waiting && HOPELESS.includes(waiting.reason))
+      throw new Stop({ code: 'WORKERS_FAIL', text: `${waiting.evidence}\n${waiting.next}` });
+    // Some servers answer at once.
+    if (isLive(job) && performance.now() - askedAt < LOOK_MS / 2) await stopping(signal, delay(pauseMs, undefined, { signal }));
+  }
+}
+
+/** Tries again what a server that is busy or away did not take; the signal ends it. */
+async function persist<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (let pauseMs = 100; ; pauseMs = Math.min(5_000, pauseMs * 2)) {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (!(thrown instanceof WherryError && thrown.isRetryable)) throw thrown;
+      await delay(pauseMs, undefined, { signal }).catch(() => Promise.reject(thrown));
+    }
+  }
+}
+
+async function judge(job: JobView, test: Test, site: TestSite): Promise<readonly Failure[]> {
+  const { status, output, error, delayTime, executionTime } = job;
+  if (status === 'CANCELLED') return [{ code: 'JOB_CANCELLED', text: `job ${job.id} was cancelled` }];
+  if (status === 'TIMED_OUT') return [{ code: 'JOB_TIMED_OUT', text: `job ${job.id} ran longer than the endpoint allows` }];
+  const isStream = test.expect.some(({ kind }) => kind === 'stream');
+  const outcome = {
+    status: status === 'COMPLETED' ? ('COMPLETED' as const) : ('FAILED' as const),
+    output,
+    error: error === undefined ? '' : formatFailure(error),
+    delayMs: delayTime,
+    executionMs: executionTime,
+    chunks: isStream ? await readChunks(job, site) : [],
+  };
+  return judgeOutcome(test.expect, outcome, site.runCommand);
+}
+
+/** An ended job comes with all its chunks; whether there are more shows an empty answer. */
+async function readChunks(job: JobView, { client, endpointId }: TestSite): Promise<readonly unknown[]> {
+  const chunks: unknown[] = [];
+  for (;;) {
+    const { stream } = await client.readStream(endpointId, job.id, LOOK_MS);
+    if (stream.length === 0) return chunks;
+    chunks.push(...stream.map(({ output }) => output));
+  }
+}
+
+function failureOf(thrown: unknown, job: JobView | undefined): Failure {
+  if (!(thrown instanceof Stop)) return { code: 'REQUEST_FAILED', text: messageOf(thrown) };
+  const { code, text } = thrown.failure;
+  const { waiting } = job ?? {};
+  const isLate = code === 'REQUEST_TIMEOUT' || code === 'BUDGET_USED_UP';
+  // What held it is the answer to the next question.
+  if (!isLate || job === undefined) return thrown.failure;
+  return { code, text: `${text}: the job was ${job.status}${waiting ? `, ${waiting.reason}: ${waiting.evidence}` : ''}` };
+}
+
+/** The job as it is then; undefined when the server did not answer in time. */
+async function cancel(job: JobView, { client, endpointId }: TestSite): Promise<JobView | undefined> {
+  const late = delay(CANCEL_MS, undefined, { ref: false });
+  return Promise.race([client.cancel(endpointId, job.id).catch(() => undefined), late]);
+}
+
+function isLive({ status }: JobView): boolean {
+  return status === 'IN_QUEUE' || status === 'IN_PROGRESS';
+}
+
+function describeJob({ id, status, workerId, delayTime, executionTime, output, error, timeline }: JobView): TestedJob {
+  return {
+    id,
+    status,
+    workerId: workerId ?? null,
+    delayMs: delayTime ?? null,
+    executionMs: executionTime ?? null,
+    ...(output !== undefined && { output }),
+    ...(error !== undefined && { error: formatFailure(error) }),
+    timeline: timeline ?? null,
+  };
+}

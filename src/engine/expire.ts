@@ -1,0 +1,53 @@
+import { toWherryError, WherryError } from '../base/errors.js';
+import { type Endpoint, isExpired } from '../domain/endpoint.js';
+import type { Core } from './core.js';
+
+/** A removal that failed is tried again so much later: until then what hindered it would only be told again. */
+const RETRY_MS = 10_000;
+
+/**
+ * Removes endpoints whose moment has passed, each on its own. `look` begins the removals and does not wait for them: one that
+ * takes long holds up no other, and after a stop the next server begins it again.
+ */
+export function createExpiry(core: () => Core, remove: (endpointId: string) => Promise<void>): { look(): Promise<void> } {
+  /** Removals under way, and until when those that failed rest, by endpoint. */
+  const held = new Map<string, number>();
+
+  const expire = async (id: string): Promise<void> => {
+    // Asked in the order of writes: an extension that was accepted in time may not be stored yet.
+    const { labels, expiresAt } = await core().store.updateEndpoint(id, {});
+    if (!isExpired({ expiresAt }, core().clock.now())) return;
+    await remove(id);
+    // On the usual level: who expected to remove it did not come to it.
+    core().log.warn({ endpointId: id, labels }, `endpoint '${id}' expired and was removed`);
+  };
+
+  const fail = (id: string, cause: unknown): void => {
+    // A request to remove it was faster.
+    if (toWherryError(cause).code === 'ENDPOINT_UNKNOWN') return void held.delete(id);
+    held.set(id, core().clock.now() + RETRY_MS);
+    if (!core().life.isStopped) core().log.error({ err: cause, endpointId: id }, 'an endpoint that expired could not be removed');
+  };
+
+  return {
+    async look() {
+      const { clock, store } = core();
+      for (const endpoint of await store.listEndpoints()) {
+        const { id } = endpoint;
+        const now = clock.now();
+        if (!isExpired(endpoint, now) || core().removals.has(id) || now < (held.get(id) ?? 0)) continue;
+        held.set(id, Number.POSITIVE_INFINITY);
+        expire(id).then(
+          () => held.delete(id),
+          (cause: unknown) => fail(id, cause),
+        );
+      }
+    },
+  };
+}
+
+/** When the endpoint expires from now on; null: never. One whose moment has passed is as good as gone. Throws ENDPOINT_UNKNOWN. */
+export function extend(endpoint: Endpoint, expiresInMs: number | null, now: number): number | null {
+  if (!isExpired(endpoint, now)) return expiresInMs === null ? null : now + expiresInMs;
+  throw new WherryError('ENDPOINT_UNKNOWN', `endpoint '${endpoint.id}' has expired`, { hint: 'make it anew' });
+}
