@@ -9,6 +9,7 @@ import type { Release, Rollout, RolloutPlan, RolloutState } from '../domain/rele
 import type { ScaleRecord } from '../domain/scale-record.js';
 import type { Secret } from '../domain/secret.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
+import type { TestSummary } from '../domain/test-report.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
 /** Plain records kept through the generic contract, by kind. `setting` is server state (instance id, port). */
@@ -35,6 +36,10 @@ export interface RecordKinds {
   readonly 'crash-loop': CrashLoop;
   /** Ids by `recordKeyOf`. */
   readonly 'scale-decision': ScaleRecord;
+  /** How the tests of releases went. Ids by `reportKeyOf`. */
+  readonly 'test-report': TestSummary;
+  /** The whole report of the same id, as it was given. */
+  readonly 'test-report-body': { readonly text: string };
 }
 export type RecordKind = keyof RecordKinds;
 
