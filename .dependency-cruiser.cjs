@@ -10,6 +10,7 @@ const MAY_IMPORT = {
   registry: ['base', 'oci'],
   build: ['base', 'oci', 'project'],
   image: ['base', 'oci'],
+  models: ['base', 'oci', 'domain', 'registry/(auth|connections|parallel|refusal)\\.ts'],
   engine: ['base', 'oci', 'domain', 'store/store\\.ts', 'runtime/runtime\\.ts'],
   check: ['base', 'domain', 'project', 'api'],
   server: ['base', 'oci', 'domain', 'api', 'engine', 'registry'],
@@ -50,7 +51,7 @@ const PACKAGES = {
   'prom-client': ['server'],
   re2js: ['server'],
   'tar-stream': ['oci'],
-  undici: ['registry'],
+  undici: ['registry', 'models'],
   yaml: ['project', 'cli'],
 };
 

@@ -1,4 +1,4 @@
-// `npm run docs`: writes docs/cli.md out of the command table, and the schema of wherry.yaml out of its fields. Unit tests compare them.
+// `npm run docs`: writes docs/cli.md out of the command table, and the schemas of wherry.yaml and of test files out of theirs. Unit tests compare them.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -11,12 +11,17 @@ const dir = mkdtempSync(join(ROOT, 'node_modules', '.wherry-docs-'));
 try {
   const outfile = join(dir, 'page.mjs');
   const contents =
-    "export { formatCliPage } from './src/cli/page.ts'; export { COMMANDS } from './src/cli/program.ts'; export { WHERRY_SCHEMA } from './src/project/schema.ts';";
+    "export { formatCliPage } from './src/cli/page.ts'; export { COMMANDS } from './src/cli/program.ts'; export { WHERRY_SCHEMA } from './src/project/schema.ts'; export { TEST_SCHEMAS } from './src/check/schemas.ts';";
   const shared = { bundle: true, format: 'esm', platform: 'node', target: 'node20', packages: 'external', logLevel: 'warning' };
   await build({ ...shared, stdin: { contents, resolveDir: ROOT, loader: 'ts' }, outfile });
-  const { COMMANDS, formatCliPage, WHERRY_SCHEMA } = await import(pathToFileURL(outfile).href);
+  const { COMMANDS, formatCliPage, WHERRY_SCHEMA, TEST_SCHEMAS } = await import(pathToFileURL(outfile).href);
   writeFileSync(join(ROOT, 'docs/cli.md'), formatCliPage(COMMANDS));
-  writeFileSync(join(ROOT, 'schema/wherry.schema.json'), `${JSON.stringify(WHERRY_SCHEMA, null, 2)}\n`);
+  const schemas = {
+    wherry: WHERRY_SCHEMA,
+    ...Object.fromEntries(Object.entries(TEST_SCHEMAS).map(([form, schema]) => [`tests-${form}`, schema])),
+  };
+  for (const [name, schema] of Object.entries(schemas))
+    writeFileSync(join(ROOT, `schema/${name}.schema.json`), `${JSON.stringify(schema, null, 2)}\n`);
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { toWherryError, WherryError } from './base/errors.js';
+import { readNode } from './compose-node.js';
 import { type Environment, readText } from './compose-settings.js';
 import type { HostCapacity } from './domain/capacity.js';
 import { parseSize } from './project/units.js';
@@ -21,7 +22,7 @@ export async function readCapacity(environment: Environment): Promise<HostCapaci
   const memoryBytes = readMemory(environment) ?? measureMemory();
   const gpu = readNumber(environment, 'WHERRY_CAPACITY_GPU') ?? (await countGpus());
   const startLimit = readNumber(environment, 'WHERRY_STARTS', { least: 1 }) ?? Math.ceil(availableParallelism() * STARTS_A_CORE);
-  return { total: { cpu, memoryBytes, gpu }, startLimit };
+  return { total: { cpu, memoryBytes, gpu }, startLimit, node: await readNode(environment) };
 }
 
 function readNumber(environment: Environment, name: string, { isWhole = true, least = 0 } = {}): number | undefined {

@@ -5,6 +5,7 @@ import { openClock } from './base/clock.js';
 import { systemCodeOf, toWherryError, WherryError } from './base/errors.js';
 import { silentLog } from './base/log.js';
 import { readRuntimeSettings } from './compose-docker.js';
+import { readNode } from './compose-node.js';
 import { type Environment, readPort, readServerFile } from './compose-settings.js';
 import { type Check, examineEngine, judge } from './runtime/docker/examine.js';
 import { detectCgroups, hasController, removeGroups } from './runtime/process/cgroup.js';
@@ -29,6 +30,7 @@ export async function examine(examined: Examined): Promise<readonly Check[]> {
     checkDataDir(examined.dataDir),
     checkPort(examined),
     checkCgroups(),
+    checkLabels(examined.environment),
     checkPython(examined.environment),
     checkEngine(examined.environment),
   ]);
@@ -116,6 +118,19 @@ function checkCgroups(): Check {
     found: there.length === 0 ? 'no writable cgroup: process workers have no limits' : `cgroups with ${there.join(', ')}`,
     fix: 'run the server where it may make cgroups (as a systemd unit with Delegate=yes), or run workers in containers',
   });
+}
+
+/** What releases that ask for GPUs, CUDA or labels are held against. */
+async function checkLabels(environment: Environment): Promise<Check> {
+  try {
+    const { labels, isGpuIgnored } = await readNode(environment);
+    const found = Object.entries(labels).map(([key, values]) => `${key}=${values.join(', ')}`);
+    const ignored = isGpuIgnored ? '; GPUs are ignored (WHERRY_GPU)' : '';
+    return { name: 'node labels', status: 'ok', found: `${found.length === 0 ? 'none' : found.join('; ')}${ignored}` };
+  } catch (thrown) {
+    const { message, hint = 'correct the setting' } = toWherryError(thrown);
+    return { name: 'node labels', status: 'fail', found: message, fix: hint };
+  }
 }
 
 async function checkPython({ PATH: searchPath = '/usr/local/bin:/usr/bin:/bin' }: Environment): Promise<Check> {

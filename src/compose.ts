@@ -10,6 +10,7 @@ import type { Log } from './base/log.js';
 import { createSeal, SEAL_KEY_BYTES, type Seal } from './base/seal.js';
 import { readCapacity } from './compose-capacity.js';
 import { createDocker, createWorkerListener, readRuntimeSettings } from './compose-docker.js';
+import { createModels } from './compose-models.js';
 import { isSwitchedOn, openRemoteRegistry, readMirrors, readRegistryRules } from './compose-registry.js';
 import {
   type Environment,
@@ -30,6 +31,7 @@ import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createRuntimes, type Runtimes } from './engine/runtimes.js';
 import { prepareStandby } from './engine/standby.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
+import type { ModelCache } from './models/cache.js';
 import { architectureOf } from './oci/platform.js';
 import { type Blobs, openBlobs } from './registry/blobs.js';
 import type { RemotePlace } from './registry/client.js';
@@ -156,9 +158,11 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       })
     : undefined;
   const runtimes = createRuntimes(chosen.names.flatMap((name) => (name === 'process' ? processes : (docker ?? []))));
+  const models = await createModels({ environment, dataDir, log, now: clock.now, signal: stopping.signal });
   const keys = createKeys({ records: recordsOf(store, 'key'), clock });
   const engine = createEngine({
     store,
+    modelCache: models,
     runtimes,
     images: {
       ...images,
@@ -180,7 +184,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     workerUrl: async ({ runtime, endpointId }) => (docker?.name === runtime ? docker.urlFor(endpointId) : url),
     capacity: await readCapacity(environment),
     forgetEndpoint: keys.forgetEndpoint,
-    sweepFiles: createFileSweep({ store, blobs, images, runtimes, upkeep, rules, log, signal: stopping.signal }),
+    sweepFiles: createFileSweep({ store, blobs, images, models, runtimes, upkeep, rules, log, signal: stopping.signal }),
   });
   const isRepositoryAllowed = (name: string) =>
     !(JOB_VERBS as readonly string[]).includes(name.split('/')[1] ?? '') && !name.startsWith(RETAINED);
@@ -217,6 +221,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       await engine.stop();
       await server.close();
       for (const runtime of runtimes.all) await runtime.stop();
+      await models.close();
       await store.close();
       await rm(join(dataDir, 'server.json'), { force: true });
     },
@@ -263,6 +268,7 @@ type Swept = {
   readonly store: Store;
   readonly blobs: Pick<Blobs, 'removeOldUploads'>;
   readonly images: Pick<PinnedImages, 'removeRetained'>;
+  readonly models: Pick<ModelCache, 'forget'>;
   readonly runtimes: Runtimes;
   readonly upkeep: Pick<Upkeep, 'collectWhenDue'>;
   readonly rules: Pick<RegistryRules, 'isReadOnly'>;
@@ -271,10 +277,12 @@ type Swept = {
   readonly signal: AbortSignal;
 };
 
-/** Frees uploads that ended without an end, copies of removed endpoints, unpacked images that no release in use has (those of endpoints with extra workers are made ready anew), and, when it is time, what nothing in the registry needs. */
-function createFileSweep({ store, blobs, images, runtimes, upkeep, rules, log, signal }: Swept) {
+/** Frees uploads that ended without an end, copies of removed endpoints, models and unpacked images that no release in use has (those of endpoints with extra workers are made ready anew), and, when it is time, what nothing in the registry needs. */
+function createFileSweep({ store, blobs, images, models, runtimes, upkeep, rules, log, signal }: Swept) {
   return async (): Promise<void> => {
-    const inUse = new Set((await listUsedReleases(store)).map(({ image }) => image.digest));
+    const used = await listUsedReleases(store);
+    const inUse = new Set(used.map(({ image }) => image.digest));
+    await models.forget(used.map(({ spec }) => spec.models ?? []));
     for (const runtime of runtimes.all) await runtime.forgetImages(inUse);
     await prepareStandby({ store, runtimes, log });
     if (rules.isReadOnly) return;

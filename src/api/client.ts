@@ -32,6 +32,8 @@ import type {
   SecretView,
   StatusView,
   StreamView,
+  TestReport,
+  TestSummaryView,
   VerifyLineView,
   WebhookSecretView,
   WebhookView,
@@ -81,6 +83,9 @@ export interface ApiClient {
   rollback(id: string, body: { readonly release?: number }): Promise<DeployView>;
   /** Newest first, 100 of them when no limit is given. */
   listReleases(id: string, query?: ReleaseQuery): Promise<readonly ReleaseView[]>;
+  /** Keeps the report of a release's tests in place of an earlier one. */
+  putReport(id: string, release: number, report: TestReport): Promise<TestSummaryView>;
+  getReport(id: string, release: number): Promise<TestReport>;
   /** Newest first, 100 of them when no limit is given. */
   listRollouts(id: string, query?: ReleaseQuery): Promise<readonly RolloutProgressView[]>;
   /** Promotes or aborts the open rollout, or changes its share. */
@@ -188,6 +193,8 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     deploy: (id, body) => call('POST', at(id, '/releases'), body),
     rollback: (id, body) => call('POST', at(id, '/rollback'), body),
     listReleases: (id, query = {}) => list(at(id, `/releases${formatQuery(query)}`)),
+    putReport: (id, release, report) => call('PUT', at(id, `/releases/${release}/report`), report),
+    getReport: (id, release) => call('GET', at(id, `/releases/${release}/report`)),
     listRollouts: (id, query = {}) => list(at(id, `/rollouts${formatQuery(query)}`)),
     stepRollout: (id, step) => call('POST', at(id, '/rollout'), step),
     async waitRollout(id, to, waitMs) {

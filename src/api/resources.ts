@@ -36,7 +36,19 @@ export interface ReleaseView {
   readonly sourceRevision: string | null;
   readonly image: ReleaseImage;
   readonly spec: ReleaseSpec;
+  /** Of the report that was kept with it; null: none was. */
+  readonly tests: TestSummaryView | null;
 }
+
+/** How the tests of a release went. */
+export interface TestSummaryView {
+  readonly passed: number;
+  readonly failed: number;
+  readonly at: string;
+}
+
+/** What is kept with a release: the summary, and whatever else who tested has to say. At most 1 MiB of JSON. */
+export type TestReport = TestSummaryView & Readonly<Record<string, unknown>>;
 
 export interface RolloutView {
   readonly endpointId: string;

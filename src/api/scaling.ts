@@ -41,6 +41,8 @@ export interface HostView {
   readonly used: RoomView;
   readonly starting: number;
   readonly startLimit: number;
+  /** Of this machine, by key: `gpu`, `cuda`, and those that its owner set. */
+  readonly labels: Readonly<Record<string, readonly string[]>>;
   /** Workers that are wanted and have no room. */
   readonly throttled: number;
 }

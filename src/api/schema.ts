@@ -4,10 +4,13 @@ import { DELIVERY_STATES } from '../domain/delivery.js';
 import { EXPIRY_MS, KEEPS, LABEL_LIMITS, LABEL_NAME, LABEL_VALUE, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
 import { JOB_STATES } from '../domain/job.js';
 import { KEY_SCOPES } from '../domain/key.js';
-import { ARGUMENT_PATTERN, ROLLOUT_STATES } from '../domain/release.js';
-import { VARIABLE_PATTERN } from '../domain/secret.js';
+import { ROLLOUT_STATES } from '../domain/release.js';
 import { START_PATHS, WORKER_STATES } from '../domain/worker.js';
 import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
+import type { HostView } from './scaling.js';
+import { SPEC } from './schema-spec.js';
+
+import { TestSummary } from './schema-report.js';
 
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
@@ -99,30 +102,6 @@ export const EndpointChange = Type.Object(
   strict,
 );
 
-const Argument = Type.String({ pattern: ARGUMENT_PATTERN });
-const SPEC = {
-  env: Type.Record(Type.String({ pattern: VARIABLE_PATTERN }), Argument, { maxProperties: 50 }),
-  secrets: Type.Optional(
-    Type.Array(Type.String({ pattern: VARIABLE_PATTERN }), {
-      maxItems: 50,
-      description: 'names of stored secrets that become variables of the same name',
-    }),
-  ),
-  args: nullable(Type.Array(Argument)),
-  ports: Type.Array(Type.String()),
-  resources: Type.Object(
-    {
-      cpu: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'cores' })),
-      memoryBytes: Type.Optional(Type.Integer({ minimum: 1 })),
-      diskBytes: Type.Optional(Type.Integer({ minimum: 1 })),
-      gpu: Type.Optional(Type.Union([Type.Number(), Type.String()])),
-    },
-    strict,
-  ),
-  volumes: Type.Array(Type.String()),
-  isHardened: Type.Optional(Type.Boolean({ description: 'no capabilities and a read-only root' })),
-  initTimeoutMs: ms('longest time from start to ready'),
-};
 export const SpecChange = Type.Partial(Type.Object(SPEC), strict);
 export const Release = Type.Unsafe<ReleaseView>(
   Type.Object({
@@ -134,6 +113,7 @@ export const Release = Type.Unsafe<ReleaseView>(
     sourceRevision: nullable(Type.String()),
     image: Type.Object({ reference: Type.String(), repository: Type.String(), tag: nullable(Type.String()), digest: Type.String() }),
     spec: Type.Object(SPEC),
+    tests: nullable(TestSummary),
   }),
 );
 export const NewRelease = Type.Object(
@@ -305,9 +285,21 @@ const Frozen = Type.Object(
   { description: 'frozen workers, which health counts as idle; bytes they hold together; since when the longest frozen one is' },
 );
 const Room = Type.Object({ cpu: Type.Number({ description: 'cores' }), memoryBytes: Type.Integer(), gpu: Type.Integer() });
-const Host = Type.Object(
-  { total: Room, used: Room, starting: count, startLimit: count, throttled: count },
-  { description: 'the machine as all endpoints share it: what it has, what workers hold of it, how many start and may at once' },
+const Host = Type.Unsafe<HostView>(
+  Type.Object(
+    {
+      total: Room,
+      used: Room,
+      starting: count,
+      startLimit: count,
+      throttled: count,
+      labels: Type.Record(Type.String(), Type.Array(Type.String())),
+    },
+    {
+      description:
+        'the machine as all endpoints share it: what it has, what workers hold of it, how many start and may at once, its labels',
+    },
+  ),
 );
 export const Status = Type.Object({
   version: Type.String(),

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
 import { WherryError } from '../base/errors.js';
@@ -17,7 +18,9 @@ function problemsOf(read: () => unknown): readonly string[] {
   throw new Error('nothing was refused');
 }
 
-it.each(FORMS)('the schema of the form %s is a JSON schema', (form) => {
+it.each(FORMS)('the schema of the form %s is a JSON schema, and the published one', (form) => {
+  const published = JSON.parse(readFileSync(new URL(`../../schema/tests-${form}.schema.json`, import.meta.url), 'utf8'));
+  expect(published).toEqual(JSON.parse(JSON.stringify(TEST_SCHEMAS[form])));
   const ajv = new Ajv({ allowUnionTypes: true });
   expect(ajv.validateSchema(TEST_SCHEMAS[form]), ajv.errorsText()).toBe(true);
 });

@@ -136,17 +136,7 @@ export async function releasePhases(
     () => ensureEndpoint(client, endpointId, project),
     (what) => what,
   );
-  const spec = project && {
-    env: project.env,
-    secrets: project.secrets ?? [],
-    args: project.args,
-    ports: project.ports,
-    resources: project.resources,
-    volumes: project.volumes,
-    // Said also when it is not: what a release before had would stay.
-    isHardened: project.isHardened ?? false,
-    initTimeoutMs: project.initTimeoutMs,
-  };
+  const spec = project && specOf(project);
   const result = await phases.run(
     'release',
     () =>
@@ -162,6 +152,23 @@ export async function releasePhases(
   );
   for (const warning of result.warnings) output.warn(warning);
   return result;
+}
+
+/** What a release of the project is made with, beside its image. */
+export function specOf(project: Project) {
+  return {
+    env: project.env,
+    secrets: project.secrets ?? [],
+    args: project.args,
+    ports: project.ports,
+    resources: project.resources,
+    volumes: project.volumes,
+    // Said also when there is none: what a release before had would stay.
+    models: project.models ?? [],
+    placement: project.placement ?? {},
+    isHardened: project.isHardened ?? false,
+    initTimeoutMs: project.initTimeoutMs,
+  };
 }
 
 function originOf(text: string): ReleaseOrigin {
@@ -207,9 +214,14 @@ function describeCandidate({ state, share, provedAt, reason }: RolloutView): str
   return `${state}${reason ? `: ${reason.split('\n')[0]}` : ''}`;
 }
 
+/** What an endpoint of the project is made with. */
+export function settingsOf({ scale, limits, runtime }: Project) {
+  return { scale, limits, ...(runtime && { runtime }) };
+}
+
 async function ensureEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<string> {
   const known = (await client.listEndpoints()).find((endpoint) => endpoint.id === id);
-  const settings = project && { scale: project.scale, limits: project.limits, ...(project.runtime && { runtime: project.runtime }) };
+  const settings = project && settingsOf(project);
   if (!known) {
     const isMade = await client.createEndpoint({ id, ...(settings && { settings }) }).then(
       () => true,

@@ -18,6 +18,7 @@ import { scale } from './commands/scale.js';
 import { secrets } from './commands/secrets.js';
 import { serve, up } from './commands/server.js';
 import { explain, init, keys } from './commands/setup.js';
+import { test } from './commands/test.js';
 import { verify } from './commands/verify.js';
 import { webhooks } from './commands/webhooks.js';
 import { why } from './commands/why.js';
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   deploy,
   image,
   verify,
+  test,
   run,
   jobs,
   releases,

@@ -41,7 +41,7 @@ export function describeChanges(before: Content, after: Content): readonly strin
   const image = from === to ? [] : [`image ${from} → ${to}`];
   const names = diffVariables(before.spec, after.spec);
   const env = names.length === 0 ? [] : [`env ${names.join(' ')}`];
-  const others = (['args', 'ports', 'resources', 'volumes', 'isHardened', 'initTimeoutMs'] as const).filter(
+  const others = (['args', 'ports', 'resources', 'volumes', 'models', 'placement', 'isHardened', 'initTimeoutMs'] as const).filter(
     (part) => JSON.stringify(before.spec[part] ?? null) !== JSON.stringify(after.spec[part] ?? null),
   );
   return [...image, ...env, ...others.map((part) => PARTS[part])];
@@ -52,6 +52,8 @@ const PARTS = {
   ports: 'ports',
   resources: 'resources',
   volumes: 'volumes',
+  models: 'models',
+  placement: 'placement',
   isHardened: 'hardened',
   initTimeoutMs: 'limits.init',
 } as const;

@@ -54,6 +54,14 @@ describe('admission', () => {
     expect(decideAdmissions(host(room(4, 7)), [large, small])).toEqual(['large', 'small']);
   });
 
+  it('lets others pass one that has no place on this node, and keeps nothing for it (rows 89, 91)', () => {
+    const misfit = { ...wanted('misfit', room(0, 6), 1), misfit: 'it needs a moon' };
+    const free = host(room(4, 2));
+    expect(decideAdmissions(free, [misfit, wanted('small', room(0, 1), 2)])).toEqual(['small']);
+    expect(findBlocked(free, [misfit])).toBeUndefined();
+    expect(explainThrottle(misfit, free)).toBe('it needs a moon');
+  });
+
   it('lets others pass one that the host can never hold', () => {
     expect(decideAdmissions(host(room(4, 8)), [wanted('never', room(0, 9), 1), wanted('small', room(0, 1), 2)])).toEqual(['small']);
   });

@@ -1,3 +1,4 @@
+import { countGpus, type NodeFacts } from './placement.js';
 import type { ReleaseSpec } from './release.js';
 
 /** Room for workers: what a host has, what is free of it, or what one worker takes. */
@@ -12,6 +13,7 @@ export interface Room {
 export interface HostCapacity {
   readonly total: Room;
   readonly startLimit: number;
+  readonly node: NodeFacts;
 }
 
 export const NO_ROOM: Room = { cpu: 0, memoryBytes: 0, gpu: 0 };
@@ -21,10 +23,10 @@ export const UNDECLARED_MEMORY_BYTES = 64 * 2 ** 20;
 
 /**
  * What a worker takes of its host, from the decision to start it until nothing of it is left, frozen too. Cores that are not declared count
- * as none. GPUs count where the runtime hands them out; kinds of them are one.
+ * as none. GPUs count where workers have them for themselves.
  */
-export function needOf({ cpu = 0, memoryBytes = UNDECLARED_MEMORY_BYTES, gpu = 0 }: ReleaseSpec['resources'], hasGpus: boolean): Room {
-  return { cpu, memoryBytes, gpu: hasGpus ? (typeof gpu === 'number' ? gpu : 1) : 0 };
+export function needOf({ cpu = 0, memoryBytes = UNDECLARED_MEMORY_BYTES, gpu }: ReleaseSpec['resources'], hasGpus: boolean): Room {
+  return { cpu, memoryBytes, gpu: hasGpus ? countGpus(gpu) : 0 };
 }
 
 export function addRoom(one: Room, other: Room): Room {
@@ -57,6 +59,8 @@ export interface WantedWorker {
   /** Since when it is wanted. */
   readonly since: number;
   readonly need: Room;
+  /** Why it can never run on this node, whatever is free. */
+  readonly misfit?: string | undefined;
 }
 
 /** A host at one moment. */
@@ -91,7 +95,7 @@ export function sortByTurn<T extends WantedWorker>(
 
 /**
  * Ids of the wanted workers that start now, in their order. What the first one that does not fit needs is kept for it, so that small ones
- * never hold a large one back; one that the whole host could not hold keeps nothing.
+ * never hold a large one back; one that this host could never hold keeps nothing.
  */
 export function decideAdmissions(host: HostSample, wanted: readonly WantedWorker[]): readonly string[] {
   const { total, free, starting, startLimit } = host;
@@ -100,9 +104,10 @@ export function decideAdmissions(host: HostSample, wanted: readonly WantedWorker
   let left = free;
   let isKept = false;
   const admitted: string[] = [];
-  for (const { id, need } of sortByTurn(wanted, host)) {
+  for (const worker of sortByTurn(wanted, host)) {
     if (slots <= 0) break;
-    if (listLacking(need, total).length > 0) continue;
+    if (isHopeless(worker, total)) continue;
+    const { id, need } = worker;
     const isBlocked = listLacking(need, left).length > 0;
     if (isBlocked && isKept) continue;
     left = subtractRoom(left, need);
@@ -116,8 +121,12 @@ export function decideAdmissions(host: HostSample, wanted: readonly WantedWorker
 
 /** The first wanted worker that the host has no room for now but could have. */
 export function findBlocked(host: HostSample, wanted: readonly WantedWorker[]): WantedWorker | undefined {
-  const isBlocked = ({ need }: WantedWorker) => listLacking(need, host.total).length === 0 && listLacking(need, host.free).length > 0;
+  const isBlocked = (worker: WantedWorker) => !isHopeless(worker, host.total) && listLacking(worker.need, host.free).length > 0;
   return sortByTurn(wanted, host).find(isBlocked);
+}
+
+function isHopeless({ need, misfit }: WantedWorker, total: Room): boolean {
+  return misfit !== undefined || listLacking(need, total).length > 0;
 }
 
 /** A worker without work. */
@@ -170,7 +179,8 @@ const SETTINGS: Readonly<Record<keyof Room, string>> = {
 };
 
 /** Why a wanted worker does not start, for people: `it needs 2.0 GiB of memory, 1.2 GiB is free`. */
-export function explainThrottle({ need }: WantedWorker, { total, free, starting, startLimit }: HostSample): string {
+export function explainThrottle({ need, misfit }: WantedWorker, { total, free, starting, startLimit }: HostSample): string {
+  if (misfit !== undefined) return misfit;
   const never = listLacking(need, total);
   if (never.length > 0)
     return never

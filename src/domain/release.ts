@@ -23,6 +23,14 @@ export interface ReleaseSpec {
   readonly ports: readonly string[];
   readonly resources: { readonly cpu?: number; readonly memoryBytes?: number; readonly diskBytes?: number; readonly gpu?: number | string };
   readonly volumes: readonly string[];
+  /** `acme/tiny@main@COMMIT`: models that workers find on their disk; absent: none. */
+  readonly models?: readonly string[];
+  /** Nodes that will do; absent: any. */
+  readonly placement?: {
+    /** One version: it or a newer one. A list: one of these. */
+    readonly cuda?: string | readonly string[];
+    readonly labels?: Readonly<Record<string, string>>;
+  };
   /** No capabilities and a root that cannot be written to; absent: false. */
   readonly isHardened?: boolean;
   /** Start to ready. */

@@ -88,7 +88,7 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
     return said(
       'no-capacity',
       `no worker can be started: ${sample.outage}`,
-      'it goes on when the runtime is back; `wherry doctor` looks at it',
+      'it is tried again by itself; `wherry doctor` looks at runtimes and engines',
     );
   if (sample.thawing > 0 && busy + idle === 0)
     return said('starting', 'a frozen worker is being woken', 'nothing to do, it is served within a moment');

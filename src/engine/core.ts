@@ -1,6 +1,7 @@
 import type { Job } from '../domain/job.js';
 import type { Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
+import type { ModelPlace } from '../runtime/runtime.js';
 import type { Decisions } from './decisions.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
@@ -29,6 +30,7 @@ export interface Core extends EngineOptions {
   readonly freezer: Freezer;
   readonly host: Host;
   readonly places: Places;
+  readonly models: ModelStarts;
   readonly decisions: Decisions;
   readonly webhooks: WebhookSender;
   /** Which job each worker had when, to put its output to the right job. */
@@ -107,6 +109,24 @@ export interface Freezer {
   adopt(workers: readonly Worker[]): void;
   /** Waits for what is under way. */
   stop(): Promise<void>;
+}
+
+/** Models that workers wait for before they start. */
+export interface ModelStarts {
+  /** Brings them to this machine; undefined when the wait was given up. Throws MODEL_UNKNOWN, DENIED, MODEL_UNAVAILABLE. */
+  bring(worker: Pick<Worker, 'id' | 'endpointId'>, wanted: WantedModels): Promise<readonly ModelPlace[] | undefined>;
+  /** Nobody waits any more for the models of a worker, or of an endpoint's. */
+  giveUp(of: { readonly workerId: string } | { readonly endpointId: string }): void;
+  /** When the worker's time to become ready began, which is after its models came; undefined for one that has none. */
+  broughtAt(workerId: string): number | undefined;
+  forget(workerId: string): void;
+}
+
+export interface WantedModels {
+  /** With commits. */
+  readonly models: readonly string[];
+  /** Of the worker: HF_TOKEN opens private ones. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** How a worker ended. */

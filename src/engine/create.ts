@@ -19,6 +19,7 @@ import { createHost } from './host.js';
 import { cancel, purge, requireEndpoint, requireJob, requireRelease, retry, shortenRetention, submit, waitForJob } from './jobs.js';
 import type { LogFilter, LogLine } from './log-line.js';
 import { createLogs } from './logs.js';
+import { createModelStarts } from './models.js';
 import { noteJob } from './notes.js';
 import { ping } from './ping.js';
 import { createPlaces } from './places.js';
@@ -32,12 +33,13 @@ import { done } from './settle.js';
 import { createStops } from './stop-list.js';
 import { takeStops } from './stops.js';
 import { addChunk, followStream, readStream } from './streams.js';
-import { writeSystemLine } from './system-line.js';
 import { authenticateWorker, take } from './take.js';
+import { getReport, putReport, readTests } from './test-reports.js';
 import { createWaiters } from './waiters.js';
 import { createWebhookSender } from './webhook.js';
 import { listSigningSecrets, makeSigningSecret, removeSigningSecrets } from './webhook-secrets.js';
 import { explainEndpoint, explainJob, listHeld } from './why.js';
+import { recordNote } from './worker-note.js';
 
 /** Wires the use-cases over one store and one runtime. */
 export function createEngine(options: EngineOptions): Engine {
@@ -79,6 +81,9 @@ export function createEngine(options: EngineOptions): Engine {
     get host() {
       return host;
     },
+    get models() {
+      return models;
+    },
     get places() {
       return places;
     },
@@ -86,6 +91,7 @@ export function createEngine(options: EngineOptions): Engine {
   const fleet = createFleet(core, backoff);
   const freezer = createFreezer(core);
   const host = createHost(core);
+  const models = createModelStarts(core);
   const places = createPlaces(core);
   const { store } = options;
   /** Exits that are being recorded; a stop waits for them. */
@@ -96,7 +102,11 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   const remove = async (id: string): Promise<void> => {
-    await removeEndpoint(core, id, () => reconciler.settle(id).then(() => fleet.settle(id)));
+    await removeEndpoint(core, id, async () => {
+      await reconciler.settle(id);
+      models.giveUp({ endpointId: id });
+      await fleet.settle(id);
+    });
     backoff.reset(id);
     options.forgetEndpoint(id);
   };
@@ -225,6 +235,9 @@ export function createEngine(options: EngineOptions): Engine {
       await requireEndpoint(core, endpointId);
       return store.listReleases(endpointId, range);
     },
+    putReport: (name, report) => putReport(core, name, report),
+    getReport: (name) => getReport(core, name),
+    readTests: (releases) => readTests(core, releases),
     listRollouts: (endpointId, range) => listRollouts(core, endpointId, range),
     stepRollout: (endpointId, step) => stepRollout(core, endpointId, step),
     waitRollout: (endpointId, to, waiting) => waitRollout(core, { endpointId, to }, waiting),
@@ -295,14 +308,6 @@ async function recordOutput(core: Core, workerId: string, { lines, dropped }: Ou
       : [];
   const printed = lines.map(({ at, text }) => ({ at, source: 'container' as const, jobId: core.occupations.jobAt(workerId, at), text }));
   await core.logs.append({ endpointId: worker.endpointId, workerId }, [...mark, ...printed]);
-}
-
-/** Stores a step of the runtime; what happens to the worker does not depend on a line about it. */
-async function recordNote(core: Core, workerId: string, text: string): Promise<void> {
-  const worker = await core.store.getWorker(workerId);
-  if (!worker || worker.state === 'STOPPED' || core.life.isStopped) return;
-  if (worker.state === 'INITIALIZING') core.lastNotes.set(workerId, text);
-  await writeSystemLine(core, worker, text);
 }
 
 /** The eleven numbers of job-api §6; `ready` is what can take work: idle and running. */

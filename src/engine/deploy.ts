@@ -1,6 +1,7 @@
 import { isEqual } from '../base/equal.js';
 import { WherryError } from '../base/errors.js';
 import type { Endpoint } from '../domain/endpoint.js';
+import { noticePlacement } from '../domain/placement.js';
 import {
   formatRelease,
   formatReleaseName,
@@ -10,27 +11,31 @@ import {
   type RolloutPlan,
   WHOLE_ROLLOUT,
 } from '../domain/release.js';
+import { parseVolume, variableOf } from '../domain/volume.js';
 import { isFloating, parseReference } from '../oci/reference.js';
-import type { Core } from './core.js';
+import type { Runtime } from '../runtime/runtime.js';
+import type { Core, WantedModels } from './core.js';
 import type { DeployRequest, DeployResult } from './engine.js';
 import { requireEndpoint, requireRelease } from './jobs.js';
+import { resolveModels } from './models.js';
 import { endRollout, findOpenRollout } from './rollout.js';
 import { listChanged, openEnv } from './secrets.js';
 
 /**
  * Makes a release: the reference is resolved once, or the image of another release is taken as it is; every blob is kept and verified,
  * the runtime gets the image ready; then the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is
- * ready. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN, RELEASE_UNKNOWN,
- * SECRET_UNKNOWN.
+ * ready. Throws IMAGE_UNKNOWN, MODEL_UNKNOWN, MODEL_UNAVAILABLE, DENIED, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN,
+ * ENDPOINT_UNKNOWN, RELEASE_UNKNOWN, SECRET_UNKNOWN.
  */
 export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
   const endpoint = await requireEndpoint(core, endpointId);
-  await openEnv(core, endpointId, request.spec);
+  const { env } = await openEnv(core, endpointId, request.spec);
   if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
   else await closeUnproven(core, endpoint);
   const { image, warnings, ...origin } = await chooseImage(core, endpointId, request);
   const active = await activeRelease(core, endpoint);
-  if (active && isSameRelease(active, image, request.spec)) {
+  const spec = await resolveSpec(core, request.spec, env);
+  if (active && isSameRelease(active, image, spec)) {
     return { release: active, rollout: null, warnings, size: await core.images.measure(active.image) };
   }
   const { share = 100, holdMs = null } = request;
@@ -39,8 +44,14 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
     image,
     warnings: isAlone ? [...warnings, 'no release serves yet that a canary could stand beside: this one gets all jobs'] : warnings,
     plan: { share: isAlone ? 100 : share, holdMs, reason: null },
-    release: { ...origin, endpointId, author: request.author, spec: request.spec },
+    release: { ...origin, endpointId, author: request.author, spec },
   });
+}
+
+/** A release names the bytes of its models, as it does those of its image. Throws as {@link resolveModels} does. */
+async function resolveSpec(core: Core, spec: ReleaseSpec, env: WantedModels['env']): Promise<ReleaseSpec> {
+  const { models = [] } = spec;
+  return models.length === 0 ? spec : { ...spec, models: await resolveModels(core, { models, env }) };
 }
 
 type Chosen = Pick<Release, 'image' | 'source' | 'sourceRevision'> & Pick<DeployResult, 'warnings'>;
@@ -100,7 +111,17 @@ async function store(core: Core, { image, warnings, plan, release }: Planned): P
   core.meter.recordPrepare(release.endpointId, now - begunAt);
   const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);
   core.wake(release.endpointId);
-  return { ...added, warnings, size };
+  return { ...added, warnings: [...warnings, ...noticePlace(core, release.spec, runtime)], size };
+}
+
+/** What the author should know of where its workers run. */
+function noticePlace({ capacity }: Core, spec: ReleaseSpec, { capabilities: { gpu, hasMounts } }: Runtime): readonly string[] {
+  const volumes = hasMounts ? [] : spec.volumes.map(parseVolume);
+  return [
+    ...noticePlacement(spec, capacity.node, gpu),
+    ...volumes.map((volume) => `volume '${volume.name}': a process finds it where ${variableOf(volume)} says, not at ${volume.path}`),
+    ...(hasMounts || !spec.models ? [] : ['models: a process finds them where HF_HUB_CACHE says, not below /runpod-volume']),
+  ];
 }
 
 /** A release that could not be tried (max 0) gives way to the next. */

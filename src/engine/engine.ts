@@ -12,6 +12,7 @@ import type { Release, ReleaseImage, ReleaseName, ReleaseSpec, Rollout, RolloutP
 import type { ScaleRecord } from '../domain/scale-record.js';
 import type { Secret } from '../domain/secret.js';
 import type { ChunkPart } from '../domain/stream.js';
+import type { TestSummary } from '../domain/test-report.js';
 import type { Worker } from '../domain/worker.js';
 import type { ImageSize } from '../oci/manifest.js';
 import type { ChunkRequest, JobFilter, ReleaseRange, Store, WebhookSecret } from '../store/store.js';
@@ -38,10 +39,22 @@ export interface Images {
   platformOf(image: ReleaseImage): Promise<string>;
 }
 
+/** How the engine reaches models, handed in as images are. Models are texts as `domain/model` reads them. */
+export interface Models {
+  /** The model with the commit that its revision names now. Throws MODEL_UNKNOWN, DENIED, MODEL_UNAVAILABLE. */
+  resolve(model: string, token: string | undefined): Promise<string>;
+  /** Brings models to this machine unless they are there; `onProgress` gets lines about it. Throws as `resolve` does. */
+  fetch(
+    models: readonly string[],
+    options: { readonly token: string | undefined; readonly onProgress: (text: string) => void; readonly signal: AbortSignal },
+  ): Promise<{ readonly cacheDir: string; readonly folders: readonly string[] }>;
+}
+
 export interface EngineOptions {
   readonly store: Store;
   readonly runtimes: Runtimes;
   readonly images: Images;
+  readonly modelCache: Models;
   /** Of this machine, as images name it. */
   readonly platform: string;
   readonly clock: Clock;
@@ -296,6 +309,12 @@ export interface Engine {
   getRelease(endpointId: string, number: number): Promise<Release>;
   /** Newest first. */
   listReleases(endpointId: string, range?: ReleaseRange): Promise<readonly Release[]>;
+  /** Keeps the report of a release's tests in place of an earlier one; `text` is JSON. Throws ENDPOINT_UNKNOWN, RELEASE_UNKNOWN. */
+  putReport(name: ReleaseName, report: { readonly summary: TestSummary; readonly text: string }): Promise<void>;
+  /** As it was given. Throws ENDPOINT_UNKNOWN, RELEASE_UNKNOWN, REPORT_UNKNOWN. */
+  getReport(name: ReleaseName): Promise<string>;
+  /** How the tests of releases of one endpoint went, by number; without those that have no report. */
+  readTests(releases: readonly Release[]): Promise<ReadonlyMap<number, TestSummary>>;
   /** Newest first, with how far the newest is. */
   listRollouts(endpointId: string, range?: ReleaseRange): Promise<readonly RolloutProgress[]>;
   /** Promotes or aborts the open rollout (`to`, when it is given), or changes its share. Throws ROLLOUT_UNKNOWN, ROLLOUT_NOT_READY. */

@@ -1,7 +1,7 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret, createWorkerId, hashSecret } from '../base/ids.js';
-import { needOf } from '../domain/capacity.js';
 import { JOB_LIMITS } from '../domain/job.js';
+import { countGpus, resourcesOn } from '../domain/placement.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { StartPath, Worker } from '../domain/worker.js';
 import { shortDigest } from '../oci/digest.js';
@@ -16,6 +16,7 @@ import type { EndCause } from './meter.js';
 import { createOutages } from './outages.js';
 import { revertBroken } from './revert.js';
 import { endPinned, endRollout, proveRelease } from './rollout.js';
+import { demandOf } from './room.js';
 import { openEnv } from './secrets.js';
 import { forgetWorker } from './stops.js';
 import { writeSystemLine } from './system-line.js';
@@ -71,6 +72,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     forgetWorker(core, workerId);
     core.seen.delete(workerId);
     core.lastNotes.delete(workerId);
+    core.models.forget(workerId);
     retries.delete(workerId);
     core.wake(before.endpointId);
   };
@@ -112,6 +114,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const worker = draining ?? (await core.store.getWorker(workerId));
     if (!worker || worker.state === 'STOPPED') return;
     if (worker.state === 'THROTTLED') return dismiss(worker, reason);
+    core.models.giveUp({ workerId });
     core.polls.release(workerId);
     core.stopPolls.notify(workerId, true);
     await core.freezer.leave(workerId);
@@ -142,12 +145,13 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     const launched = startWorker(core, start)
       .then(
         async (path) => {
+          outages.forget(endpointId);
           const image = shortDigest(release.image.digest);
           const how = `${worker.isCandidate ? ', as candidate' : ''}${path === 'fork' ? ' (forked)' : ''}`;
           if (path !== null) await say(worker, `started ${formatRelease(release.number)}, image ${image}${how}`);
         },
         async (thrown: unknown) => {
-          const isLost = await outages.look(endpointId, start.runtime);
+          const isLost = outages.holdForModels(endpointId, thrown) || (await outages.look(endpointId, start.runtime));
           await recordExit(id, { exitCode: null, signal: null, reason: `could not be started: ${messageOf(thrown)}`, isLost });
         },
       )
@@ -165,7 +169,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const token = `wk_${createSecret()}`;
       const worker = newWorker({ core, release, runtime, token, isCandidate });
       const { id, createdAt: since } = worker;
-      const place = { id, endpointId, since, need: needOf(release.spec.resources, runtime.capabilities.gpu) };
+      const place = { id, endpointId, since, ...demandOf(release.spec, core.capacity.node, runtime.capabilities) };
       const isStarted = isExtra ? core.host.tryEnter(place) : core.host.enter(place);
       if (isExtra && !isStarted) return undefined;
       const made: Worker = isStarted ? worker : { ...worker, state: 'THROTTLED', admittedAt: null };
@@ -184,7 +188,7 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
         await dismiss(throttled, `this server has no runtime '${throttled.runtime}'`);
         return false;
       }
-      if (!core.host.enter({ id, endpointId, since, need: needOf(release.spec.resources, runtime.capabilities.gpu) })) return false;
+      if (!core.host.enter({ id, endpointId, since, ...demandOf(release.spec, core.capacity.node, runtime.capabilities) })) return false;
       const token = `wk_${createSecret()}`;
       const change = { id, state: 'INITIALIZING', tokenHash: hashSecret(token), admittedAt: core.clock.now() } as const;
       const worker = await core.store.changeWorker(change).catch((thrown: unknown) => {
@@ -309,17 +313,22 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
 async function startWorker(core: Core, { worker, release, runtime, token }: Start & { worker: Worker }): Promise<StartPath | null> {
   const { image, spec } = release;
   const { env, secretive } = await openEnv(core, worker.endpointId, spec);
+  const models = await core.models.bring(worker, { models: spec.models ?? [], env });
+  if (models === undefined) return null;
+  const resources = resourcesOn(core.capacity.node, spec.resources);
+  const gpus = runtime.capabilities.gpu === 'engine' ? countGpus(resources.gpu) : 0;
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...env, ...protocolEnv(await core.workerUrl(worker), worker, token) },
+    env: { ...SDK_DEFAULTS, ...env, ...protocolEnv(await core.workerUrl(worker), { ...worker, gpus }, token) },
     ownEnv: [...OWN_ENV, ...secretive],
     args: spec.args,
-    resources: spec.resources,
+    resources,
     ports: spec.ports,
     volumes: spec.volumes,
+    models,
     isHardened: spec.isHardened ?? false,
   };
   const { handle, ...prepared } = await runtime.startWorker(workerSpec);
@@ -340,7 +349,11 @@ const SDK_DEFAULTS = { RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: 'true' };
 const OWN_ENV = ['RUNPOD_POD_ID', 'RUNPOD_AI_API_KEY', 'RUNPOD_POD_HOSTNAME'];
 
 /** worker-protocol §1.1 and §1.3: placeholders stay literal, each URL has a query already; users cannot override these. */
-export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' | 'endpointId'>, token: string): Record<string, string> {
+export function protocolEnv(
+  url: string,
+  { id, endpointId, gpus }: Pick<Worker, 'id' | 'endpointId'> & { readonly gpus: number },
+  token: string,
+): Record<string, string> {
   const base = `${url}/v2/${endpointId}`;
   return {
     RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$ID?gpu=CPU`,
@@ -352,7 +365,7 @@ export function protocolEnv(url: string, { id, endpointId }: Pick<Worker, 'id' |
     RUNPOD_PING_INTERVAL: String(PING_INTERVAL_MS),
     RUNPOD_ENDPOINT_ID: endpointId,
     RUNPOD_POD_HOSTNAME: id,
-    RUNPOD_GPU_COUNT: '0',
+    RUNPOD_GPU_COUNT: String(gpus),
   };
 }
 

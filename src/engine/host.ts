@@ -7,15 +7,15 @@ import {
   type HostSample,
   type IdleHolder,
   NO_ROOM,
-  needOf,
   type Room,
   subtractRoom,
   type WantedWorker,
 } from '../domain/capacity.js';
+import { DEFAULT_SPEC } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { Core } from './core.js';
 import { drain } from './drain.js';
-import type { Host } from './room.js';
+import { type Demand, demandOf, type Host } from './room.js';
 
 /** A worker counts as starting until it is ready, but no longer than this: one that loads a large model keeps nobody waiting. */
 const STARTING_MS = 10_000;
@@ -30,7 +30,7 @@ interface Holder {
 }
 
 export function createHost(core: Core): Host {
-  const { total, startLimit } = core.capacity;
+  const { total, startLimit, node } = core.capacity;
   const holders = new Map<string, Holder>();
   const waiting = new Map<string, WantedWorker>();
   /** Workers that were told to give way, and until when that is believed. */
@@ -68,10 +68,9 @@ export function createHost(core: Core): Host {
     hold(worker.id, worker.endpointId, worker.need, now + STARTING_MS);
     return true;
   };
-  const hasGpus = (name: string) => core.runtimes.all.some((runtime) => runtime.name === name && runtime.capabilities.gpu);
-  const needFor = async ({ endpointId, release, runtime }: Worker): Promise<Room> => {
+  const demandFor = async ({ endpointId, release, runtime }: Worker): Promise<Demand> => {
     const known = await core.store.getRelease(endpointId, release);
-    return needOf(known?.spec.resources ?? {}, hasGpus(runtime));
+    return demandOf(known?.spec ?? DEFAULT_SPEC, node, core.runtimes.all.find(({ name }) => name === runtime)?.capabilities);
   };
   /** What is free, with what those that give way already will leave. */
   const expectFree = (): Room => {
@@ -123,18 +122,18 @@ export function createHost(core: Core): Host {
       }
     },
     async adopt() {
-      const needs = new Map<string, Room>();
-      for (const worker of await core.store.listWorkers(undefined)) needs.set(worker.id, await needFor(worker));
+      const demands = new Map<string, Demand>();
+      for (const worker of await core.store.listWorkers(undefined)) demands.set(worker.id, await demandFor(worker));
       // Read again: one may have ended meanwhile, and would be held for ever.
       for (const { id, endpointId, state, createdAt: since, admittedAt } of await core.store.listWorkers(undefined)) {
-        const need = needs.get(id) ?? NO_ROOM;
-        if (state === 'THROTTLED') waiting.set(id, { id, endpointId, since, need });
-        else hold(id, endpointId, need, state === 'INITIALIZING' ? (admittedAt ?? since) + STARTING_MS : 0);
+        const demand = demands.get(id) ?? { need: NO_ROOM };
+        if (state === 'THROTTLED') waiting.set(id, { id, endpointId, since, ...demand });
+        else hold(id, endpointId, demand.need, state === 'INITIALIZING' ? (admittedAt ?? since) + STARTING_MS : 0);
       }
     },
     view() {
       const starting = [...countStarting().values()].reduce((sum, count) => sum + count, 0);
-      return { total, used, starting, startLimit, throttled: waiting.size };
+      return { total, used, starting, startLimit, throttled: waiting.size, labels: node.labels };
     },
   };
 }

@@ -23,7 +23,8 @@ async function judgeLost(core: Core, worker: Worker, now: number): Promise<strin
   if (worker.state === 'INITIALIZING') {
     const release = await core.store.getRelease(worker.endpointId, worker.release);
     const limitMs = release?.spec.initTimeoutMs ?? 420_000;
-    return now - (worker.admittedAt ?? worker.createdAt) > limitMs ? `not ready within ${limitMs / 1000} s (limits.init)` : undefined;
+    const since = core.models.broughtAt(worker.id) ?? worker.admittedAt ?? worker.createdAt;
+    return now - since > limitMs ? `not ready within ${limitMs / 1000} s (limits.init)` : undefined;
   }
   const awaitedSince = core.freezer.awaitedSince(worker.id);
   if (worker.state === 'IDLE' && awaitedSince !== undefined && now - awaitedSince > ASK_MS)

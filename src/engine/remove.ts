@@ -4,6 +4,7 @@ import type { Core } from './core.js';
 import { removeDeliveries } from './deliveries.js';
 import { endQueued } from './jobs.js';
 import { endRollout, findOpenRollout } from './rollout.js';
+import { removeReports } from './test-reports.js';
 
 const GRACE_MS = 1_000;
 /** Jobs removed together. */
@@ -39,6 +40,7 @@ async function remove(core: Core, id: string, settle: () => Promise<void>): Prom
   await endQueued(core, id, 0);
   // In parts: a long history would hold everybody else up.
   while ((await core.store.removeJobs(id, REMOVED)) > 0) stopIfStopped(core, id);
+  await removeReports(core, id);
   await core.store.removeEndpoint(id);
   await removeDeliveries(core, id);
   await removeBatches(core, id);

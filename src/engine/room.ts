@@ -1,5 +1,15 @@
-import type { Room, WantedWorker } from '../domain/capacity.js';
+import { needOf, type Room, type WantedWorker } from '../domain/capacity.js';
+import { findMisfit, type NodeFacts, resourcesOn } from '../domain/placement.js';
+import type { ReleaseSpec } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
+import type { RuntimeCapabilities } from '../runtime/runtime.js';
+
+/** What a worker of a release takes of a node, and why it can never run there. A runtime that this server has not gives no GPUs. */
+export function demandOf(spec: ReleaseSpec, node: NodeFacts, { gpu = 'host' }: Partial<RuntimeCapabilities> = {}): Demand {
+  return { need: needOf(resourcesOn(node, spec.resources), gpu !== 'host'), misfit: findMisfit(spec, node, gpu) };
+}
+
+export type Demand = Pick<WantedWorker, 'need' | 'misfit'>;
 
 /** This machine as all endpoints share it: who has room on it, and who waits for some. In memory; a restart reads it from the workers. */
 export interface Host {
@@ -26,6 +36,7 @@ export interface HostView {
   readonly starting: number;
   readonly startLimit: number;
   readonly throttled: number;
+  readonly labels: NodeFacts['labels'];
 }
 
 /** Workers that one release is to have besides those that it has. */

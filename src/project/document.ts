@@ -86,7 +86,8 @@ function offsetOf(document: Document, at: Segments, isKey: boolean): number {
   return at.length === 0 ? 0 : offsetOf(document, at.slice(0, -1), false);
 }
 
-function nodeAt(document: Document, at: Segments): Node | undefined {
+/** What stands at a path, through aliases; undefined when nothing does. */
+export function nodeAt(document: Document, at: Segments): Node | undefined {
   let node: unknown = document.contents;
   for (const part of at) {
     if (isAlias(node)) node = node.resolve(document);

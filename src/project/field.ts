@@ -8,6 +8,7 @@ export const FIELD_TYPES = [
   'list of strings',
   'map of strings',
   'count or list of kinds',
+  'version or list of versions',
   'list or path',
   'section',
 ] as const;

@@ -1,6 +1,8 @@
 import { DEFAULT_SETTINGS, KEEPS, RUNTIME_CHOICES, SCALER_TYPES } from '../domain/endpoint.js';
+import { MODEL_PATTERN } from '../domain/model.js';
 import { ARGUMENT_PATTERN } from '../domain/release.js';
 import { VARIABLE_PATTERN } from '../domain/secret.js';
+import { VOLUME_PATTERN } from '../domain/volume.js';
 import type { Field } from './field.js';
 import { LIMIT_FIELDS } from './limit-fields.js';
 import { formatDuration } from './units.js';
@@ -142,18 +144,17 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'count or list of kinds',
     default: null,
     goesTo: 'release',
-    description: 'How many graphics processors, or which kinds in order of preference.',
+    description: 'How many graphics processors, or one of these kinds: pools such as ADA_24, names, -NAME for one that will not do.',
     example: 1,
-    needsContainer: true,
   },
   {
     path: 'volumes',
     type: 'list of strings',
     default: [],
     goesTo: 'release',
-    description: 'Volumes to mount, each as name:path.',
-    example: ['models:/models'],
-    needsContainer: true,
+    description: 'What outlives workers, each as name:path; a process finds it where WHERRY_VOLUME_NAME says.',
+    example: ['data:/runpod-volume'],
+    rules: { items: { type: 'string', pattern: VOLUME_PATTERN } },
   },
   {
     path: 'hardened',
@@ -168,9 +169,34 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'list of strings',
     default: [],
     goesTo: 'release',
-    description: 'Models to have on disk before the worker starts, each pinned to a revision.',
-    example: ['hf://acme/tiny@0123abcd'],
-    isInEffect: false,
+    description:
+      'Hugging Face repositories to have on disk before a worker starts, each as organisation/name or organisation/name@revision.',
+    example: ['acme/tiny@v1'],
+    rules: { items: { type: 'string', pattern: MODEL_PATTERN } },
+  },
+  {
+    path: 'placement',
+    type: 'section',
+    default: null,
+    goesTo: 'release',
+    description: "What the node must be; its labels are measured or set with the server's WHERRY_NODE_LABELS.",
+    example: { cuda: '12.4' },
+  },
+  {
+    path: 'placement.cuda',
+    type: 'version or list of versions',
+    default: null,
+    goesTo: 'release',
+    description: 'Least version of CUDA, or a list of those that will do.',
+    example: '12.4',
+  },
+  {
+    path: 'placement.labels',
+    type: 'map of strings',
+    default: {},
+    goesTo: 'release',
+    description: 'Labels that the node must have.',
+    example: { zone: 'home' },
   },
 ];
 
@@ -262,9 +288,8 @@ const TEST_FIELDS: readonly Field[] = [
     type: 'list or path',
     default: null,
     goesTo: 'tests',
-    description: 'Test cases, or the file that holds them.',
+    description: 'What `wherry test` sends and expects, or the file that says so.',
     example: '.github/tests.json',
-    isInEffect: false,
   },
   {
     path: 'budget',
@@ -287,18 +312,16 @@ const TEST_FIELDS: readonly Field[] = [
     type: 'duration',
     default: null,
     goesTo: 'tests',
-    description: 'Longest start from zero.',
+    description: 'Longest wait for a worker in `wherry test`, its start included.',
     example: '2s',
-    isInEffect: false,
   },
   {
     path: 'budget.latency',
     type: 'duration',
     default: null,
     goesTo: 'tests',
-    description: 'Longest answer of a warm worker.',
+    description: 'Longest execution in `wherry test`.',
     example: '200ms',
-    isInEffect: false,
   },
 ];
 

@@ -1,5 +1,5 @@
 import { type Document, isMap, isScalar, isSeq } from 'yaml';
-import { openDocument } from './document.js';
+import { nodeAt, openDocument } from './document.js';
 import { findField } from './fields.js';
 import { checkSchema } from './findings.js';
 import type { ProjectFile } from './project-file.js';
@@ -18,11 +18,11 @@ export function parseProject(text: string, file: string): ProjectFile {
   return value as ProjectFile;
 }
 
-/** Environment values and arguments stay the text of the file: `1.10` must not become `1.1`. */
+/** Environment values, arguments and what a node must be stay the text of the file: `1.10` must not become `1.1`. */
 function keepSource(document: Document): void {
-  for (const name of ['env', 'args']) {
-    const node = isMap(document.contents) ? document.contents.get(name, true) : undefined;
-    const values: readonly unknown[] = isMap(node) ? node.items.map(({ value }) => value) : isSeq(node) ? node.items : [];
+  for (const path of [['env'], ['args'], ['placement', 'cuda'], ['placement', 'labels']]) {
+    const node = nodeAt(document, path);
+    const values: readonly unknown[] = isMap(node) ? node.items.map(({ value }) => value) : isSeq(node) ? node.items : [node];
     for (const value of values) {
       if (isScalar(value) && value.value !== null && typeof value.value !== 'string') value.value = value.source ?? String(value.value);
     }

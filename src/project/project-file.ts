@@ -21,6 +21,7 @@ export interface ProjectFile {
   readonly volumes?: readonly string[];
   readonly hardened?: boolean;
   readonly models?: readonly string[];
+  readonly placement?: { readonly cuda?: string | readonly string[]; readonly labels?: Readonly<Record<string, string>> };
   readonly scale?: {
     readonly min?: number;
     readonly max?: number;

@@ -121,6 +121,8 @@ function specOf({
   args,
   ports = [],
   volumes = [],
+  models,
+  placement,
   hardened,
   resources = {},
   limits = {},
@@ -132,6 +134,8 @@ function specOf({
     args: args ?? null,
     ports,
     volumes,
+    ...(models !== undefined && { models }),
+    ...(placement !== undefined && { placement }),
     ...(hardened !== undefined && { isHardened: hardened }),
     resources: {
       ...(cpu !== undefined && { cpu }),

@@ -51,7 +51,7 @@ test.each([
   ['resources.memory', true],
   ['resources.gpu', true],
   ['budget.imageSize', true],
-  ['budget.latency', false],
+  ['budget.latency', true],
 ])('says whether %s does something yet', (path, isInEffect) => {
   expect(explainField(path).isInEffect).toBe(isInEffect);
 });

@@ -1,3 +1,4 @@
+import { CUDA_PATTERN } from '../domain/placement.js';
 import { ARGUMENT_PATTERN } from '../domain/release.js';
 import type { Field, FieldType } from './field.js';
 import { FIELDS } from './fields.js';
@@ -22,6 +23,12 @@ const SHAPES: Readonly<Record<Exclude<FieldType, 'section'>, JsonSchema>> = {
     additionalProperties: { type: ['string', 'number', 'boolean'], pattern: ARGUMENT_PATTERN },
   },
   'count or list of kinds': { type: ['integer', 'string', 'array'], minimum: 0, minLength: 1, items: TEXT },
+  'version or list of versions': {
+    type: ['string', 'array'],
+    pattern: CUDA_PATTERN,
+    minItems: 1,
+    items: { type: 'string', pattern: CUDA_PATTERN },
+  },
   'list or path': { type: ['string', 'array'], minLength: 1, items: { type: 'object' } },
 };
 

@@ -60,3 +60,8 @@ export function openConnections({ proxies, noProxy, authorities }: Network, { co
     close: async () => void (await Promise.all([...new Set([direct, http, https])].map((each) => each.close()))),
   };
 }
+
+/** A URL as a dispatcher takes it. */
+export function targetOf({ origin, pathname, search }: URL): { readonly origin: string; readonly path: string } {
+  return { origin, path: `${pathname}${search}` };
+}

@@ -102,8 +102,8 @@ function isDistrust(thrown: unknown): boolean {
   return /CERT|VERIFY_LEAF/.test(systemCodeOf(thrown) ?? '');
 }
 
-/** Retry-After in seconds or as a date, which is measured against the answer's own date. */
-function retryAfterMs({ headers }: Answer): number | undefined {
+/** Retry-After of an answer in milliseconds: given in seconds or as a date, which is measured against the answer's own date. */
+export function retryAfterMs({ headers }: Answer): number | undefined {
   const header = headers['retry-after'];
   if (typeof header !== 'string') return undefined;
   const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.parse(String(headers['date']));

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
-import { type Connections, type Network, openConnections, type Patience } from './connections.js';
+import { type Connections, type Network, openConnections, type Patience, targetOf } from './connections.js';
 import { type Answer, backOffMs, isPassing, readLimited, readText, refusal, refused, retryAfterOf, unreachable } from './refusal.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
@@ -156,10 +156,6 @@ function resolveAddress(text: string, from: URL): URL {
   const isDowngrade = from.protocol === 'https:' && to.protocol !== 'https:' && !isLoopback(to.hostname);
   if (!isDowngrade && (to.protocol === 'https:' || to.protocol === 'http:')) return to;
   throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${from.host}' sends to '${to.origin}', which is not safe`);
-}
-
-function targetOf({ origin, pathname, search }: URL): { readonly origin: string; readonly path: string } {
-  return { origin, path: `${pathname}${search}` };
 }
 
 /** One try; what may pass is for the caller to try again. */

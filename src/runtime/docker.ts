@@ -315,7 +315,8 @@ interface ListedContainer {
 const UNKNOWN: RuntimeCapabilities = {
   freeze: true,
   hardening: true,
-  gpu: false,
+  gpu: 'engine',
+  hasMounts: true,
   limits: { memory: 'absent', cpu: 'absent', processes: 'absent', disk: 'absent' },
 };
 

@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Digest } from '../oci/digest.js';
+import { makeVolumes } from './places.js';
 import { detectCgroups, hasController, removeGroups } from './process/cgroup.js';
 import { resolveInterpreter } from './process/interpreter.js';
 import { joinSupervisor, type Link, type LinkOptions, openLink, placeSocket } from './process/link.js';
@@ -109,6 +110,7 @@ class ProcessRuntime implements Runtime {
     }
     this.#known.add(spec.workerId);
     try {
+      await makeVolumes(spec, this.#options.dataDir);
       const order = writeOrder(spec, image, this.#options);
       const madeAt = this.#options.clock.now();
       const { pid, path } = (await link.request({ verb: 'spawn', order })) as Started;
@@ -309,7 +311,7 @@ function detectCapabilities(instanceId: string): RuntimeCapabilities {
   removeGroups(probe?.bases.map(({ dir }) => dir) ?? []);
   const limitOf = (controller: 'memory' | 'cpu' | 'pids') => (hasController(probe, controller) ? 'cgroup' : 'absent');
   const limits = { memory: limitOf('memory'), cpu: limitOf('cpu'), processes: limitOf('pids'), disk: 'absent' } as const;
-  return { freeze: true, gpu: false, limits };
+  return { freeze: true, gpu: 'host', hasMounts: false, limits };
 }
 
 function unavailable(why: string): WherryError {

@@ -1,3 +1,4 @@
+import type { GpuGrant } from '../domain/placement.js';
 import type { ReleaseSpec } from '../domain/release.js';
 import type { StartPath } from '../domain/worker.js';
 import type { Digest } from '../oci/digest.js';
@@ -26,8 +27,18 @@ export interface WorkerSpec {
   readonly ports: readonly string[];
   /** `name:path`: what outlives the worker, and where it finds it. */
   readonly volumes: readonly string[];
+  /** What is on this machine for the worker to read, and only to read. */
+  readonly models: readonly ModelPlace[];
   /** No capabilities and a root that cannot be written to. */
   readonly isHardened: boolean;
+}
+
+/** A model in a cache as `huggingface_hub` lays it out. */
+export interface ModelPlace {
+  /** `models--acme--tiny`. */
+  readonly folder: string;
+  /** The directory with that folder in it. */
+  readonly cacheDir: string;
 }
 
 /** Plain JSON, so that it survives a restart of the server. */
@@ -57,7 +68,9 @@ export interface RuntimeEvents {
 
 export interface RuntimeCapabilities {
   readonly freeze: boolean;
-  readonly gpu: boolean;
+  readonly gpu: GpuGrant;
+  /** Volumes and models are where the release has them; else only variables tell workers where they are. */
+  readonly hasMounts: boolean;
   /** It can take capabilities and the writable root from a worker; absent: it cannot. */
   readonly hardening?: boolean;
   /** How each limit is enforced here. */

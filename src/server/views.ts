@@ -10,6 +10,7 @@ import type {
   RolloutProgressView,
   RolloutView,
   SecretView,
+  TestSummaryView,
   WebhookSecretView,
   WorkerView,
 } from '../api/resources.js';
@@ -21,6 +22,7 @@ import { formatFacts, formatJob } from '../domain/job-view.js';
 import type { Key } from '../domain/key.js';
 import type { RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutProgress } from '../domain/release.js';
+import type { TestSummary } from '../domain/test-report.js';
 import type { Worker } from '../domain/worker.js';
 import type { SecretFacts, WebhookSecretFacts } from '../engine/engine.js';
 import type { LogLine } from '../engine/log-line.js';
@@ -33,15 +35,20 @@ export function viewEndpoint({ createdAt, expiresAt, ...rest }: Endpoint): Endpo
   return { ...rest, createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
 }
 
-export function viewRelease({ createdAt, ...rest }: Release): ReleaseView {
-  return { ...rest, createdAt: moment(createdAt) };
+/** `tests` are the release's own. */
+export function viewRelease({ createdAt, ...rest }: Release, tests: TestSummary | undefined): ReleaseView {
+  return { ...rest, createdAt: moment(createdAt), tests: tests ? viewTests(tests) : null };
+}
+
+export function viewTests({ passed, failed, at }: TestSummary): TestSummaryView {
+  return { passed, failed, at: moment(at) };
 }
 
 const MASK = '***';
 
 /** For keys that may not read secrets: names of variables, no values. */
-export function viewReleaseMasked(release: Release): ReleaseView {
-  const { spec, ...rest } = viewRelease(release);
+export function viewReleaseMasked(release: Release, tests: TestSummary | undefined): ReleaseView {
+  const { spec, ...rest } = viewRelease(release, tests);
   const env = Object.fromEntries(Object.keys(spec.env).map((name) => [name, MASK]));
   return { ...rest, spec: { ...spec, env } };
 }

@@ -10,6 +10,7 @@ import type { ScaleRecord } from '../domain/scale-record.js';
 import type { Secret } from '../domain/secret.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
 import type { Binding, Template } from '../domain/template.js';
+import type { TestSummary } from '../domain/test-report.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
 /** Plain records kept through the generic contract, by kind. `setting` is server state (instance id, port). */
@@ -40,6 +41,10 @@ export interface RecordKinds {
   readonly 'crash-loop': CrashLoop;
   /** Ids by `recordKeyOf`. */
   readonly 'scale-decision': ScaleRecord;
+  /** How the tests of releases went. Ids by `reportKeyOf`. */
+  readonly 'test-report': TestSummary;
+  /** The whole report of the same id, as it was given. */
+  readonly 'test-report-body': { readonly text: string };
 }
 export type RecordKind = keyof RecordKinds;
 

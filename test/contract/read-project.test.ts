@@ -55,6 +55,8 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     'secrets: [HF_TOKEN]',
     'args: [--fast]',
     'resources: { cpu: 1.5, memory: 512MiB, disk: 2GB, gpu: [A, B] }',
+    'models: [acme/tiny, acme/large@v2]',
+    'placement: { cuda: 12.10, labels: { rack: 7 } }',
     'scale: { min: 1, max: 2, idle: 1m30s, type: requestCount, value: 2 }',
     'limits: { execution: 1s, ttl: 2s, retention: 3s, retentionSync: 4s, init: 5s }',
   ].join('\n');
@@ -68,6 +70,8 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     secrets: ['HF_TOKEN'],
     args: ['--fast'],
     resources: { cpu: 1.5, memoryBytes: 536_870_912, diskBytes: 2_000_000_000, gpu: 'A,B' },
+    models: ['acme/tiny', 'acme/large@v2'],
+    placement: { cuda: '12.10', labels: { rack: '7' } },
     initTimeoutMs: 5_000,
     scale: { min: 1, max: 2, idleMs: 90_000, type: 'requestCount', value: 2 },
     limits: { executionMs: 1_000, ttlMs: 2_000, retentionMs: 3_000, retentionSyncMs: 4_000 },
@@ -80,12 +84,7 @@ test('warns of fields that do nothing yet and of files that are not read', async
   const file =
     'name: echo\nmodels: [a]\nsecrets: [B]\nvolumes: ["a:/b"]\nports: [80/http]\ninclude: [c]\nscale: { keep: none }\nresources: { cpu: 1, gpu: 1 }\n';
   const { warnings } = await readProject(await setup({ 'wherry.yaml': file, 'handler.py': PYTHON }));
-  expect(warnings).toEqual([
-    "'models' in wherry.yaml has no effect yet in this version",
-    ...['ports', 'resources.gpu', 'volumes'].map(
-      (path) => `'${path}' in wherry.yaml is for workers in containers; those that are processes do without it`,
-    ),
-  ]);
+  expect(warnings).toEqual(["'ports' in wherry.yaml is for workers in containers; those that are processes do without it"]);
   const other = await readProject(await setup({ 'wherry.yml': 'name: echo\n', 'handler.py': PYTHON }));
   expect(other.warnings).toEqual(['wherry.yml is not read; name it wherry.yaml']);
 });

@@ -34,9 +34,10 @@ export interface ContainerStage {
   close(): Promise<void>;
 }
 
-export async function openContainerStage(): Promise<ContainerStage> {
+/** `env` is the server's besides. */
+export async function openContainerStage(env: NodeJS.ProcessEnv = {}): Promise<ContainerStage> {
   const engine = await openEngine();
-  const stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address });
+  const stage = await openStage({ WHERRY_RUNTIME: 'docker,process', WHERRY_DOCKER_HOST: engine.address, ...env });
   const dir = mkdtempSync(join(tmpdir(), 'wherry-journey-docker-'));
   const { host } = new URL(stage.url);
   mkdirSync(join(dir, 'config'));
@@ -63,7 +64,7 @@ export async function openContainerStage(): Promise<ContainerStage> {
       return JSON.parse(result.stdout) as { digest: string };
     },
     workers: async (name, all = false) =>
-      ((await stage.call(`/api/v1/endpoints/${name}/workers?all=${all}`)).json as { items: WorkerView[] }).items,
+      ((await stage.call(`/api/v1/endpoints/${name}/workers?all=${all}`)).json as { items?: WorkerView[] }).items ?? [],
     containers: async (name) =>
       (await engine.docker('ps', '--all', '--quiet', '--filter', `label=dev.wherry.endpoint=${name}`)).split('\n').filter(Boolean),
     async close() {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../conformance/engine.js';
 import { openRegistryServer } from '../contract/registry-server.js';
+import { openHub, type TestHub } from '../hub.js';
 import { needs } from '../needs.js';
 import { type JobAnswer, type Stage, until } from '../stage.js';
 import { filesWith } from './canary.js';
@@ -15,6 +16,8 @@ const server = new URL(process.env.RUNPOD_WEBHOOK_GET_JOB).origin;
 const look = {
   status: () => Object.fromEntries(readFileSync('/proc/self/status', 'utf8').split('\\n').map((line) => line.split(':\\t'))),
   exists: (path) => existsSync(path),
+  read: (path) => readFileSync(path, 'utf8'),
+  env: (names) => names.map((name) => process.env[name]),
   write: (path) => { try { writeFileSync(path, 'x'); return 'written'; } catch (cause) { return cause.code; } },
   fetch: async ({ path, method }) => {
     const answer = await fetch(server + path, { method, headers: { authorization: 'Bearer ' + process.env.RUNPOD_AI_API_KEY } });
@@ -38,12 +41,17 @@ interface Waiting extends JobAnswer {
 describe.skipIf(!needs('dockerd'))('workers in containers', () => {
   let opened: ContainerStage;
   let engine: Engine;
+  let hub: TestHub;
   let stage: Stage;
   beforeAll(async () => {
-    opened = await openContainerStage();
+    hub = await openHub();
+    opened = await openContainerStage({ HF_ENDPOINT: hub.url });
     ({ engine, stage } = opened);
   }, 120_000);
-  afterAll(() => opened?.close(), 60_000);
+  afterAll(async () => {
+    await opened?.close();
+    await hub.close();
+  }, 60_000);
 
   const SCALE = 'scale: { idle: 1s, keep: none, max: 1 }\n';
   const deploy = (name: string, settings = '', handler = PROBE) => opened.deploy(name, handler, `${SCALE}${settings}`);
@@ -152,6 +160,35 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
       'written',
     ]);
     await expect(deploy('soft', 'hardened: true\nruntime: process\n')).rejects.toThrow(/process runtime cannot harden/);
+  });
+
+  it('finds its volume and its models where RunPod has them; what it writes there outlives it (rows 87, 88)', async () => {
+    const commit = hub.commit('acme/tiny', { 'config.json': '{"a":1}' });
+    await deploy('places', 'volumes: ["kept:/runpod-volume"]\nmodels: [acme/tiny]\n');
+    const ask = async (...input: readonly unknown[]) => (await stage.runsync('places', input)).output;
+    const model = '/runpod-volume/huggingface-cache/hub/models--acme--tiny';
+    expect(await ask('read', `${model}/refs/main`)).toBe(commit);
+    expect(await ask('read', `${model}/snapshots/${commit}/config.json`)).toBe('{"a":1}');
+    expect([await ask('write', `${model}/refs/main`), await ask('write', '/runpod-volume/file')]).toEqual(['EROFS', 'written']);
+    expect(await ask('env', ['HF_HOME', 'HF_HUB_CACHE', 'WHERRY_VOLUME_KEPT', 'RUNPOD_VOLUME_ID'])).toEqual([
+      '/runpod-volume/huggingface-cache',
+      '/runpod-volume/huggingface-cache/hub',
+      '/runpod-volume',
+      'kept',
+    ]);
+    await until(async () => (await containers('places')).length === 0, 'the worker to go');
+    expect(await ask('read', '/runpod-volume/file')).toBe('x');
+  });
+
+  it('waits for a GPU that neither the node nor the engine has (row 89)', async () => {
+    const deployed = deploy('graphic', 'resources: { gpu: 1 }\n').catch((thrown: unknown) => thrown);
+    const candidate = await until(
+      async () => (await workers('graphic')).find(({ state }) => state === 'THROTTLED'),
+      'a throttled candidate',
+    );
+    expect(candidate.reason).toBe('it needs a GPU, and the container engine has none to give (`wherry doctor`)');
+    expect((await stage.call('/api/v1/endpoints/graphic', { method: 'DELETE' })).status).toBeLessThan(300);
+    await deployed;
   });
 
   it('tells a job that its worker ran out of memory (C6)', async () => {

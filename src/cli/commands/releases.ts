@@ -1,6 +1,7 @@
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { formatLabels } from '../../domain/endpoint.js';
+import { formatTests } from '../../domain/test-report.js';
 import { type Command, type OptionValues, textOf } from '../command.js';
 import type { TagNow } from '../drift.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
@@ -14,12 +15,19 @@ export const releases: Command = {
     ENDPOINT_OPTION,
     { flags: '--limit <n>', text: 'at most so many (default 100)' },
     { flags: '--before <release>', text: 'only older ones than this release' },
+    { flags: '--report <release>', text: 'print the test report that is kept with this release' },
     { flags: '--drift', text: 'ask other registries too what tags mean now, not only the own one' },
   ],
   example: 'wherry releases -e hello-node',
   async run(context) {
     const endpointId = await endpointOf(context);
     const client = await context.client();
+    const reported = textOf(context.options, 'report');
+    if (reported !== undefined) {
+      const report = await client.getReport(endpointId, readRelease(reported));
+      context.output.result(report, JSON.stringify(report, null, 2));
+      return 0;
+    }
     const range = readRange(context.options);
     // One more than is shown: the oldest is compared with it.
     const [found, rollouts, endpoint] = await Promise.all([
@@ -43,9 +51,10 @@ export const releases: Command = {
       };
     });
     const now = openClock().now();
-    const rows = described.map(({ number, createdAt, author, source, image, envChanges, tagNow, ...rest }) => [
+    const rows = described.map(({ number, createdAt, author, source, image, envChanges, tagNow, tests, ...rest }) => [
       `r${number}`,
       describeState(rest),
+      tests === null ? '' : formatTests(tests),
       formatAgo(createdAt, now),
       author,
       source,
@@ -54,7 +63,7 @@ export const releases: Command = {
       describeDrift(tagNow, image.digest),
       envChanges.join(' '),
     ]);
-    const table = formatTable(['release', 'state', 'made', 'by', 'source', 'tag', 'digest', 'tag now', 'env'], rows);
+    const table = formatTable(['release', 'state', 'tests', 'made', 'by', 'source', 'tag', 'digest', 'tag now', 'env'], rows);
     const reasons = described.flatMap(({ number, reason }) => (reason === null ? [] : [`r${number}  ${reason.split('\n')[0]}`]));
     context.output.result({ items: described }, rows.length === 0 ? 'no releases' : [table, ...reasons].join('\n'));
     return 0;

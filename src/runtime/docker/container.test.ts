@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { parseVolume } from '../../domain/volume.js';
 import type { Digest } from '../../oci/digest.js';
 import type { WorkerSpec } from '../runtime.js';
 import { type ContainerPlan, describeContainer } from './container.js';
 import type { EngineFacts } from './engine.js';
-import { digitsOfMark, markOf, networkNameOf, parseVolume } from './names.js';
+import { digitsOfMark, markOf, networkNameOf } from './names.js';
 
 const INSTANCE = '0190a0e0-0000-7000-8000-0123456789ab';
 const DIGEST = `sha256:${'ab'.repeat(32)}` as Digest;
@@ -18,10 +19,11 @@ const SPEC: WorkerSpec = {
   resources: {},
   ports: [],
   volumes: [],
+  models: [],
   isHardened: false,
 };
 const limits = { memory: 'engine', cpu: 'engine', processes: 'engine', disk: 'engine' } as const;
-const FACTS = { hasInit: true, cpus: 2, capabilities: { freeze: true, gpu: false, limits } } as unknown as EngineFacts;
+const FACTS = { hasInit: true, cpus: 2, capabilities: { freeze: true, gpu: 'engine', hasMounts: true, limits } } as unknown as EngineFacts;
 
 function describePlan(spec: Partial<WorkerSpec> = {}, more: Partial<ContainerPlan> = {}) {
   const body = describeContainer({
@@ -31,7 +33,7 @@ function describePlan(spec: Partial<WorkerSpec> = {}, more: Partial<ContainerPla
     network: 'net',
     config: {},
     facts: FACTS,
-    volumesDir: '/data/volumes',
+    dataDir: '/data',
     ports: [],
     isDiskLimited: true,
     ...more,
@@ -115,9 +117,18 @@ describe('describeContainer', () => {
     expect(body['Env']).toEqual(['RUNPOD_PUBLIC_IP=127.0.0.1', 'RUNPOD_TCP_PORT_8000=40001', 'RUNPOD_UDP_PORT_53=40002']);
   });
 
-  it('binds volumes below the data directory', () => {
-    const { HostConfig: host } = describePlan({ volumes: ['models:/runpod-volume'] });
-    expect(host['Mounts']).toEqual([{ Type: 'bind', Source: '/data/volumes/models', Target: '/runpod-volume' }]);
+  it('binds volumes below the data directory and tells the worker where they are (row 87)', () => {
+    const { HostConfig: host, ...body } = describePlan({ volumes: ['models:/runpod-volume'] });
+    expect(host['Mounts']).toEqual([{ Type: 'bind', Source: '/data/volumes/models', Target: '/runpod-volume', ReadOnly: false }]);
+    expect(body['Env']).toEqual(['WHERRY_VOLUME_MODELS=/runpod-volume', 'RUNPOD_VOLUME_ID=models', 'A=b=c']);
+  });
+
+  it('mounts models read-only where RunPod has them, and names the place in the variables of the hub (row 88)', () => {
+    const { HostConfig: host, ...body } = describePlan({ models: [{ folder: 'models--acme--tiny', cacheDir: '/data/models/sets/k' }] });
+    const [source, target] = ['/data/models/sets/k', '/runpod-volume/huggingface-cache/hub'].map((dir) => `${dir}/models--acme--tiny`);
+    expect(host['Mounts']).toEqual([{ Type: 'bind', Source: source, Target: target, ReadOnly: true }]);
+    expect(body['Env']).toContain('HF_HUB_CACHE=/runpod-volume/huggingface-cache/hub');
+    expect(body['Env']).toContain('HF_HOME=/runpod-volume/huggingface-cache');
   });
 });
 

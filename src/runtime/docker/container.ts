@@ -1,8 +1,10 @@
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
+import { countGpus } from '../../domain/placement.js';
 import type { ImageConfig } from '../../oci/manifest.js';
+import { placesOf, placeVariables } from '../places.js';
 import type { WorkerSpec } from '../runtime.js';
 import type { EngineFacts } from './engine.js';
-import { OWNER_LABELS, parseVolume } from './names.js';
+import { OWNER_LABELS } from './names.js';
 import { announcePorts, PUBLISHED_AT, type PublishedPort } from './ports.js';
 
 export interface ContainerPlan {
@@ -13,8 +15,7 @@ export interface ContainerPlan {
   readonly network: string;
   readonly config: ImageConfig['config'];
   readonly facts: EngineFacts;
-  /** Directory that holds a folder for each volume. */
-  readonly volumesDir: string;
+  readonly dataDir: string;
   /** Those of the spec. */
   readonly ports: readonly PublishedPort[];
   /** False where the engine has refused to limit disks. */
@@ -44,7 +45,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
   return {
     Image: reference,
     Hostname: spec.workerId,
-    Env: Object.entries({ ...spec.env, ...announcePorts(ports) }).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries({ ...placeVariables(spec), ...spec.env, ...announcePorts(ports) }).map(([name, value]) => `${name}=${value}`),
     ...(spec.args !== null && { Cmd: spec.args }),
     Labels: {
       [OWNER_LABELS.instance]: instanceId,
@@ -62,7 +63,12 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
       // Without one the worker is process 1, which the kernel does not end by signals that it does not handle.
       ...(facts.hasInit && !startsInit(config, spec.args) && { Init: true }),
       PortBindings: Object.fromEntries(ports.map(({ port, hostPort }) => [port, [{ HostIp: PUBLISHED_AT, HostPort: String(hostPort) }]])),
-      Mounts: spec.volumes.map(parseVolume).map(({ name, path }) => ({ Type: 'bind', Source: join(plan.volumesDir, name), Target: path })),
+      Mounts: placesOf(spec, plan.dataDir).map(({ source, target, isReadOnly }) => ({
+        Type: 'bind',
+        Source: source,
+        Target: target,
+        ReadOnly: isReadOnly,
+      })),
     },
     NetworkingConfig: { EndpointsConfig: { [network]: {} } },
   };
@@ -71,7 +77,7 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
 function describeLimits({ spec, facts, isDiskLimited }: ContainerPlan): Readonly<Record<string, unknown>> {
   const { cpu, memoryBytes, diskBytes, gpu } = spec.resources;
   const { limits } = facts.capabilities;
-  const gpus = typeof gpu === 'number' ? gpu : gpu === undefined ? 0 : 1;
+  const gpus = countGpus(gpu);
   return {
     ...(limits.processes === 'engine' && { PidsLimit: MOST_PROCESSES }),
     // As much memory with swap as without it: none.

@@ -110,7 +110,8 @@ function describeEngine(version: VersionAnswer, info: InfoAnswer, apiVersion: st
     capabilities: {
       freeze: true,
       hardening: true,
-      gpu: info.Runtimes?.['nvidia'] !== undefined,
+      gpu: info.Runtimes?.['nvidia'] === undefined ? 'absent' : 'engine',
+      hasMounts: true,
       limits: {
         memory: limitOf(info.MemoryLimit),
         cpu: limitOf(info.CpuCfsQuota),

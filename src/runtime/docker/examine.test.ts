@@ -16,7 +16,12 @@ const GOOD: EngineFacts = {
   isApart: false,
   isLoopbackPlain: true,
   clockOffsetMs: 0,
-  capabilities: { freeze: true, gpu: false, limits: { memory: 'engine', cpu: 'engine', processes: 'engine', disk: 'engine' } },
+  capabilities: {
+    freeze: true,
+    gpu: 'absent',
+    hasMounts: true,
+    limits: { memory: 'engine', cpu: 'engine', processes: 'engine', disk: 'engine' },
+  },
 };
 const judged = (change: Partial<EngineFacts>, hasWorkerHost = false) =>
   judgeEngine({ address: 'unix:///x', hasWorkerHost }, { ...GOOD, ...change }).filter(({ status }) => status !== 'ok');

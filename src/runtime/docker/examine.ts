@@ -69,7 +69,7 @@ export function judgeEngine({ address, hasWorkerHost }: Examined, facts: EngineF
     {
       name: 'docker gpu',
       status: 'ok',
-      found: capabilities.gpu ? 'nvidia runtime' : 'none; releases with resources.gpu cannot start here',
+      found: capabilities.gpu === 'engine' ? 'nvidia runtime' : 'none; releases with resources.gpu cannot start here',
     },
   ];
 }

@@ -1,13 +1,12 @@
-import { chmod, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Clock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
+import { makeVolumes } from '../places.js';
 import type { WorkerSpec } from '../runtime.js';
 import { describeContainer } from './container.js';
 import { createContainer, removeContainer, startContainer } from './container-calls.js';
 import type { Engine } from './engine.js';
 import type { ImageStore } from './images.js';
-import { containerNameOf, parseVolume } from './names.js';
+import { containerNameOf } from './names.js';
 import type { Networks } from './networks.js';
 import { choosePorts } from './ports.js';
 import { NEW_FILE, type WorkerFiles } from './worker-files.js';
@@ -42,7 +41,6 @@ export interface Launcher {
 
 /** Creates and starts containers of workers, with all that has to be there before. */
 export function createLauncher({ engine, instanceId, dataDir, clock, images, networks, files, onNote }: LauncherOptions): Launcher {
-  const volumesDir = join(dataDir, 'volumes');
   let isDiskRefused = false;
 
   /** An image that the engine lacks is pulled, a disk limit that it cannot hold is left out. */
@@ -55,7 +53,7 @@ export function createLauncher({ engine, instanceId, dataDir, clock, images, net
     let preparedAt = clock.now();
     for (let isPulled = false; ; ) {
       const isDiskLimited = !isDiskRefused && facts.capabilities.limits.disk === 'engine';
-      const body = describeContainer({ spec, instanceId, reference, network, config, facts, volumesDir, ports, isDiskLimited });
+      const body = describeContainer({ spec, instanceId, reference, network, config, facts, dataDir, ports, isDiskLimited });
       const creation = await createContainer(api, containerNameOf(spec.workerId), body);
       if (typeof creation === 'object') return { ...creation, bytes, preparedAt, madeAt: clock.now() };
       if (creation === 'no-disk-limit' && isDiskLimited) isDiskRefused = true;
@@ -69,7 +67,7 @@ export function createLauncher({ engine, instanceId, dataDir, clock, images, net
   /** The network may have been removed by somebody since it was seen last, and a port taken since it was chosen: then once more. */
   const launch = async (spec: WorkerSpec, triesLeft = TRIES): Promise<Launched> => {
     const { workerId, endpointId } = spec;
-    for (const { name } of spec.volumes.map(parseVolume)) await makeVolume(join(volumesDir, name));
+    await makeVolumes(spec, dataDir);
     const { name: network, gateway } = await networks.ensure(endpointId);
     const made = await create(spec, network);
     files.write(workerId, { ...NEW_FILE, gateway });
@@ -85,11 +83,6 @@ export function createLauncher({ engine, instanceId, dataDir, clock, images, net
 
 const TRIES = 3;
 const LACKS = { 'no-network': 'its network vanished again and again', 'port-taken': 'its ports were taken again and again' } as const;
-
-/** Containers of any user write there; the data directory above it is open to its owner only. */
-async function makeVolume(dir: string): Promise<void> {
-  if (await mkdir(dir, { recursive: true })) await chmod(dir, 0o777);
-}
 
 function failed({ workerId }: WorkerSpec, why: string): WherryError {
   return new WherryError('RUNTIME_UNAVAILABLE', `start of worker '${workerId}' failed: ${why}`, { hint: 'look at the log of the engine' });

@@ -1,4 +1,3 @@
-import { WherryError } from '../../base/errors.js';
 import type { Digest } from '../../oci/digest.js';
 import type { ImageName } from '../runtime.js';
 
@@ -42,18 +41,3 @@ export function digitsOfMark(instanceId: string, reference: string): string | un
 
 const MARK_DIGITS = 32;
 const markPrefix = (instanceId: string) => `wherry-${shortInstance(instanceId)}-`;
-
-/** A volume of a release: a name below the data directory, and where workers find it. */
-export interface Volume {
-  readonly name: string;
-  readonly path: string;
-}
-
-/** Parses `name:path`. Throws RUNTIME_REFUSED. */
-export function parseVolume(text: string): Volume {
-  const [, name, path] = /^([a-z0-9][a-z0-9._-]*):(\/[^:]*)$/i.exec(text) ?? [];
-  if (name !== undefined && path !== undefined) return { name, path };
-  throw new WherryError('RUNTIME_REFUSED', `volume '${text}' refused: it is not name:/path`, {
-    hint: 'name it with letters, digits, dots and dashes, and give an absolute path, for instance models:/runpod-volume',
-  });
-}

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { APP_ROOT } from '../../oci/manifest.js';
+import { hostVariables } from '../places.js';
 import type { WorkerSpec } from '../runtime.js';
 import { resolveArgv, resolveImageEnv } from './command.js';
 import { planFork } from './fork/plan.js';
@@ -26,7 +27,8 @@ export function writeOrder(spec: WorkerSpec, image: PreparedImage, options: Orde
   const compiled = compiledOf(dataDir, spec.image.digest, image.sealId);
   // Before 22.1 Node does not know the variable.
   const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: compiled } : { NODE_COMPILE_CACHE: compiled };
-  const common = { PATH: searchPath, LANG: 'C.UTF-8', ...cache, ...resolveImageEnv(image.config.Env, image.root) };
+  const own = resolveImageEnv(image.config.Env, image.root);
+  const common = { PATH: searchPath, LANG: 'C.UTF-8', ...cache, ...own, ...hostVariables(spec, dataDir) };
   const env = { HOME: home, TMPDIR: tmp, ...common, ...spec.env, [MARKER]: `${instanceId}/${spec.workerId}` };
   const { cpu, memoryBytes } = spec.resources;
   const limits = { ...(cpu === undefined ? {} : { cpu }), ...(memoryBytes === undefined ? {} : { memoryBytes }) };

@@ -18,6 +18,7 @@ import { addKeyRoutes } from './api/keys.js';
 import { addLogRoutes } from './api/logs.js';
 import { addRegistryRoutes } from './api/registry.js';
 import { addReleaseRoutes, addRolloutRoutes } from './api/releases.js';
+import { addReportRoutes } from './api/reports.js';
 import { addScalingRoutes } from './api/scaling.js';
 import { addSecretRoutes } from './api/secrets.js';
 import { addWebhookRoutes } from './api/webhooks.js';
@@ -81,6 +82,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       addEndpointRoutes(typed, context);
       addReleaseRoutes(typed, context);
       addRolloutRoutes(typed, context);
+      addReportRoutes(typed, context);
       addScalingRoutes(typed, context);
       addLogRoutes(typed, context);
       addWhyRoutes(typed, context);

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { FastifyReply } from 'fastify';
 import * as schema from '../../../api/schema.js';
-import { WherryError } from '../../../base/errors.js';
 import type { LogFilter, LogLine } from '../../../engine/log-line.js';
 import { compilePattern } from '../../log-pattern.js';
+import { readMoment } from '../../moment.js';
 import { viewLogLine } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
 
@@ -49,15 +49,6 @@ async function readFilter(endpointId: string, query: schema.LogQueryText): Promi
     ...(until !== undefined && { until: readMoment('until', until) }),
     ...(grep !== undefined && { isMatch: await compilePattern(grep) }),
   };
-}
-
-/** Throws REQUEST_INVALID. */
-function readMoment(name: string, text: string): number {
-  const at = Date.parse(text);
-  if (/^\d{4}-\d{2}-\d{2}T/.test(text) && !Number.isNaN(at)) return at;
-  throw new WherryError('REQUEST_INVALID', `${name} '${text}' is not a moment`, {
-    hint: 'write RFC 3339, for instance 2026-01-31T12:00:00Z',
-  });
 }
 
 async function stream({ raw }: FastifyReply, lines: AsyncIterable<LogLine>, signal: AbortSignal): Promise<void> {

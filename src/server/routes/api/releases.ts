@@ -23,7 +23,9 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
     },
     async (request) => {
       const releases = await engine.listReleases(request.params.id, { limit: PAGE, ...request.query });
-      return { items: releases.map(maySeeSecrets(request) ? viewRelease : viewReleaseMasked) };
+      const tests = await engine.readTests(releases);
+      const view = maySeeSecrets(request) ? viewRelease : viewReleaseMasked;
+      return { items: releases.map((release) => view(release, tests.get(release.number))) };
     },
   );
   server.post(
@@ -41,7 +43,7 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
         ...(canary !== undefined && { share: canary }),
         ...(hold && { holdMs }),
       });
-      return reply.code(201).send(viewDeployed(result));
+      return reply.code(201).send(await viewDeployed(engine, result));
     },
   );
   server.post(
@@ -50,7 +52,7 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
     async (request, reply) => {
       const { release } = request.body;
       const result = await engine.rollback(request.params.id, { author: authorOf(request), ...(release !== undefined && { release }) });
-      return reply.code(201).send(viewDeployed(result));
+      return reply.code(201).send(await viewDeployed(engine, result));
     },
   );
 }
@@ -111,9 +113,15 @@ function readStep({ action, share, reason }: { action: string; share?: number; r
 
 /** Absent is false, or none: one form, so that equal releases look equal. */
 function mergeSpec(before: ReleaseSpec, change: Partial<ReleaseSpec> = {}): ReleaseSpec {
-  const { isHardened, secrets = [], ...rest } = { ...before, ...change };
+  const { isHardened, secrets = [], models = [], placement = {}, ...rest } = { ...before, ...change };
   const names = [...new Set(secrets)].sort();
-  return { ...rest, ...(isHardened && { isHardened }), ...(names.length > 0 && { secrets: names }) };
+  return {
+    ...rest,
+    ...(isHardened && { isHardened }),
+    ...(names.length > 0 && { secrets: names }),
+    ...(models.length > 0 && { models }),
+    ...(Object.keys(placement).length > 0 && { placement }),
+  };
 }
 
 /** What a new release does not say stays as it is. */
@@ -131,6 +139,12 @@ function originOf({ reference, from }: schema.NewReleaseBody): DeployOrigin {
   });
 }
 
-function viewDeployed({ release, rollout, warnings, size }: DeployResult) {
-  return { release: viewRelease(release), rollout: rollout && viewRollout(rollout), warnings: [...warnings], size };
+async function viewDeployed(engine: Engine, { release, rollout, warnings, size }: DeployResult) {
+  const tests = await engine.readTests([release]);
+  return {
+    release: viewRelease(release, tests.get(release.number)),
+    rollout: rollout && viewRollout(rollout),
+    warnings: [...warnings],
+    size,
+  };
 }

@@ -1,8 +1,8 @@
 import type { DecisionView } from '../../../api/scaling.js';
 import * as scalingSchema from '../../../api/scaling-schema.js';
 import * as schema from '../../../api/schema.js';
-import { WherryError } from '../../../base/errors.js';
 import type { ScaleRecord } from '../../../domain/scale-record.js';
+import { readMoment } from '../../moment.js';
 import type { ApiContext, ApiServer } from './context.js';
 
 /** What the scaler decided, and why. */
@@ -18,17 +18,10 @@ export function addScalingRoutes(server: ApiServer, { engine }: ApiContext): voi
       },
     },
     async ({ params: { id }, query: { since, limit = 100 } }) => {
-      const from = since === undefined ? {} : { since: readMoment(since) };
+      const from = since === undefined ? {} : { since: readMoment('since', since) };
       return { items: (await engine.listDecisions({ endpointId: id, limit, ...from })).map(viewDecision) };
     },
   );
-}
-
-/** Throws REQUEST_INVALID. */
-function readMoment(text: string): number {
-  const at = Date.parse(text);
-  if (!Number.isNaN(at)) return at;
-  throw new WherryError('REQUEST_INVALID', `since '${text}' is not a moment`, { hint: 'send RFC 3339, for instance 2026-01-31T12:00:00Z' });
 }
 
 function viewDecision({ at, sample, ...rest }: ScaleRecord): DecisionView {

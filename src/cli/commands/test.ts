@@ -1,0 +1,73 @@
+import { WherryError } from '../../base/errors.js';
+import { parseDuration } from '../../project/units.js';
+import { type Command, type Context, textOf, textsOf } from '../command.js';
+
+export const test: Command = {
+  name: 'test',
+  summary: 'send test requests to a project, an image or an endpoint, and compare what comes back',
+  args: '[dir]',
+  options: [
+    { flags: '--image <reference>', text: 'test this image instead of building a project' },
+    { flags: '-e, --endpoint <id>', text: 'test an endpoint that exists, as it is' },
+    { flags: '-f, --file <path>', text: "test file (default: 'tests' of wherry.yaml, .github/tests.json, .runpod/tests.json)" },
+    { flags: '--request-timeout <seconds>', text: 'longest time for a request, cold start included (default 300)' },
+    { flags: '--budget <duration>', text: 'longest time for all tests (default 30m)' },
+    { flags: '--parallel <n>', text: 'how many run at a time (default: as many as the endpoint may have workers)' },
+    { flags: '--runtime <runtime>', text: 'process or docker, for --image (default: the first that can run it)' },
+    { flags: '--report <format=file>', text: 'also write a report: junit=FILE, json=FILE or md=FILE', isRepeated: true },
+    { flags: '--watch', text: 'run again at each change of a file' },
+  ],
+  example: 'wherry test examples/hello-node',
+  async run(context) {
+    const { options, output } = context;
+    const [{ runTests }, { formatRun }, { parseReport, writeReports }] = await Promise.all([
+      import('../test/run.js'),
+      import('../test/output.js'),
+      import('../test/reports.js'),
+    ]);
+    const reports = textsOf(options, 'report').map(parseReport);
+    const dir = context.args[0] ?? '.';
+    const subject = subjectOf(context, dir);
+    const request = {
+      dir,
+      subject,
+      file: textOf(options, 'file'),
+      requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
+      budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
+      parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
+      isRemote:
+        subject.kind === 'endpoint' || textOf(options, 'apiUrl') !== undefined || context.environment['WHERRY_API_URL'] !== undefined,
+      reports,
+    };
+    const runOnce = async (): Promise<number> => {
+      const report = await runTests(context, request);
+      await writeReports(report, reports);
+      for (const note of report.notes) output.talk(`  ${note}`);
+      output.result(report, formatRun(report));
+      if (context.signal.aborted) return 130;
+      return report.failed === 0 ? 0 : 1;
+    };
+    if (options['watch'] !== true) return runOnce();
+    const { repeatOnChange } = await import('../test/watch.js');
+    return repeatOnChange(context, dir, runOnce);
+  },
+};
+
+function subjectOf({ options }: Context, dir: string) {
+  const image = textOf(options, 'image');
+  const endpointId = textOf(options, 'endpoint');
+  const runtime = textOf(options, 'runtime');
+  if (image !== undefined && endpointId !== undefined)
+    throw new WherryError('USAGE', 'an image and an endpoint cannot both be tested', { hint: 'give --image or --endpoint' });
+  if (endpointId !== undefined) return { kind: 'endpoint', endpointId } as const;
+  if (runtime !== undefined && runtime !== 'process' && runtime !== 'docker')
+    throw new WherryError('USAGE', `--runtime '${runtime}' is no runtime`, { hint: 'use process or docker' });
+  return image === undefined ? ({ kind: 'project', dir } as const) : ({ kind: 'image', reference: image, runtime } as const);
+}
+
+function readNumber(value: unknown, flag: string, other: number): number {
+  if (value === undefined) return other;
+  const found = Number(value);
+  if (Number.isFinite(found) && found >= 1) return found;
+  throw new WherryError('USAGE', `${flag} '${String(value)}' is not a number`, { hint: 'use a number from 1 on' });
+}

@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApiClient } from '../../src/api/client.js';
+import type { TestReport } from '../../src/api/resources.js';
+import { openStage, type Stage } from '../stage.js';
+import { nodeProject } from './projects.js';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+});
+afterAll(() => stage.close());
+
+const path = (release: number | string, id = 'tested') => `/api/v1/endpoints/${id}/releases/${release}/report`;
+const put = (release: number | string, body: unknown, id?: string) => stage.call(path(release, id), { method: 'PUT', body });
+const report = (more: object = {}): TestReport => ({ passed: 3, failed: 0, at: '2026-01-31T12:00:00+01:00', ...more });
+
+describe('the test report of a release', () => {
+  it('is kept as it was given, shown with the release, and goes with the endpoint, also over a kill -9 (B5)', async () => {
+    const client = createApiClient({ url: stage.url, key: stage.key });
+    const dir = stage.project('tested', nodeProject('tested', 'export const handler = () => 1;\n'));
+    await stage.cli('deploy', dir);
+    const deploy = (mode: string) =>
+      client.deploy('tested', { from: { endpointId: 'tested', number: 1 }, spec: { env: { MODE: mode } }, supersede: true });
+    for (const mode of ['two', 'three']) expect((await deploy(mode)).release.tests).toBeNull();
+
+    expect((await stage.call(path(1))).json).toMatchObject({ error: { code: 'REPORT_UNKNOWN' } });
+    const first = report({ tests: [{ name: 'ü', output: { deep: [null, 1.5] } }], failed: 1, passed: 2 });
+    expect(await client.putReport('tested', 1, first)).toEqual({ passed: 2, failed: 1, at: '2026-01-31T11:00:00.000Z' });
+    await client.putReport('tested', 3, report({ failed: 7 }));
+    await client.putReport('tested', 3, report());
+    await stage.kill();
+    await stage.restart();
+    expect(await client.getReport('tested', 1)).toEqual(first);
+    const listed = await client.listReleases('tested');
+    expect(listed.map(({ number, tests }) => [number, tests?.passed, tests?.failed])).toEqual([
+      [3, 3, 0],
+      [2, undefined, undefined],
+      [1, 2, 1],
+    ]);
+    expect((await client.listReleases('tested', { before: 2 })).map(({ tests }) => tests?.at)).toEqual(['2026-01-31T11:00:00.000Z']);
+
+    const table = await stage.cli('releases', '-e', 'tested');
+    expect(table).toMatch(/^r3 +\S+ +3 passed /m);
+    expect(table).toMatch(/^r1 +\S+ +1 of 3 failed /m);
+    expect(JSON.parse(await stage.cli('releases', '-e', 'tested', '--report', 'r1'))).toEqual(first);
+    expect(JSON.parse(await stage.cli('releases', '-e', 'tested', '--report', '1', '--json'))).toEqual(first);
+
+    await client.removeEndpoint('tested');
+    expect((await stage.call(path(1))).json).toMatchObject({ error: { code: 'ENDPOINT_UNKNOWN' } });
+    await stage.cli('deploy', dir);
+    expect((await client.listReleases('tested')).map(({ number, tests }) => [number, tests])).toEqual([[1, null]]);
+    expect((await stage.call(path(1))).json).toMatchObject({ error: { code: 'REPORT_UNKNOWN' } });
+  });
+
+  it('is refused when it is none, too large, of no release, or from a key that only reads', async () => {
+    const refused = [{}, report({ passed: -1 }), report({ failed: 0.5 }), report({ passed: '3' }), report({ at: 'today' }), [], null];
+    for (const body of refused) expect([body, (await put(1, body)).json]).toMatchObject([body, { error: { code: 'REQUEST_INVALID' } }]);
+    const sized = (bytes: number) => report({ pad: 'x'.repeat(bytes - JSON.stringify(report({ pad: '' })).length) });
+    expect((await put(1, sized(1024 * 1024))).status).toBe(200);
+    expect(await put(1, sized(1024 * 1024 + 1))).toMatchObject({ status: 413, json: { error: { code: 'INPUT_TOO_LARGE' } } });
+    expect((await put(9, report())).json).toMatchObject({ error: { code: 'RELEASE_UNKNOWN' } });
+    expect((await put('x', report())).json).toMatchObject({ error: { code: 'REQUEST_INVALID' } });
+    expect((await put(1, report(), 'nobody')).json).toMatchObject({ error: { code: 'ENDPOINT_UNKNOWN' } });
+    const { key } = JSON.parse(await stage.cli('keys', 'create', 'reader', '--read-only', '--json')) as { key: string };
+    expect((await stage.call(path(1), { method: 'PUT', key, body: report() })).status).toBe(403);
+    expect((await stage.call(path(1), { key })).json).toMatchObject({ passed: 3, pad: expect.stringMatching(/^x+$/) });
+  });
+});
