@@ -55,6 +55,8 @@ export const ERRORS = {
   CREDENTIAL_UNKNOWN: 'not_found',
   TEMPLATE_UNKNOWN: 'not_found',
   MODEL_UNKNOWN: 'not_found',
+  MODEL_UNKNOWN: 'not_found',
+  TEMPLATE_UNKNOWN: 'not_found',
   SECRET_UNKNOWN: 'not_found',
   UNSUPPORTED: 'unsupported',
   NAME_TAKEN: 'conflict',
