@@ -53,8 +53,6 @@ export const ERRORS = {
   IMAGE_UNKNOWN: 'not_found',
   DELIVERY_UNKNOWN: 'not_found',
   CREDENTIAL_UNKNOWN: 'not_found',
-  TEMPLATE_UNKNOWN: 'not_found',
-  MODEL_UNKNOWN: 'not_found',
   MODEL_UNKNOWN: 'not_found',
   TEMPLATE_UNKNOWN: 'not_found',
   SECRET_UNKNOWN: 'not_found',
