@@ -40,6 +40,7 @@ const PACKAGES = {
   'smol-toml': ['build'],
   '@fastify/': ['server'],
   fastify: ['server'],
+  graphql: ['server/doors'],
   typebox: ['api', 'server'],
   ajv: ['project', 'check'],
   commander: ['cli'],

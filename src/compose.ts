@@ -45,7 +45,9 @@ import { createProcessRuntime } from './runtime/process.js';
 import { createStoredCredentials } from './server/credentials.js';
 import { createKeys } from './server/keys.js';
 import { createMetrics } from './server/metrics.js';
+import { createNamedCredentials } from './server/named-credentials.js';
 import { createServer } from './server/server.js';
+import { createTemplates } from './server/templates.js';
 import { openSqliteStore } from './store/sqlite/store.js';
 import type { RecordKind, RecordKinds, Store } from './store/store.js';
 
@@ -107,21 +109,25 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
       await client.logIn().finally(() => client.close());
     },
   });
-  const clientFor = async (place: RemotePlace) => {
-    const client = await openRemoteRegistry(place.registry, environment, { log, credentials: await credentials.find(place) });
+  const namedCredentials = createNamedCredentials({ records: recordsOf(store, 'named-credential'), seal, clock });
+  const clientFor = async (place: RemotePlace, named?: string) => {
+    const chosen = (named && (await namedCredentials.open(named))) || (await credentials.find(place));
+    const client = await openRemoteRegistry(place.registry, environment, { log, credentials: chosen });
     return meterPulls(client, { record: metrics.recordRegistryPull, now: clock.now });
   };
   // Nothing new is copied in read-only mode; what is here is served.
-  const mirrors = rules.isReadOnly ? noMirrors : createMirrors({ blobs, log, registries: mirrored, clientFor });
+  const mirrors = rules.isReadOnly
+    ? noMirrors
+    : createMirrors({ blobs, log, registries: mirrored, clientFor: (place) => clientFor(place) });
   const images = createImages({
     blobs,
     log,
     ownHosts: () => (url ? [new URL(url).host] : []),
     mirrors,
     architecture: architectureOf(process.arch),
-    clientFor: async (place) => {
+    clientFor: async (place, named) => {
       if (rules.isReadOnly) throw readOnly(`the copy of an image of '${place.registry}'`);
-      return clientFor(place);
+      return clientFor(place, named);
     },
   });
   const processes = createProcessRuntime({
@@ -185,7 +191,16 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
   const isMetricsOpen = isSwitchedOn(environment, 'WHERRY_METRICS_OPEN');
   const version = __WHERRY_VERSION__;
-  const server = createServer({ engine, keys, registry, pullToken, upkeep, credentials, log, clock, version, metrics, isMetricsOpen });
+  const templates = createTemplates({
+    records: recordsOf(store, 'template'),
+    bindings: recordsOf(store, 'binding'),
+    listEndpoints: () => engine.listEndpoints(),
+    clock,
+  });
+  const server = createServer({
+    ...{ engine, keys, registry, pullToken, upkeep, credentials, namedCredentials, templates },
+    ...{ log, clock, version, metrics, isMetricsOpen },
+  });
 
   return {
     async start() {

@@ -14,8 +14,17 @@ export function createSecret(size = 24): string {
 
 /** A new worker id, `w-` and twelve random characters of [a-z0-9]; never reused. */
 export function createWorkerId(): string {
+  return `w-${createWord(12)}`;
+}
+
+/** A new endpoint id, for those who choose none: fourteen random characters of [a-z0-9]. */
+export function createEndpointId(): string {
+  return createWord(14);
+}
+
+function createWord(length: number): string {
   const alphabet = 'abcdefghijkmnpqrstuvwxyz23456789';
-  return `w-${Array.from(randomBytes(12), (byte) => alphabet[byte % 32]).join('')}`;
+  return Array.from(randomBytes(length), (byte) => alphabet[byte % 32]).join('');
 }
 
 /** SHA-256 of a secret as lower-case hex: how keys and tokens are stored. High-entropy secrets need no salt. */

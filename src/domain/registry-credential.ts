@@ -7,3 +7,13 @@ export interface RegistryCredential {
   readonly sealed: string;
   readonly createdAt: number;
 }
+
+/** A credential that is chosen by its id, whatever registry the image is in. The secret is sealed. */
+export interface NamedCredential {
+  readonly id: string;
+  /** For people; unique. */
+  readonly name: string;
+  readonly username: string;
+  readonly sealed: string;
+  readonly createdAt: number;
+}

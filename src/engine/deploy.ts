@@ -1,3 +1,4 @@
+import { isEqual } from '../base/equal.js';
 import { WherryError } from '../base/errors.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { noticePlacement } from '../domain/placement.js';
@@ -57,7 +58,10 @@ type Chosen = Pick<Release, 'image' | 'source' | 'sourceRevision'> & Pick<Deploy
 
 async function chooseImage(core: Core, endpointId: string, { from, sourceRevision }: DeployRequest): Promise<Chosen> {
   if ('reference' in from) {
-    const image = await core.images.resolve(from.reference, { endpointId });
+    const image = await core.images.resolve(from.reference, {
+      endpointId,
+      ...(from.credential !== undefined && { credential: from.credential }),
+    });
     return { image, warnings: tagWarnings(image), source: 'deploy', sourceRevision };
   }
   await requireEndpoint(core, from.release.endpointId);
@@ -142,13 +146,6 @@ async function activeRelease({ store: { getRelease } }: Core, { id, activeReleas
 
 function isSameRelease(active: Release, image: ReleaseImage, spec: ReleaseSpec): boolean {
   return active.image.digest === image.digest && active.image.reference === image.reference && isEqual(active.spec, spec);
-}
-
-/** Equal as JSON, whatever the order of keys. */
-function isEqual(a: unknown, b: unknown): boolean {
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b;
-  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
-  return [...keys].every((key) => isEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]));
 }
 
 /** A tag that moves is pinned like any other; the author should know that the name does not say what runs. */

@@ -28,7 +28,7 @@ import type { WebhookTargets } from './webhook-target.js';
 /** How the engine reaches images: functions handed in by compose, so that the engine knows no registry. */
 export interface Images {
   /** Resolves a reference to the digest of the platform's manifest and retains every blob in the embedded registry. Throws IMAGE_UNKNOWN, REGISTRY_UNAVAILABLE. */
-  resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<ReleaseImage>;
+  resolve(reference: string, retainAs: { readonly endpointId: string; readonly credential?: string }): Promise<ReleaseImage>;
   /** Retains an image of one endpoint for another, without a look at any tag or other registry. Throws IMAGE_UNKNOWN, BLOB_UNKNOWN. */
   retainFor(image: ReleaseImage, retainAs: { readonly endpointId: string }): Promise<ReleaseImage>;
   /** Re-hashes every blob of the image from disk (skipping unchanged files). Throws DIGEST_MISMATCH. */
@@ -124,8 +124,8 @@ export interface Health {
   readonly workers: Readonly<Record<'idle' | 'initializing' | 'ready' | 'running' | 'throttled' | 'unhealthy', number>>;
 }
 
-/** A reference, which is resolved once, or a release, whose image is taken as it was resolved then. */
-export type DeployOrigin = { readonly reference: string } | { readonly release: ReleaseName };
+/** A reference, which is resolved once, with the named credential where there is one; or a release, whose image is taken as it was resolved then. */
+export type DeployOrigin = { readonly reference: string; readonly credential?: string } | { readonly release: ReleaseName };
 
 export interface DeployRequest {
   readonly from: DeployOrigin;

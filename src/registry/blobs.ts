@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { openClock } from '../base/clock.js';
 import { WherryError } from '../base/errors.js';
+import { createTurns } from '../base/turns.js';
 import type { Digest } from '../oci/digest.js';
 import { type BlobFiles, type OwnedBlobFiles, openBlobFiles, unknownBlob } from './blob-files.js';
 import { type Collected, type CollectOptions, collectGarbage, GRACE_MS, tagTurn } from './collect.js';
@@ -9,7 +10,6 @@ import { createNeeded } from './needed.js';
 import { createQuota, meter, type Quota } from './quota.js';
 import { openRepositories, type Repositories } from './repositories.js';
 import type { Need, Storage } from './storage.js';
-import { createTurns } from './turns.js';
 import { openUploads, type Uploads } from './uploads.js';
 import { type VerifyEvent, type VerifyOptions, verifyAll } from './verify-all.js';
 

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { createTurns } from '../base/turns.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import type { ByteRange } from './blob-files.js';
@@ -9,7 +10,6 @@ import type { RegistryClient, RemotePlace } from './client.js';
 import type { BlobSize, WantedBlob } from './client-context.js';
 import { fork } from './fork.js';
 import { unknownManifest } from './repositories.js';
-import { createTurns } from './turns.js';
 
 /**
  * A pull-through cache: repositories `NAME/…` are copies of what was asked for of the registry called NAME. A tag is

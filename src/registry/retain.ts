@@ -1,5 +1,6 @@
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { createTurns } from '../base/turns.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import {
@@ -20,7 +21,6 @@ import type { PulledManifest, RegistryClient, RemotePlace } from './client.js';
 import { decompressLayer } from './layer-content.js';
 import { type Mirrors, noMirrors } from './mirror.js';
 import { forEachOf } from './parallel.js';
-import { createTurns } from './turns.js';
 
 /** An image whose every blob is in the embedded registry, named by the digest of its platform's manifest. */
 export interface PinnedImage {
@@ -41,8 +41,8 @@ export interface PinnedLayer {
 
 /** Images for deploys and workers, all read from the embedded registry. */
 export interface PinnedImages {
-  /** Pins a reference and protects its blobs for an hour; a remote image is copied. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
-  resolve(reference: string, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
+  /** Pins a reference and protects its blobs for an hour; a remote image is copied, with the credential of that id where one is named. Throws REFERENCE_INVALID, IMAGE_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID, and what the client throws. */
+  resolve(reference: string, retainAs: { readonly endpointId: string; readonly credential?: string }): Promise<PinnedImage>;
   /** The image of one endpoint for another: a copy is named there too, and nobody else is asked. Throws IMAGE_UNKNOWN, BLOB_UNKNOWN. */
   retainFor(image: PinnedImage, retainAs: { readonly endpointId: string }): Promise<PinnedImage>;
   /** Hashes manifest, config and layers again where their files changed, and protects them for an hour. Throws BLOB_UNKNOWN, IMAGE_UNKNOWN, DIGEST_MISMATCH. */
@@ -65,7 +65,7 @@ export interface ImagesOptions {
   /** Hosts, with port, under which this server's own registry is reached. */
   readonly ownHosts: () => readonly string[];
   /** A new client for the registry of a remote repository; it is closed after use. */
-  readonly clientFor: (place: RemotePlace) => Promise<RegistryClient>;
+  readonly clientFor: (place: RemotePlace, credential?: string) => Promise<RegistryClient>;
   /** What an image in a repository of copies lacks comes from there; none by default. */
   readonly mirrors?: Mirrors;
   /** OCI name of the architecture to choose from an index; `amd64` by default. */
@@ -91,10 +91,10 @@ export function createImages({
   /** Copying into an endpoint's repository and removing it wait for each other. */
   const inTurn = createTurns();
   return {
-    async resolve(text, { endpointId }) {
+    async resolve(text, { endpointId, credential }) {
       const { registry, ...named } = parseReference(text);
       if (registry === undefined || ownHosts().includes(registry)) return resolveOwn(context, named);
-      const client = await clientFor({ registry, repository: named.repository });
+      const client = await clientFor({ registry, repository: named.repository }, credential);
       try {
         const repository = `${RETAINED}${endpointId}`;
         return await inTurn(repository, () => retain(context, { client, text, reference: { registry, ...named }, repository }));

@@ -1,7 +1,7 @@
+import type { Turns } from '../base/turns.js';
 import type { Digest } from '../oci/digest.js';
 import type { OwnedBlobFiles } from './blob-files.js';
 import type { OwnedRepositories } from './repositories.js';
-import type { Turns } from './turns.js';
 
 /** An image that somebody depends on: a kept release of an endpoint. */
 export interface Need {

@@ -14,12 +14,14 @@ import type { StoredCredentials } from './credentials.js';
 import { type Exchange, openExchange, sendJson } from './exchange.js';
 import type { Keys } from './keys.js';
 import type { Metrics } from './metrics.js';
+import type { NamedCredentials } from './named-credentials.js';
 import { createRates, type Rates } from './rates.js';
 import { type Api, createApi } from './routes/api.js';
 import { serveJobs } from './routes/jobs.js';
 import { createMetricsRoute } from './routes/metrics.js';
 import { serveWorkers, WORKER_VERBS } from './routes/workers.js';
 import { limitStall } from './stall.js';
+import type { Templates } from './templates.js';
 
 export interface ServerOptions {
   readonly engine: Engine;
@@ -33,6 +35,8 @@ export interface ServerOptions {
   readonly pullToken: string;
   readonly upkeep: Upkeep;
   readonly credentials: StoredCredentials;
+  readonly namedCredentials: NamedCredentials;
+  readonly templates: Templates;
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;
@@ -72,6 +76,7 @@ export function createServer(options: ServerOptions): Server {
   let api: Api | undefined;
   const life: Life = { isStopping: false, open: new Bag(), rates: createRates(options.clock) };
   const { metrics, isMetricsOpen, clock } = options;
+  const serveGraphql = createLazyDoor(options);
   const serveMetrics = createMetricsRoute({ isOpen: isMetricsOpen, now: clock.now, ...options });
   const http = createHttpServer({ ...TIMES, requestTimeout: 0 }, (request, response) => {
     limitStall(request, response, BODY_PACE);
@@ -79,6 +84,7 @@ export function createServer(options: ServerOptions): Server {
     const exchange = openExchange(request, response);
     if (exchange.path.startsWith('/v2/') || exchange.path === '/v2') serveV2(options, exchange, life);
     else if (exchange.path === '/metrics') answer(options.log, exchange, serveMetrics(exchange));
+    else if (exchange.path === '/graphql') answer(options.log, exchange, serveGraphql(exchange));
     else if (api) api.serve(request, response);
     else sendJson(exchange, 503, '{"error":"the server is starting"}', { 'retry-after': '1' });
   });
@@ -129,6 +135,15 @@ export function createServer(options: ServerOptions): Server {
       http.closeAllConnections();
       await closed;
     },
+  };
+}
+
+/** The GraphQL engine is loaded by the first request for it: most servers never have one. */
+function createLazyDoor(options: ServerOptions): (exchange: Exchange) => Promise<void> {
+  let opened: Promise<(exchange: Exchange) => Promise<void>> | undefined;
+  return async (exchange) => {
+    opened ??= import('./doors/graphql.js').then(({ createGraphqlDoor }) => createGraphqlDoor(options));
+    return (await opened)(exchange);
   };
 }
 

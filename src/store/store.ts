@@ -4,11 +4,12 @@ import type { Delivery } from '../domain/delivery.js';
 import type { Endpoint, JobCounts } from '../domain/endpoint.js';
 import type { Job, JobFacts, JobPriority, JobState, Outcome } from '../domain/job.js';
 import type { Key } from '../domain/key.js';
-import type { RegistryCredential } from '../domain/registry-credential.js';
+import type { NamedCredential, RegistryCredential } from '../domain/registry-credential.js';
 import type { Release, Rollout, RolloutPlan, RolloutState } from '../domain/release.js';
 import type { ScaleRecord } from '../domain/scale-record.js';
 import type { Secret } from '../domain/secret.js';
 import type { ChunkPart, StreamMark } from '../domain/stream.js';
+import type { Binding, Template } from '../domain/template.js';
 import type { TestSummary } from '../domain/test-report.js';
 import type { Worker, WorkerStart, WorkerState } from '../domain/worker.js';
 
@@ -32,6 +33,10 @@ export interface RecordKinds {
   readonly secret: Secret;
   /** By registry. */
   readonly 'registry-credential': RegistryCredential;
+  readonly 'named-credential': NamedCredential;
+  readonly template: Template;
+  /** What endpoints were made of, by their ids; removed with them. */
+  readonly binding: Binding;
   /** Workers in a row that ended without finishing a job, by endpoint; gone with the first job that is finished. */
   readonly 'crash-loop': CrashLoop;
   /** Ids by `recordKeyOf`. */
@@ -233,7 +238,7 @@ export interface Store {
   /** What decides over an endpoint's workers, as it was at one moment: read apart, a release could begin to serve in between. */
   viewFleet(endpointId: string): Promise<FleetView | undefined>;
   listEndpoints(): Promise<readonly Endpoint[]>;
-  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys. */
+  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys, its binding and the template that is its own. */
   removeEndpoint(id: string): Promise<void>;
   /** Deletes at most `limit` jobs of an endpoint that is being removed. Gives their number. */
   removeJobs(endpointId: string, limit: number): Promise<number>;

@@ -119,6 +119,7 @@ describe('a mirrored registry', () => {
     const image = await publish('v1');
     await bytesOf(await get('manifests/v1'));
     await bytesOf(await get(`blobs/${image.layer}`));
+    await isKept(image.layer);
     goDown();
     expect((await get('manifests/v1')).headers.get('docker-content-digest')).toBe(image.digest);
     expect((await bytesOf(await get(`blobs/${image.layer}`))).equals(LAYER)).toBe(true);

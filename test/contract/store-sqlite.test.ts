@@ -14,7 +14,7 @@ import { createEndpoints } from '../../src/store/sqlite/endpoints.js';
 import { createLanes } from '../../src/store/sqlite/lanes.js';
 import { createQueue } from '../../src/store/sqlite/queue.js';
 import { openSqliteStore } from '../../src/store/sqlite/store.js';
-import { describeStore } from './store.js';
+import { describeStore, endpointOf } from './store.js';
 import { describeStoreEndpoints } from './store-endpoints.js';
 import { describeStoreLanes } from './store-lanes.js';
 
@@ -42,6 +42,25 @@ describe('the schema of SQLite', () => {
       list.replaceAll("'", '').split(', '),
     );
     expect(lists).toEqual([ENDPOINT_TYPES, ROLLOUT_STATES, JOB_STATES, WORKER_STATES].map((states) => [...states]));
+  });
+});
+
+describe('a database of a version before endpoints expired', () => {
+  it('opens with endpoints that have no labels and never do', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'wherry-old-'));
+    const file = join(dir, 'wherry.db');
+    const open = () => openSqliteStore({ file, faults: noFaults, log: silentLog });
+    const made = await open();
+    await made.addEndpoint(endpointOf('old'));
+    await made.close();
+    const db = await openDatabase(file);
+    db.exec(`ALTER TABLE endpoint DROP COLUMN labels; ALTER TABLE endpoint DROP COLUMN expires_at;
+      DELETE FROM migration WHERE name = '0007-expiring-endpoints'`);
+    db.close();
+    const opened = await open();
+    expect(await opened.getEndpoint('old')).toEqual(endpointOf('old'));
+    await opened.close();
+    rmSync(dir, { recursive: true, force: true });
   });
 });
 

@@ -190,6 +190,22 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       await store.addEndpoint(endpointOf('e1'));
     });
 
+    it('removes an endpoint with what binds it to a template, and the template when it is its own', async () => {
+      const content = { image: 'a:1', credential: null, spec: DEFAULT_SPEC };
+      await store.addEndpoint(endpointOf('e3'));
+      for (const [endpointId, templateId] of [
+        ['e1', 'own'],
+        ['e3', 'shared'],
+      ] as const) {
+        await store.putRecord('template', templateId, { ...content, id: templateId, name: templateId, extras: {}, createdAt: NOW });
+        const saved = { ...content, gpu: 0 };
+        await store.putRecord('binding', endpointId, { templateId, isOwn: templateId === 'own', saved, extras: {} });
+        await store.removeEndpoint(endpointId);
+        expect(await store.getRecord('binding', endpointId)).toBeUndefined();
+      }
+      expect((await store.listRecords('template')).map(({ id }) => id)).toEqual(['shared']);
+    });
+
     it('lists jobs without their texts, which may be large', async () => {
       await store.enqueue(jobOf('a', { expiresAt: NOW + 1, extras: '{"more":1}' }), NOW);
       for (const [job] of [await store.listJobs({ endpointId: 'e1', limit: 1 }), await store.listOverdue(NOW + 2, 1)]) {

@@ -97,6 +97,8 @@ export function createEndpoints(
           lanes.forget(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
           sql.removeKeys.run(id);
+          sql.removeOwnTemplate.run(id);
+          sql.unbind.run(id);
         },
         { isDurable: true },
       ),
@@ -171,6 +173,9 @@ function prepare(db: Database) {
     list: db.prepare('SELECT * FROM endpoint ORDER BY id'),
     remove: db.prepare('DELETE FROM endpoint WHERE id = ?'),
     removeKeys: db.prepare(`DELETE FROM record WHERE kind = 'key' AND json_extract(value, '$.endpointId') = ?`),
+    removeOwnTemplate: db.prepare(`DELETE FROM record WHERE kind = 'template' AND id = (SELECT json_extract(value, '$.templateId')
+      FROM record WHERE kind = 'binding' AND id = ? AND json_extract(value, '$.isOwn'))`),
+    unbind: db.prepare(`DELETE FROM record WHERE kind = 'binding' AND id = ?`),
     lastNumber: db.prepare('SELECT max(number) AS last FROM release WHERE endpoint_id = ?'),
     addRelease: db.prepare(
       'INSERT INTO release (endpoint_id, number, created_at, author, source, source_revision, image, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',

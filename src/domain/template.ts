@@ -1,0 +1,41 @@
+import type { ReleaseSpec } from './release.js';
+
+/** What a compatible API was given, gives back, and nothing here acts on. */
+export type Extras = Readonly<Record<string, unknown>>;
+
+/** What a release is made of. */
+export interface TemplateContent {
+  /** Reference of the image, as it was written. */
+  readonly image: string;
+  /** Id of the credential that opens the image's registry; null: the one stored for the registry, if any. */
+  readonly credential: string | null;
+  readonly spec: ReleaseSpec;
+}
+
+/** Reusable worker settings; copied into a release, never referenced by it. */
+export interface Template extends TemplateContent {
+  readonly id: string;
+  /** Unique. */
+  readonly name: string;
+  readonly extras: Extras;
+  readonly createdAt: number;
+}
+
+/** A template that is to be made, or what it is to be. */
+export type NewTemplate = Omit<Template, 'id' | 'createdAt'>;
+
+/** What an endpoint's release was made of last: a save of the same makes no other one. */
+export interface SavedContent extends TemplateContent {
+  /** GPUs a worker asks for, whether this host has them or not. */
+  readonly gpu: number;
+}
+
+/** The template that an endpoint was made of; null for one that was made otherwise. */
+export interface Binding {
+  readonly templateId: string | null;
+  /** The template was made with the endpoint and goes with it. */
+  readonly isOwn: boolean;
+  readonly saved: SavedContent | null;
+  /** Of the endpoint. */
+  readonly extras: Extras;
+}

@@ -1,0 +1,144 @@
+import { isEqual } from '../../base/equal.js';
+import { createEndpointId } from '../../base/ids.js';
+import { createTurns } from '../../base/turns.js';
+import type { Endpoint, EndpointSettings } from '../../domain/endpoint.js';
+import type { Binding, Extras, NewTemplate, SavedContent, Template } from '../../domain/template.js';
+import type { Engine } from '../../engine/engine.js';
+import type { Templates } from '../templates.js';
+
+export interface BoundEndpointsOptions {
+  readonly engine: Engine;
+  readonly templates: Templates;
+}
+
+/** Who saves, and how to tell them what was accepted but is not as they may think. */
+export interface Saver {
+  /** The key's name. */
+  readonly author: string;
+  notify(notice: string): void;
+}
+
+/** What is saved of an endpoint; absent fields stay as they are. */
+export interface EndpointSave {
+  readonly name?: string;
+  readonly settings?: EndpointSettings;
+  /** One that is there, or one of its own, which goes with the endpoint. */
+  readonly template?: { readonly id: string } | { readonly own: NewTemplate };
+  /** GPUs a worker asks for. */
+  readonly gpu?: number;
+  readonly extras?: Extras;
+}
+
+export interface BoundEndpoint {
+  readonly endpoint: Endpoint;
+  /** Undefined for an endpoint that was never saved here. */
+  readonly binding: Binding | undefined;
+}
+
+/** Endpoints that are made of templates, as RunPod's APIs make them. */
+export interface BoundEndpoints {
+  /** Makes an endpoint with an id of its own, and its release; nothing stays when one of them cannot be made. Throws as deploys do, TEMPLATE_UNKNOWN. */
+  create(wanted: EndpointSave & Required<Pick<EndpointSave, 'name' | 'settings' | 'template'>>, saver: Saver): Promise<BoundEndpoint>;
+  /** Makes a release only when what it is made of changed since the last save. Throws ENDPOINT_UNKNOWN and as {@link create}. */
+  save(id: string, change: (before: BoundEndpoint) => EndpointSave, saver: Saver): Promise<BoundEndpoint>;
+  /** Makes a release of each endpoint of a template that changed. Throws as deploys do. */
+  rollOut(template: Template, saver: Saver): Promise<void>;
+  read(id: string): Promise<BoundEndpoint>;
+  list(): Promise<readonly BoundEndpoint[]>;
+  /** With its workers, and with its template when that is its own. Throws ENDPOINT_UNKNOWN. */
+  remove(id: string): Promise<void>;
+}
+
+export function createBoundEndpoints({ engine, templates }: BoundEndpointsOptions): BoundEndpoints {
+  const { bindings } = templates;
+  /** Saves of one endpoint come after each other: each looks at what the one before left. */
+  const inTurn = createTurns();
+  const bind = createBind(engine, templates);
+
+  const read = async (id: string): Promise<BoundEndpoint> => {
+    const [endpoint, binding] = await Promise.all([engine.getEndpoint(id), bindings.get(id)]);
+    return { endpoint, binding };
+  };
+  const removeOwn = async (binding: Binding | undefined) => {
+    if (binding?.isOwn && binding.templateId !== null) await templates.remove(binding.templateId);
+  };
+  const save: BoundEndpoints['save'] = (id, change, saver) =>
+    inTurn(id, async () => {
+      const before = await read(id);
+      const { name, settings, ...wanted } = change(before);
+      const binding = await bind({ id, before: before.binding, wanted }, saver);
+      if (before.binding?.templateId !== binding.templateId) await removeOwn(before.binding);
+      const endpoint = await engine.updateEndpoint(id, { ...(name !== undefined && { name }), ...(settings && { settings }) });
+      return { endpoint, binding };
+    });
+  return {
+    async create({ name, settings, template: chosen, ...wanted }, saver) {
+      const template = 'id' in chosen ? await templates.get(chosen.id) : await templates.save(undefined, chosen.own);
+      const before: Binding = { templateId: template.id, isOwn: 'own' in chosen, saved: null, extras: {} };
+      const id = createEndpointId();
+      try {
+        const endpoint = await engine.createEndpoint({ id, name, settings });
+        const binding = await bind({ id, before, wanted: { ...wanted, template } }, saver);
+        return { endpoint, binding };
+      } catch (cause) {
+        await engine.removeEndpoint(id).catch(() => {});
+        await removeOwn(before);
+        throw cause;
+      }
+    },
+    save,
+    async rollOut(template, saver) {
+      for (const id of await templates.listBound(template.id)) await save(id, () => ({ template }), saver);
+    },
+    read,
+    list: async () => {
+      const endpoints = await engine.listEndpoints();
+      return Promise.all(endpoints.map(async (endpoint) => ({ endpoint, binding: await bindings.get(endpoint.id) })));
+    },
+    remove: (id) => engine.removeEndpoint(id),
+  };
+}
+
+interface Bound {
+  readonly id: string;
+  readonly before: Binding | undefined;
+  readonly wanted: Pick<EndpointSave, 'template' | 'gpu' | 'extras'>;
+}
+
+/** Deploys what changed, and keeps what was saved. */
+function createBind({ deploy, host }: Engine, templates: Templates) {
+  const choose = async (before: Binding | undefined, chosen: EndpointSave['template']) => {
+    if (!chosen) return undefined;
+    if ('id' in chosen) return templates.get(chosen.id);
+    return templates.save(before?.isOwn ? (before.templateId ?? undefined) : undefined, chosen.own);
+  };
+  const release = async (id: string, { image, credential, spec, gpu }: SavedContent, { author, notify }: Saver) => {
+    const { total } = host();
+    const hasGpus = gpu > 0 && gpu <= total.gpu;
+    if (gpu > 0 && !hasGpus) notify(`this host has ${total.gpu} GPUs, a worker asks for ${gpu}: it runs without`);
+    const { warnings } = await deploy(id, {
+      from: { reference: image, ...(credential !== null && { credential }) },
+      spec: { ...spec, resources: { ...spec.resources, ...(hasGpus && { gpu }) } },
+      author,
+      sourceRevision: null,
+      isSuperseding: true,
+    });
+    for (const warning of warnings) notify(warning);
+  };
+  return async ({ id, before, wanted }: Bound, saver: Saver): Promise<Binding> => {
+    const template = await choose(before, wanted.template);
+    const content = template ?? before?.saved;
+    const saved = content ? describeContent(content, wanted.gpu ?? before?.saved?.gpu ?? 0) : null;
+    if (saved && !isEqual(saved, before?.saved ?? null)) await release(id, saved, saver);
+    const templateId = template?.id ?? before?.templateId ?? null;
+    const isOwn =
+      (wanted.template !== undefined && 'own' in wanted.template) || (before?.isOwn === true && before.templateId === templateId);
+    const binding: Binding = { templateId, isOwn, saved, extras: { ...before?.extras, ...wanted.extras } };
+    await templates.bindings.put(id, binding);
+    return binding;
+  };
+}
+
+function describeContent({ image, credential, spec }: Omit<SavedContent, 'gpu'>, gpu: number): SavedContent {
+  return { image, credential, spec, gpu };
+}
