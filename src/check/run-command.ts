@@ -6,9 +6,12 @@ const LIMIT_MS = 60_000;
 /** Of what a command says, the last bytes are shown. */
 const SHOWN_BYTES = 2_000;
 
+/** As {@link RunCommand} of a judge, ended when the signal aborts. */
+export type CommandRunner = (command: string, input: string, signal: AbortSignal) => ReturnType<RunCommand>;
+
 /** Runs commands of a project by the shell, in its directory, one minute at most. */
-export function createRunCommand(dir: string, signal: AbortSignal): RunCommand {
-  return (command, input) =>
+export function createCommandRunner(dir: string): CommandRunner {
+  return (command, input, signal) =>
     new Promise((resolve) => {
       const child = spawn(command, { cwd: dir, shell: true, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
       const end = (): void => {

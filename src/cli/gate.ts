@@ -6,9 +6,9 @@ import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret } from '../base/ids.js';
 import { findSuite } from '../check/find-suite.js';
 import { fitReport, type RunReport } from '../check/result.js';
-import { createRunCommand } from '../check/run-command.js';
+import { createCommandRunner } from '../check/run-command.js';
 import { runSuite } from '../check/run-suite.js';
-import { Stop } from '../check/run-test.js';
+import { stopOn } from '../check/stop.js';
 import { watchRollout } from '../check/test-endpoint.js';
 import type { ReleaseName } from '../domain/release.js';
 import type { Output } from './output.js';
@@ -82,8 +82,8 @@ export async function openSuiteGate({ client, dir, server, output, signal }: Sui
       const clock = openClock();
       const [startedAt, begunAt, runId] = [clock.now(), performance.now(), createSecret(9)];
       const { endpointId, to } = rollout;
-      const [interrupted, ended] = [new AbortController(), new AbortController()];
-      signal.addEventListener('abort', () => interrupted.abort(new Stop({ code: 'INTERRUPTED', text: 'the deploy was interrupted' })));
+      const ended = new AbortController();
+      const stop = stopOn(signal, TEST_MS);
       const broken = watchRollout(client, rollout, ended.signal);
       const results = await runSuite({
         client,
@@ -91,15 +91,15 @@ export async function openSuiteGate({ client, dir, server, output, signal }: Sui
         releaseId: to,
         tests: suite.tests,
         requestTimeoutMs: REQUEST_MS,
-        endsAt: begunAt + TEST_MS,
         runId,
-        runCommand: createRunCommand(dir, signal),
+        runCommand: createCommandRunner(dir),
         // A candidate is one worker.
         parallel: 1,
-        signal: AbortSignal.any([interrupted.signal, broken]),
+        signal: AbortSignal.any([stop.signal, broken]),
         onResult: (result) => sayResult(output, result),
       });
       ended.abort();
+      stop.release();
       const passed = results.filter(({ isPassed }) => isPassed).length;
       const report: RunReport = {
         runId,

@@ -14,6 +14,9 @@ export const test: Command = {
     { flags: '--budget <duration>', text: 'longest time for all tests (default 30m)' },
     { flags: '--parallel <n>', text: 'how many run at a time (default: as many as the endpoint may have workers)' },
     { flags: '--runtime <runtime>', text: 'process or docker, for --image (default: the first that can run it)' },
+    { flags: '--strict', text: 'tests that name an endpoint or a template, and so do not test the image, are an error' },
+    { flags: '--registry-auth <id>', text: "what opens the registry of --image, on a server with RunPod's APIs only" },
+    { flags: '--graphql-url <url>', text: "GraphQL of a server with RunPod's APIs only (default: /graphql of --api-url)" },
     { flags: '--report <format=file>', text: 'also write a report: junit=FILE, json=FILE or md=FILE', isRepeated: true },
     { flags: '--watch', text: 'run again at each change of a file' },
   ],
@@ -37,7 +40,8 @@ export const test: Command = {
       parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
       isRemote:
         subject.kind === 'endpoint' || textOf(options, 'apiUrl') !== undefined || context.environment['WHERRY_API_URL'] !== undefined,
-      reports,
+      registryAuth: textOf(options, 'registryAuth'),
+      isStrict: options['strict'] === true,
     };
     const runOnce = async (): Promise<number> => {
       const report = await runTests(context, request);
@@ -49,7 +53,7 @@ export const test: Command = {
     };
     if (options['watch'] !== true) return runOnce();
     const { repeatOnChange } = await import('../test/watch.js');
-    return repeatOnChange(context, dir, runOnce);
+    return repeatOnChange(context, { dir, file: request.file }, runOnce);
   },
 };
 
