@@ -16,8 +16,8 @@ export const TOLERANCES: Tolerances = { latency: 0.25, coldStart: 0.25, size: 0.
 /** One side of a comparison: the results of the same tests, in the same order. */
 export interface Measured {
   readonly results: readonly TestResult[];
-  /** Compressed, as it travels. */
-  readonly imageBytes: number;
+  /** Compressed, as it travels; null when the server does not say. */
+  readonly imageBytes: number | null;
 }
 
 /** Differences below these are noise of clocks and schedulers, whatever part they are. */
@@ -70,8 +70,8 @@ function compareTimes(code: Failure['code'], what: string, { before, after, part
   return [{ code, text: `${what} is ${after} ms, and was ${before} ms (${formatPart(part)} more are allowed)` }];
 }
 
-function compareSizes(before: number, after: number, part: number): readonly Failure[] {
-  if (after <= before * (1 + part)) return [];
+function compareSizes(before: number | null, after: number | null, part: number): readonly Failure[] {
+  if (before === null || after === null || after <= before * (1 + part)) return [];
   return [{ code: 'IMAGE_TOO_LARGE', text: `the image has ${after} bytes, and had ${before} (${formatPart(part)} more are allowed)` }];
 }
 
