@@ -30,7 +30,7 @@ const LEAST_COLD_MS = 50;
  */
 export function compareWithBaseline(before: Measured, after: Measured, tolerances: Tolerances): readonly Failure[] {
   const outputs = after.results.flatMap((result, index) => compareOutputs(before.results[index], result, tolerances.output));
-  const [executionBefore, executionAfter] = [before, after].map(({ results }) => medianOf(timesOf(results, 'executionMs')));
+  const [executionBefore, executionAfter] = [before, after].map(({ results }) => medianExecution(results));
   const [coldBefore, coldAfter] = [before, after].map(({ results }) => mostOf(timesOf(results, 'delayMs')));
   return [
     ...outputs,
@@ -76,6 +76,11 @@ function compareSizes(before: number | null, after: number | null, part: number)
 }
 
 const formatPart = (part: number): string => `${Math.round(part * 100)} %`;
+
+/** Median execution of the jobs of tests, in milliseconds; undefined when none ran. */
+export function medianExecution(results: readonly TestResult[]): number | undefined {
+  return medianOf(timesOf(results, 'executionMs'));
+}
 
 function timesOf(results: readonly TestResult[], name: 'executionMs' | 'delayMs'): readonly number[] {
   return results.flatMap(({ job }) => (job?.[name] == null ? [] : [job[name]]));

@@ -92,6 +92,9 @@ describe('wherry deploy --test', () => {
       { number: 2, tests: { passed: 1, failed: 1 } },
       { number: 1, tests: { passed: 2, failed: 0 } },
     ]);
+    expect(await stage.cli('image', 'diff', 'gated@r1', 'gated@r2')).toMatch(
+      /^tests: 2 passed, median execution \d+ ms → 1 of 2 failed, median execution \d+ ms$/m,
+    );
     const kept = JSON.parse(await stage.cli('releases', '-e', 'gated', '--report', 'r2'));
     expect(kept.results[0]).toMatchObject({ failures: [{ code: 'OUTPUT_DIFFERS' }], job: { output: { message: 'Bye, Ada!' } } });
   });
