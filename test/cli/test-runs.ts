@@ -18,7 +18,7 @@ export interface Running {
 /** Runs of `wherry test` with a data directory and a temporary directory of their own. */
 export interface TestRuns {
   readonly dir: string;
-  project(name: string, files: Readonly<Record<string, string>>): string;
+  project(name: string, files: Readonly<Record<string, string | Uint8Array>>): string;
   run(...args: readonly string[]): Promise<CliResult>;
   /** With its JSON report. */
   report(...args: readonly string[]): Promise<CliResult & { readonly report: RunReport }>;
