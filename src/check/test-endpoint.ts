@@ -1,5 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient, SettingsChange } from '../api/client.js';
-import type { DeployView, RolloutView } from '../api/resources.js';
+import type { RolloutView } from '../api/resources.js';
 import { messageOf } from '../base/errors.js';
 import { parseWords } from '../base/shell-words.js';
 import type { ReleaseSpec } from '../domain/release.js';
@@ -40,6 +41,7 @@ export interface TestEndpointOptions {
 export const RUN_LABEL = 'wherry-test';
 
 const WATCH_MS = 30_000;
+const PAUSE_MS = 500;
 const CLOSE_MS = 20_000;
 /** So long after the last renewal the endpoint expires. */
 const LEASE_MS = 30_000;
@@ -67,7 +69,7 @@ export async function openTestEndpoint(options: TestEndpointOptions): Promise<Te
       digest: deployed.release.image.digest,
       parallel: Math.max(1, made.settings.scale.max),
       warnings: [...warning, ...deployed.warnings],
-      broken: watchRollout(client, deployed, closed.signal),
+      broken: deployed.rollout ? watchRollout(client, deployed.rollout, closed.signal) : closed.signal,
       close,
     };
   } catch (thrown) {
@@ -94,14 +96,17 @@ async function removeEndpoint(client: ApiClient, endpointId: string, isLeased: b
 }
 
 /** Aborts when the release is taken back: its workers do not start, and no test will get an answer. */
-function watchRollout(client: ApiClient, { release, rollout }: DeployView, closed: AbortSignal): AbortSignal {
+export function watchRollout(client: ApiClient, { endpointId, to }: RolloutView, ended: AbortSignal): AbortSignal {
   const broken = new AbortController();
   const watch = async (): Promise<void> => {
-    let seen: RolloutView | null = rollout;
-    while (seen !== null && seen.state === 'PROVING' && !closed.aborted)
-      seen = await client.waitRollout(release.endpointId, release.number, WATCH_MS);
-    if (seen?.state === 'REVERTED')
-      broken.abort(new Stop({ code: 'WORKERS_FAIL', text: seen.reason ?? 'no worker of the image became ready' }));
+    for (;;) {
+      const seen = await client.waitRollout(endpointId, to, WATCH_MS);
+      if (ended.aborted || seen.state === 'DONE' || seen.state === 'CANARY') return;
+      if (seen.state === 'REVERTED')
+        return broken.abort(new Stop({ code: 'WORKERS_FAIL', text: seen.reason ?? 'no worker of the image became ready' }));
+      // One that is held answers at once.
+      await delay(PAUSE_MS, undefined, { signal: ended });
+    }
   };
   // A server that is away is found out by the tests themselves.
   watch().catch(() => {});

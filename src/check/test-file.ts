@@ -1,8 +1,9 @@
 import { Ajv, type ErrorObject } from 'ajv';
-import type { WherryError } from '../base/errors.js';
+import { messageOf, type WherryError } from '../base/errors.js';
 import { type Finding, openDocument, type Segments, type SourceDocument } from '../project/document.js';
 import { findNearest } from '../project/nearest.js';
 import { parseDuration, parseSize } from '../project/units.js';
+import { compileSchema } from './json-schema.js';
 import { isObject, parsePointer } from './pointer.js';
 import { FIELD_NAMES, OUTPUT_SPELLINGS, TEST_SCHEMAS } from './schemas.js';
 import { type Expectation, type Form, NO_SETTINGS, type Suite, type Test, type TestSettings } from './suite.js';
@@ -169,13 +170,15 @@ function expectationsOf(value: unknown, at: Segments, findings: Finding[]): read
 
 function problemsOf(part: Expected, at: Segments): readonly Finding[] {
   const found: Finding[] = [];
-  const { at: pointer, regex, error, tolerance } = part;
+  const { at: pointer, regex, error, tolerance, schema } = part;
   if (typeof pointer === 'string' && parsePointer(pointer) === undefined)
     found.push({ at: [...at, 'at'], problem: `'${pointer}' is no JSON pointer; write /name/0, with ~1 for a slash and ~0 for a tilde` });
   for (const [name, pattern] of Object.entries({ regex, error })) {
     const why = typeof pattern === 'string' ? faultOf(pattern) : undefined;
     if (why !== undefined) found.push({ at: [...at, name], problem: `'${name}' is no regular expression: ${why}` });
   }
+  const fault = schema === undefined ? undefined : faultOfSchema(schema as object);
+  if (fault !== undefined) found.push({ at: [...at, 'schema'], problem: `'schema' is no JSON schema: ${fault}` });
   if (error === false) found.push({ at: [...at, 'error'], problem: "'error' is false; leave it out, a job that fails fails its test" });
   const isCompared = ['equals', 'subset', 'stream'].some((name) => name in part);
   if (tolerance !== undefined && !isCompared)
@@ -194,6 +197,15 @@ function faultOf(pattern: string): string | undefined {
     return undefined;
   } catch (thrown) {
     return thrown instanceof Error ? thrown.message.replace(/^Invalid regular expression: /, '') : 'it cannot be read';
+  }
+}
+
+function faultOfSchema(schema: object): string | undefined {
+  try {
+    compileSchema(schema);
+    return undefined;
+  } catch (thrown) {
+    return messageOf(thrown);
   }
 }
 
