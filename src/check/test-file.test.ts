@@ -110,6 +110,12 @@ describe("the hub's file (row 112)", () => {
   });
 });
 
+it('takes the request of test_input.json for a test of any output (row 114)', () => {
+  const { tests, notes } = readSuite('{"input": {"name": "Ada"}}', 'test_input.json');
+  expect(tests).toMatchObject([{ name: 'test_input.json', input: { name: 'Ada' }, expect: [] }]);
+  expect(notes).toEqual(['test_input.json says nothing of the output: a job that completes passes']);
+});
+
 describe('tests of a wherry.yaml', () => {
   const read = (expected: string) => readProjectSuite(`name: echo\ntests:\n  - input: {}\n    expect: ${expected}\n`, 'wherry.yaml');
 

@@ -11,13 +11,21 @@ import { type Expectation, type Form, NO_SETTINGS, type Suite, type Test, type T
 const HINT = 'docs/testing.md shows the three kinds of test files';
 
 /**
- * Reads a test file: a list is the action's, an object with `tests` the hub's. `file` is the name that messages show. Throws CONFIG_INVALID
+ * Reads a test file: a list is the action's, an object with `tests` the hub's, one with `input` the request that SDKs try a handler with
+ * (`test_input.json`). `file` is the name that messages show. Throws CONFIG_INVALID
  * with file, line and column of every problem in `detail`.
  */
 export function readSuite(text: string, file: string): Suite {
   const source = openDocument(text, file, HINT);
   const value = source.read();
-  return isObject(value) ? readTests({ source, form: 'hub', at: [], value }) : readTests({ source, form: 'action', at: [], value });
+  if (!isObject(value)) return readTests({ source, form: 'action', at: [], value });
+  const isRequest = Object.hasOwn(value, 'input') && !Object.hasOwn(value, 'tests');
+  return isRequest ? readRequest(source, value['input']) : readTests({ source, form: 'hub', at: [], value });
+}
+
+function readRequest({ file, placeOf }: SourceDocument, input: unknown): Suite {
+  const test = { name: file, place: placeOf([]), input, timeoutMs: undefined, expect: [], settings: NO_SETTINGS };
+  return { file, form: 'action', tests: [test], notes: [`${file} says nothing of the output: a job that completes passes`] };
 }
 
 /** Reads the tests that a `wherry.yaml` holds itself. Throws as {@link readSuite}. */

@@ -10,7 +10,10 @@ export const test: Command = {
   options: [
     { flags: '--image <reference>', text: 'test this image instead of building a project' },
     { flags: '-e, --endpoint <id>', text: 'test an endpoint that exists, as it is' },
-    { flags: '-f, --file <path>', text: "test file (default: 'tests' of wherry.yaml, .github/tests.json, .runpod/tests.json)" },
+    {
+      flags: '-f, --file <path>',
+      text: "test file (default: 'tests' of wherry.yaml, .github/tests.json, .runpod/tests.json, test_input.json)",
+    },
     { flags: '--request-timeout <seconds>', text: 'longest time for a request, cold start included (default 300)' },
     { flags: '--budget <duration>', text: 'longest time for all tests (default 30m)' },
     { flags: '--parallel <n>', text: 'how many run at a time (default: as many as the endpoint may have workers)' },
