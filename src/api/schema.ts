@@ -8,9 +8,8 @@ import { ROLLOUT_STATES } from '../domain/release.js';
 import { START_PATHS, WORKER_STATES } from '../domain/worker.js';
 import type { DeliveryView, ReleaseView, WorkerView } from './resources.js';
 import type { HostView } from './scaling.js';
-import { SPEC } from './schema-spec.js';
-
 import { TestSummary } from './schema-report.js';
+import { SPEC } from './schema-spec.js';
 
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;

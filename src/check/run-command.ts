@@ -6,11 +6,14 @@ const LIMIT_MS = 60_000;
 /** Of what a command says, the last bytes are shown. */
 const SHOWN_BYTES = 2_000;
 
-/** Runs commands of a project by the shell, in its directory, one minute at most. */
-export function createRunCommand(dir: string, signal: AbortSignal): RunCommand {
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Runs commands of a project by the shell, in its directory, one minute at most. Keys of the environment are not for them. */
+export function createRunCommand(dir: string, signal: AbortSignal, environment: Environment): RunCommand {
+  const env = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.endsWith('_API_KEY')));
   return (command, input) =>
     new Promise((resolve) => {
-      const child = spawn(command, { cwd: dir, shell: true, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+      const child = spawn(command, { cwd: dir, env, shell: true, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
       const end = (): void => {
         // The shell's children too: it is the head of a group of its own.
         if (child.pid !== undefined) killGroup(child.pid);

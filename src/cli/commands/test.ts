@@ -1,6 +1,7 @@
 import { WherryError } from '../../base/errors.js';
 import { parseDuration } from '../../project/units.js';
 import { type Command, type Context, textOf, textsOf } from '../command.js';
+import type { TestRequest } from '../test/run.js';
 
 export const test: Command = {
   name: 'test',
@@ -20,28 +21,16 @@ export const test: Command = {
   example: 'wherry test examples/hello-node',
   async run(context) {
     const { options, output } = context;
-    const [{ runTests }, { formatRun }, { parseReport, writeReports }] = await Promise.all([
+    const [{ runTests }, { formatRun }, { writeReports }] = await Promise.all([
       import('../test/run.js'),
       import('../test/output.js'),
       import('../test/reports.js'),
     ]);
-    const reports = textsOf(options, 'report').map(parseReport);
     const dir = context.args[0] ?? '.';
-    const subject = subjectOf(context, dir);
-    const request = {
-      dir,
-      subject,
-      file: textOf(options, 'file'),
-      requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
-      budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
-      parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
-      isRemote:
-        subject.kind === 'endpoint' || textOf(options, 'apiUrl') !== undefined || context.environment['WHERRY_API_URL'] !== undefined,
-      reports,
-    };
+    const request = await readRequest(context, dir);
     const runOnce = async (): Promise<number> => {
       const report = await runTests(context, request);
-      await writeReports(report, reports);
+      await writeReports(report, request.reports);
       for (const note of report.notes) output.talk(`  ${note}`);
       output.result(report, formatRun(report));
       if (context.signal.aborted) return 130;
@@ -52,6 +41,23 @@ export const test: Command = {
     return repeatOnChange(context, dir, runOnce);
   },
 };
+
+/** What the options ask for, with the tests of a directory. Throws USAGE, CONFIG_INVALID. */
+export async function readRequest(context: Context, dir: string): Promise<TestRequest> {
+  const { options, environment } = context;
+  const { parseReport } = await import('../test/reports.js');
+  const subject = subjectOf(context, dir);
+  return {
+    dir,
+    subject,
+    file: textOf(options, 'file'),
+    requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
+    budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
+    parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
+    isRemote: subject.kind === 'endpoint' || textOf(options, 'apiUrl') !== undefined || environment['WHERRY_API_URL'] !== undefined,
+    reports: textsOf(options, 'report').map(parseReport),
+  };
+}
 
 function subjectOf({ options }: Context, dir: string) {
   const image = textOf(options, 'image');

@@ -28,6 +28,8 @@ export interface TestRequest {
   /** On the server that is known, not one of its own. */
   readonly isRemote: boolean;
   readonly reports: readonly ReportFile[];
+  /** Names the run and what it makes; one of its own when there is none. */
+  readonly runId?: string;
 }
 
 /** Above the run's own time: by then the server has removed what a run that was killed left. */
@@ -41,9 +43,11 @@ export async function runTests(context: Context, request: TestRequest): Promise<
   const dir = resolve(request.dir);
   const suite = await findSuite(dir, request.file);
   const server = request.isRemote ? await openKnownServer(context) : await openOwnServer(context, dir);
-  const runId = createSecret(6)
-    .toLowerCase()
-    .replace(/[^a-z0-9]/g, '0');
+  const runId =
+    request.runId ??
+    createSecret(6)
+      .toLowerCase()
+      .replace(/[^a-z0-9]/g, '0');
   try {
     const image = await prepareSubject(request.subject, { context, server });
     const site = { context, request, server, runId, image, endsAt: begunAt + request.budgetMs, dir };
@@ -106,7 +110,7 @@ async function runGroup(group: TestGroup, number: number, { context, request, se
       requestTimeoutMs: request.requestTimeoutMs,
       endsAt,
       runId,
-      runCommand: createRunCommand(dir, interrupted),
+      runCommand: createRunCommand(dir, interrupted, context.environment),
       parallel: request.parallel ?? parallel,
       onResult: (result) => sayResult(output, result),
     });

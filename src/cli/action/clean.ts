@@ -1,0 +1,34 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { messageOf, systemCodeOf } from '../../base/errors.js';
+import { RUN_LABEL } from '../../check/test-endpoint.js';
+import type { Context } from '../command.js';
+import { openKnownServer, openOwnServer } from '../test/server.js';
+import { type ActionUse, readUse } from './inputs.js';
+
+/** The step of the action that runs always: removes what a run that was killed left, on the server and here. */
+export async function cleanAction(context: Context): Promise<number> {
+  const use = readUse(context);
+  try {
+    if (use.apiUrl === '') await endOwnServer(use);
+    else await removeEndpoints(use);
+  } catch (thrown) {
+    context.output.warn(`not all of run ${use.runId} could be removed, the rest expires by itself: ${messageOf(thrown)}`);
+  }
+  await rm(use.dir, { recursive: true, force: true, maxRetries: 5 });
+  return 0;
+}
+
+/** A server on the same directory takes its workers up, and they end with it. */
+async function endOwnServer({ dir, context, projectDir }: ActionUse): Promise<void> {
+  const left = await readdir(join(dir, 'data', 'test')).catch((thrown: unknown) => {
+    if (systemCodeOf(thrown) === 'ENOENT') return [];
+    throw thrown;
+  });
+  if (left.length > 0) await (await openOwnServer(context, resolve(projectDir))).close();
+}
+
+async function removeEndpoints({ context, runId }: ActionUse): Promise<void> {
+  const { client } = await openKnownServer(context);
+  for (const { id } of await client.listEndpoints({ label: `${RUN_LABEL}=${runId}` })) await client.removeEndpoint(id);
+}
