@@ -11,10 +11,6 @@ const MOST_SHOWN = 20_000;
  */
 export function formatMarkdown({ subject, digest, results, passed, failed, tookMs, notes }: RunReport): string {
   const verdict = failed === 0 ? `✅ ${passed} passed` : `❌ ${failed} failed, ${passed} passed`;
-  const rows = results.map(
-    ({ name, isPassed, tookMs: took, job }) => `| ${isPassed ? '✅' : '❌'} | ${cell(name)} | ${took} ms | ${phases(job)} |`,
-  );
-  const failures = results.filter(({ isPassed }) => !isPassed).map((result) => formatFailed(result).join('\n'));
   const lines = [
     `### ${verdict} in ${(tookMs / 1000).toFixed(1)} s`,
     '',
@@ -22,35 +18,47 @@ export function formatMarkdown({ subject, digest, results, passed, failed, tookM
     '',
     '| | test | time | phases |',
     '|---|---|---|---|',
-    ...takeFitting(rows, MOST_BYTES / 3, 'more tests'),
+    ...takeFitting(results, { format: formatRow, mostBytes: MOST_BYTES / 3, what: 'more tests' }),
+    ...takeFitting(notes, { format: (note) => `\n> ${note}`, mostBytes: MOST_BYTES / 20, what: 'more notes' }),
     ...takeFitting(
-      notes.map((note) => `\n> ${note}`),
-      MOST_BYTES / 20,
-      'more notes',
+      results.filter(({ isPassed }) => !isPassed),
+      { format: formatFailed, mostBytes: MOST_BYTES / 2, what: 'more tests that failed' },
     ),
-    ...takeFitting(failures, MOST_BYTES / 2, 'more tests that failed'),
     '',
   ];
   return lines.join('\n');
 }
 
-/** As many as there is room for, and how many were left out. */
-function takeFitting(parts: readonly string[], mostBytes: number, what: string): readonly string[] {
-  let left = mostBytes;
-  const count = parts.findIndex((part) => {
-    left -= Buffer.byteLength(part) + 1;
-    return left < 0;
-  });
-  return count === -1 ? parts : [...parts.slice(0, count), '', `_… and ${parts.length - count} ${what}: there is no room for them here_`];
+interface Room<T> {
+  readonly format: (item: T) => string;
+  readonly mostBytes: number;
+  readonly what: string;
 }
 
-function formatFailed({ name, place, failures, log }: TestResult): readonly string[] {
+/** As many as there is room for, and how many were left out. */
+function takeFitting<T>(items: readonly T[], { format, mostBytes, what }: Room<T>): readonly string[] {
+  const taken: string[] = [];
+  let left = mostBytes;
+  for (const item of items) {
+    const part = format(item);
+    left -= Buffer.byteLength(part) + 1;
+    if (left < 0) return [...taken, '', `_… and ${items.length - taken.length} ${what}: there is no room for them here_`];
+    taken.push(part);
+  }
+  return taken;
+}
+
+function formatRow({ name, isPassed, tookMs, job }: TestResult): string {
+  return `| ${isPassed ? '✅' : '❌'} | ${cell(name)} | ${tookMs} ms | ${phases(job)} |`;
+}
+
+function formatFailed({ name, place, failures, log }: TestResult): string {
   const said = failures.map(({ code: word, text }) => `${word} ${text}`).join('\n');
   const folded =
     log.length === 0
       ? []
       : ['', '<details><summary>last lines of its worker</summary>', '', ...fence(shorten(log.join('\n'))), '', '</details>'];
-  return ['', `#### ${cell(name)} (${place.file}:${place.line})`, '', ...fence(shorten(said)), ...folded];
+  return ['', `#### ${cell(name)} (${place.file}:${place.line})`, '', ...fence(shorten(said)), ...folded].join('\n');
 }
 
 function phases(job: TestedJob | null): string {

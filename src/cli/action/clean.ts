@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { messageOf, systemCodeOf } from '../../base/errors.js';
+import { formatCommand } from '../../check/report-annotations.js';
 import { RUN_LABEL } from '../../check/test-endpoint.js';
 import type { Context } from '../command.js';
 import { openKnownServer, openOwnServer } from '../test/server.js';
@@ -13,7 +14,9 @@ export async function cleanAction(context: Context): Promise<number> {
     if (use.apiUrl === '') await endOwnServer(use);
     else await removeEndpoints(use);
   } catch (thrown) {
-    context.output.warn(`not all of run ${use.runId} could be removed, the rest expires by itself: ${messageOf(thrown)}`);
+    const text = `not all of run ${use.runId} could be removed; endpoints expire by themselves: ${messageOf(thrown)}`;
+    const order = formatCommand('warning', text);
+    context.output.line(order, order);
   }
   await rm(use.dir, { recursive: true, force: true, maxRetries: 5 });
   return 0;

@@ -55,6 +55,8 @@ async function readActionRequest({ context, projectDir, hasSubject, apiUrl, apiK
     throw new WherryError('USAGE', 'api-url is given without runpod-api-key', {
       hint: 'give a key of that server, or leave api-url out for a server inside the runner',
     });
+  if (apiUrl !== '' && !URL.canParse(apiUrl))
+    throw new WherryError('USAGE', `api-url '${apiUrl}' is no URL`, { hint: 'write it as https://host' });
   return { ...(await readRequest(context, projectDir)), runId };
 }
 
