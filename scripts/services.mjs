@@ -11,6 +11,7 @@ const SERVICES = [
   { name: 'git', packages: ['git'] },
   { name: 'curl', packages: ['curl'] },
   { name: 'faketime', packages: ['faketime'] },
+  { name: 'mkfs.xfs', packages: ['xfsprogs'] },
 ];
 /** What only benchmarks need. */
 const BENCH_SERVICES = [{ name: 'redis-server', packages: ['redis-server'] }];

@@ -51,3 +51,16 @@ export interface RunReport extends Tested {
   readonly results: readonly TestResult[];
   readonly notes: readonly string[];
 }
+
+/** A release keeps no larger report (1 MiB, with room for what is put around it). */
+const MOST_BYTES = 1_000_000;
+
+/** The report as it can be kept: one that is too large goes without outputs and lines of workers. */
+export function fitReport(report: RunReport): RunReport {
+  if (Buffer.byteLength(JSON.stringify(report)) <= MOST_BYTES) return report;
+  const results = report.results.map(({ job, input: _input, ...result }): TestResult => {
+    const { output: _output, ...rest } = job ?? { output: undefined };
+    return { ...result, input: null, job: job === null ? null : (rest as TestedJob), log: [] };
+  });
+  return { ...report, results, notes: [...report.notes, 'inputs, outputs and lines of workers were left out: the report was too large'] };
+}

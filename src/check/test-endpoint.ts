@@ -1,5 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient, SettingsChange } from '../api/client.js';
-import type { DeployView, RolloutView } from '../api/resources.js';
+import type { RolloutView } from '../api/resources.js';
 import { messageOf } from '../base/errors.js';
 import type { ReleaseSpec } from '../domain/release.js';
 import { isObject } from './pointer.js';
@@ -37,6 +38,7 @@ export interface TestEndpointOptions {
 export const RUN_LABEL = 'wherry-test';
 
 const WATCH_MS = 30_000;
+const PAUSE_MS = 500;
 const CLOSE_MS = 20_000;
 
 /** Makes an endpoint with the image for a group of tests. Throws what the server says; nothing is left then. */
@@ -54,7 +56,7 @@ export async function openTestEndpoint(options: TestEndpointOptions): Promise<Te
   try {
     const spec = { ...options.spec, ...specOf(group.settings, options.spec) };
     const deployed = await client.deploy(endpointId, { reference: options.image, spec });
-    const broken = watchRollout(client, deployed, closed.signal);
+    const broken = deployed.rollout ? watchRollout(client, deployed.rollout, closed.signal) : closed.signal;
     return {
       endpointId,
       digest: deployed.release.image.digest,
@@ -76,14 +78,17 @@ async function removeEndpoint(client: ApiClient, endpointId: string): Promise<vo
 }
 
 /** Aborts when the release is taken back: its workers do not start, and no test will get an answer. */
-function watchRollout(client: ApiClient, { release, rollout }: DeployView, closed: AbortSignal): AbortSignal {
+export function watchRollout(client: ApiClient, { endpointId, to }: RolloutView, ended: AbortSignal): AbortSignal {
   const broken = new AbortController();
   const watch = async (): Promise<void> => {
-    let seen: RolloutView | null = rollout;
-    while (seen !== null && seen.state === 'PROVING' && !closed.aborted)
-      seen = await client.waitRollout(release.endpointId, release.number, WATCH_MS);
-    if (seen?.state === 'REVERTED')
-      broken.abort(new Stop({ code: 'WORKERS_FAIL', text: seen.reason ?? 'no worker of the image became ready' }));
+    for (;;) {
+      const seen = await client.waitRollout(endpointId, to, WATCH_MS);
+      if (ended.aborted || seen.state === 'DONE' || seen.state === 'CANARY') return;
+      if (seen.state === 'REVERTED')
+        return broken.abort(new Stop({ code: 'WORKERS_FAIL', text: seen.reason ?? 'no worker of the image became ready' }));
+      // One that is held answers at once.
+      await delay(PAUSE_MS, undefined, { signal: ended });
+    }
   };
   // A server that is away is found out by the tests themselves.
   watch().catch(() => {});

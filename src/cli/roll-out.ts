@@ -1,56 +1,63 @@
 import type { ApiClient } from '../api/client.js';
-import { formatFailure } from '../api/failure.js';
 import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
+import type { RunReport } from '../check/result.js';
 import { formatRelease } from '../domain/release.js';
+import type { Gate, Passage } from './gate.js';
 import { candidatePhase, type Deployment, type Motion, releasePhases } from './motion.js';
-import { formatValue, isLive } from './send-job.js';
-import type { TestInput } from './test-input.js';
 
 export interface RollOut extends Deployment {
-  /** Sent to the candidate before any job reaches it; undefined: no test. */
-  readonly test: TestInput | undefined;
+  /** What its candidate has to pass before any job reaches it; undefined: nothing. */
+  readonly gate: Gate | undefined;
   readonly signal: AbortSignal;
 }
 
 export interface RolledOut extends DeployView {
-  /** The job of the test; null when there was none. */
+  /** The job of the test input; null when there was none. */
   readonly test: JobView | null;
+  /** Of the project's tests; null when they were not run. */
+  readonly report: RunReport | null;
 }
 
 /**
- * Releases an image: its candidate becomes ready, answers the test input, and only then the release serves, or begins as a canary. A test that
- * fails takes the release back; the one before never stopped. Throws as `releasePhases` and `candidatePhase` do.
+ * Releases an image: its candidate becomes ready, passes its gate, and only then the release serves, or begins as a canary. A gate that is
+ * not passed takes the release back; the one before never stopped. Throws as `releasePhases` and `candidatePhase` do.
  */
-export async function rollOut(client: ApiClient, { test, signal, ...deployment }: RollOut, motion: Motion): Promise<RolledOut> {
+export async function rollOut(client: ApiClient, { gate, signal, ...deployment }: RollOut, motion: Motion): Promise<RolledOut> {
   const isHeld = deployment.hold === true;
-  const released = await releasePhases(client, { ...deployment, hold: isHeld || test !== undefined }, motion);
-  if (!test || !released.rollout) return { ...released, rollout: await candidatePhase(client, released, motion), test: null };
-  const tested = await testCandidate(client, { released: { ...released, rollout: released.rollout }, test, signal }, motion);
-  if (!tested) return { ...released, rollout: await takeBack(client, released.rollout, 'its candidate was not ready in time'), test: null };
+  const released = await releasePhases(client, { ...deployment, hold: isHeld || gate !== undefined }, motion);
+  const untested = { test: null, report: null };
+  if (!gate || !released.rollout) return { ...released, rollout: await candidatePhase(client, released, motion), ...untested };
+  const passage = await tryCandidate(client, { released: { ...released, rollout: released.rollout }, gate, signal }, motion);
+  if (!passage)
+    return { ...released, rollout: await takeBack(client, released.rollout, 'its candidate was not ready in time'), ...untested };
   const { endpointId, to } = released.rollout;
   const step = isHeld ? () => client.waitRollout(endpointId, to, 0) : () => client.stepRollout(endpointId, { action: 'promote', to });
-  const isPassed = tested.status === 'COMPLETED';
-  const rollout = isPassed ? await step() : await takeBack(client, released.rollout, `its test input failed: ${describeEnd(tested)}`);
-  return { ...released, rollout, test: tested };
+  const { isPassed, text, job, report } = passage;
+  const what = report === null ? 'its test input failed' : 'its tests failed';
+  const rollout = isPassed ? await step() : await takeBack(client, released.rollout, `${what}: ${text}`);
+  return { ...released, rollout, test: job, report };
 }
 
-type Test = {
+type Trial = {
   readonly released: DeployView & { readonly rollout: RolloutView };
-  readonly test: TestInput;
+  readonly gate: Gate;
   readonly signal: AbortSignal;
 };
 
-/** The job of the test once it has ended; undefined when its candidate did not become ready. Whatever stops the test takes the release back: nobody else would promote it. */
-async function testCandidate(client: ApiClient, { released, test, signal }: Test, motion: Motion): Promise<JobView | undefined> {
+/** How the gate was passed; undefined when the candidate did not become ready. Whatever stops the gate takes the release back: nobody else would promote it. */
+async function tryCandidate(client: ApiClient, { released, gate, signal }: Trial, motion: Motion): Promise<Passage | undefined> {
   const { rollout } = released;
-  const { endpointId, to } = rollout;
   const interruption = watchInterruption(signal);
   try {
     const candidate = await Promise.race([candidatePhase(client, released, motion), interruption.came]);
     if (candidate?.provedAt == null) return undefined;
-    const finished = () => finishJob(client, endpointId, { ...test, releaseId: to });
-    return await Promise.race([motion.phases.run('test', finished, describeEnd), interruption.came]);
+    const passing = motion.phases.run(
+      'test',
+      () => gate.pass(candidate),
+      ({ text }) => text,
+    );
+    return await Promise.race([passing, interruption.came]);
   } catch (thrown) {
     await takeBack(client, rollout, `its test could not be run: ${messageOf(thrown)}`);
     throw thrown;
@@ -72,21 +79,6 @@ function watchInterruption(signal: AbortSignal): { readonly came: Promise<never>
   return { came, release };
 }
 
-/** Longest test: the server takes a held release back by itself a little later. */
-const TEST_MS = 840_000;
-/** Longest single wait for the test's job. */
-const LOOK_MS = 20_000;
-
-async function finishJob(client: ApiClient, endpointId: string, body: TestInput & { readonly releaseId: number }): Promise<JobView> {
-  const end = performance.now() + TEST_MS;
-  let job = await client.submit(endpointId, body);
-  while (isLive(job)) {
-    if (performance.now() > end) throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${TEST_MS / 1000} s`);
-    job = await client.jobStatus(endpointId, job.id, LOOK_MS);
-  }
-  return job;
-}
-
 /** The rollout as it is then; somebody may have ended it, for instance because the candidate crashed. */
 async function takeBack(client: ApiClient, { endpointId, to }: RolloutView, reason: string): Promise<RolloutView> {
   try {
@@ -97,20 +89,12 @@ async function takeBack(client: ApiClient, { endpointId, to }: RolloutView, reas
   }
 }
 
-function describeEnd({ id, status, output, error, executionTime }: JobView): string {
-  if (status === 'COMPLETED') return `answered in ${executionTime ?? 0} ms: ${shorten(formatValue(output))}`;
-  return `job ${id} ended ${status}${error === undefined ? '' : `: ${formatFailure(error)}`}`;
-}
-
-const SHOWN = 60;
-const shorten = (text: string) => (text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`);
-
 /** What `wherry deploy` says of the test and of where the release is now. */
-export function describeRollOut({ release: { endpointId, number }, rollout, test }: RolledOut): readonly string[] {
+export function describeRollOut({ release: { endpointId, number }, rollout, test, report }: RolledOut): readonly string[] {
   const name = `${endpointId} ${formatRelease(number)}`;
   if (rollout?.state === 'REVERTED')
     return [`${name} was taken back: ${rollout.reason ?? ''}`, 'the release before it never stopped serving'];
-  const passed = test ? [`the test input passed: ${describeEnd(test)}`] : [];
+  const passed = test ? ['the test input passed'] : report ? [`all ${report.passed} tests passed; the release keeps their report`] : [];
   if (rollout?.state === 'CANARY')
     return [
       ...passed,

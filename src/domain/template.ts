@@ -26,8 +26,14 @@ export type NewTemplate = Omit<Template, 'id' | 'createdAt'>;
 
 /** What an endpoint's release was made of last: a save of the same makes no other one. */
 export interface SavedContent extends TemplateContent {
-  /** GPUs a worker asks for, whether this host has them or not. */
-  readonly gpu: number;
+  readonly gpu: GpuWish;
+}
+
+/** GPUs that a worker asks for, whether this host has them or not. */
+export interface GpuWish {
+  readonly count: number;
+  /** As `resources.gpu` of a release has them; none: any. */
+  readonly kinds: readonly string[];
 }
 
 /** The template that an endpoint was made of; null for one that was made otherwise. */

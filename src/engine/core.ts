@@ -83,8 +83,8 @@ export interface Fleet {
   recordExit(workerId: string, exit: WorkerExit): Promise<void>;
   /** Why starts of the endpoint wait for its runtime; undefined when they do not. */
   outageOf(endpointId: string): string | undefined;
-  /** A job was settled, so that the release's workers do work; or it serves no more. */
-  forgetCrashes(endpointId: string, release: number): void;
+  /** A job was settled, so that the release's workers do work; or it serves no more. Without a release: everything begins anew for the endpoint. */
+  forgetCrashes(endpointId: string, release?: number): void;
 }
 
 /** The frozen workers of all endpoints: suspended with what they have in memory, within the server's budget. */

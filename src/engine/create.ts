@@ -107,14 +107,14 @@ export function createEngine(options: EngineOptions): Engine {
       models.giveUp({ endpointId: id });
       await fleet.settle(id);
     });
-    backoff.reset(id);
+    fleet.forgetCrashes(id);
     options.forgetEndpoint(id);
   };
 
   /** A deploy that changed nothing ends a pause too: there is no rollout that would do it. */
   const resumed = async (result: DeployResult): Promise<DeployResult> => {
     const { endpointId } = result.release;
-    backoff.reset(endpointId);
+    fleet.forgetCrashes(endpointId);
     if (result.rollout) return result;
     await store.updateEndpoint(endpointId, { pausedReason: null });
     core.wake(endpointId);
@@ -218,7 +218,7 @@ export function createEngine(options: EngineOptions): Engine {
         ...(expiresInMs !== undefined && { expiresAt: extend(before, expiresInMs, options.clock.now()) }),
         ...(isPaused !== undefined && { pausedReason: isPaused ? 'paused by request' : null }),
       });
-      if (isPaused === false) backoff.reset(id);
+      if (isPaused === false) fleet.forgetCrashes(id);
       core.wake(id);
       return endpoint;
     },

@@ -242,7 +242,10 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
     },
     recordExit,
     outageOf: outages.reasonOf,
-    forgetCrashes: (endpointId, release) => backoff.reset(endpointId, release),
+    forgetCrashes(endpointId, release) {
+      outages.forget(endpointId);
+      backoff.reset(endpointId, release);
+    },
   };
 }
 

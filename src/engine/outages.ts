@@ -19,7 +19,7 @@ export interface Outages {
   choose(endpoint: Endpoint, release: Release): Promise<Runtime | undefined>;
   /** After a start that failed: true, with starts held for longer each time, when its models could not be fetched now. */
   holdForModels(endpointId: string, thrown: unknown): boolean;
-  /** A worker of the endpoint started. */
+  /** A worker of the endpoint started, or there is reason to try at once. */
   forget(endpointId: string): void;
   /** After a start that failed: true, with starts held, when the runtime is away. */
   look(endpointId: string, runtime: Runtime): Promise<boolean>;

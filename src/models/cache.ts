@@ -12,7 +12,7 @@ import { type Part, writeSet } from './set.js';
 /** The models of a release on this machine: a cache as `huggingface_hub` lays it out, with nothing else in it. */
 export interface PreparedModels {
   readonly cacheDir: string;
-  /** `models--acme--tiny`, in the order of the release. */
+  /** `models--acme--tiny`, one for each repository. */
   readonly folders: readonly string[];
   /** Fetched for it; 0 when all was here. */
   readonly bytes: number;
@@ -166,8 +166,9 @@ export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, s
     async fetch(texts, { token = own, onProgress, signal: leaving }) {
       const models = texts.map(parseModel);
       const key = keyOf(texts);
-      const prepared = { cacheDir: join(sets, key), folders: models.map(folderOf) };
+      const prepared = { cacheDir: join(sets, key), folders: [...new Set(models.map(folderOf))] };
       if (await isWhole(sets, key, blobOf)) return { ...prepared, bytes: 0 };
+      leaving.throwIfAborted();
       const shared = fetches.get(key) ?? begin(models, key, token);
       shared.listeners.add(onProgress);
       const leave = () => {
@@ -191,8 +192,9 @@ export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, s
         await rm(join(sets, name), { recursive: true, force: true });
       }
       for (const name of await listFolder(blobs)) {
-        const { nlink, ctimeMs } = await stat(join(blobs, name));
-        if (nlink === 1 && now() - ctimeMs > KEEP_MS && fetches.size === 0) await rm(join(blobs, name), { force: true });
+        const found = await stat(join(blobs, name)).catch(() => undefined);
+        const isNeedless = found?.nlink === 1 && now() - found.ctimeMs > KEEP_MS;
+        if (isNeedless && fetches.size === 0) await rm(join(blobs, name), { force: true });
       }
     },
     close: () => hub.close(),

@@ -99,7 +99,7 @@ export function openHub({ endpoint, network, patience, retryDelayMs }: HubOption
     });
     if (answer.statusCode === 200 || answer.statusCode === 206) return answer;
     await answer.body.dump();
-    throw refusal(answer, { host: home.host, model, hasToken: caller.token !== undefined });
+    throw refusal(answer, { host: home.host, model, hasToken: isSafe && caller.token !== undefined });
   };
 
   return {

@@ -1,5 +1,6 @@
 import { chmod, link, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { systemCodeOf } from '../base/errors.js';
 import { folderOf, type Model } from '../domain/model.js';
 import { syncDirectory } from '../oci/durable-file.js';
 import type { ModelFile } from './hub.js';
@@ -44,19 +45,26 @@ const OPEN = 0o755;
 
 async function writeModel(dir: string, { model, commit, files }: Part, blobOf: SetPlan['blobOf']): Promise<void> {
   await makeFolder(join(dir, 'blobs'));
-  for (const file of new Map(files.map((each) => [each.hash, each])).values()) await link(blobOf(file), join(dir, 'blobs', file.hash));
+  for (const file of files) await unlessThere(link(blobOf(file), join(dir, 'blobs', file.hash)));
   const snapshot = join(dir, 'snapshots', commit);
   await makeFolder(snapshot);
   for (const { path, hash } of files) {
     const place = join(snapshot, path);
     await makeFolder(dirname(place));
-    await symlink(relative(dirname(place), join(dir, 'blobs', hash)), place);
+    await unlessThere(symlink(relative(dirname(place), join(dir, 'blobs', hash)), place));
   }
   if (model.revision === commit) return;
   const ref = join(dir, 'refs', model.revision);
   await makeFolder(dirname(ref));
   await writeFile(ref, commit, { mode: 0o644 });
   await chmod(ref, 0o644);
+}
+
+/** Files may be equal, and a set may have a repository at several revisions. */
+async function unlessThere(made: Promise<void>): Promise<void> {
+  await made.catch((thrown: unknown) => {
+    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
+  });
 }
 
 /** Makes folders that everybody may enter, whatever the server's own mask. */

@@ -7,7 +7,10 @@ import { DELETE_ENDPOINT, DELETE_TEMPLATE, runAsTestRunner, SAVE_ENDPOINT, SAVE_
 let stage: Stage;
 let remote: Stage;
 beforeAll(async () => {
-  [stage, remote] = await Promise.all([openStage({ WHERRY_LOG: 'debug' }), openStage()]);
+  [stage, remote] = await Promise.all([
+    openStage({ WHERRY_LOG: 'debug' }),
+    openStage({ WHERRY_CAPACITY_GPU: '2', WHERRY_NODE_LABELS: 'gpu=RTX 4090' }),
+  ]);
   const push = (to: Stage, image: string) => to.cli('push', to.project('echo', nodeProject('echo', ECHO)), '--to', image);
   await Promise.all([push(stage, 'echo:1.2'), push(remote, 'private:1')]);
 });
@@ -174,6 +177,32 @@ describe('a save of an endpoint', () => {
     }
     await succeed(DELETE_ENDPOINT, { id: json.data?.['saveEndpoint']?.['id'] });
     await succeed(DELETE_TEMPLATE, { templateName: 'noticed' });
+  });
+
+  it('asks for the GPUs of a host that has them, until no pool is named any more', async () => {
+    const on = async (input: object) => {
+      const { json } = await sendGraphql(remote, SAVE_ENDPOINT, { input });
+      expect(json.errors).toBeUndefined();
+      notices.push(...(json.extensions?.notices ?? []));
+      return String(json.data?.['saveEndpoint']?.['id']);
+    };
+    const notices: string[] = [];
+    const template = { name: 'own', imageName: 'private:1' };
+    const id = await on({ name: 'gpus', template, gpuIds: 'ADA_24,-NVIDIA L4', gpuCount: 2, workersMax: 0 });
+    await on({ id, idleTimeout: 9 });
+    await on({ id, gpuCount: 1 });
+    await on({ id, gpuIds: 'AMPERE_16' });
+    await on({ id, gpuIds: 'NO_SUCH_POOL' });
+    await on({ id, gpuIds: '' });
+    const { items } = (await remote.call(`/api/v1/endpoints/${id}/releases`)).json as { items: { spec: { resources: object } }[] };
+    expect(items.map(({ spec }) => spec.resources)).toEqual([
+      {},
+      { gpu: 'NO_SUCH_POOL' },
+      { gpu: 1 },
+      { gpu: 'ADA_24,-NVIDIA L4' },
+      { gpu: 2 },
+    ]);
+    for (const notice of ['no GPU of AMPERE_16', 'NO_SUCH_POOL']) expect(notices.join()).toContain(notice);
   });
 
   it('may bring a template of its own, which goes with the endpoint', async () => {

@@ -47,7 +47,7 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
     const ended = (workerId: string) => vi.waitFor(() => expect(told.exit(workerId)).toBeDefined(), within);
     const containerOf = (workerId: string) => `wherry-${workerId}`;
 
-    it('sets the limits of memory, processor and processes', async () => {
+    it('sets the limits of memory, processor and processes (S11)', async () => {
       const script = `        const read = (...names) => names.map((name) => '/sys/fs/cgroup/' + name).filter(fs.existsSync).map((name) => fs.readFileSync(name, 'utf8').trim())[0];
         console.log([read('memory/memory.limit_in_bytes', 'memory.max'), read('pids/pids.max', 'pids.max'),
           read('cpu/cpu.cfs_quota_us', 'cpu.max').split(' ')[0]].join());`;
@@ -292,7 +292,7 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
       await other.close();
     });
 
-    it('says on which port of this machine a port of the worker is, and keeps a volume beyond its worker', async () => {
+    it('says on which port of this machine a port of the worker is, and keeps a volume beyond its worker (rows 86, 87)', async () => {
       const write = "import fs from 'node:fs'; fs.appendFileSync('/kept/file', 'x'); console.log(fs.readFileSync('/kept/file', 'utf8'));";
       const volumes = [`kept:/kept`];
       const user = { User: '65534' };

@@ -192,7 +192,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     return told.lines(workerId)[0] ?? '';
   }
 
-  it('gives a worker only its base variables, those of the image and those of the spec', async () => {
+  it('gives a worker only its base variables, those of the image and those of the spec (S11)', async () => {
     const image = opened.source.image('console.log(JSON.stringify(process.env));', { env: ['FROM_IMAGE=/wherry/app:/x', 'BOTH=image'] });
     await runtime.startWorker(specOf('w-1', image, { env: { BOTH: 'spec' } }));
     await vi.waitFor(() => expect(told.lines('w-1')).toHaveLength(1), within);
@@ -462,7 +462,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(await endMembers(() => markedPids(`${opened.instanceId}-x/`))).toEqual([]);
   });
 
-  it('holds the memory limit', async (context) => {
+  it('holds the memory limit (S11, C2)', async (context) => {
     if (runtime.capabilities.limits.memory !== 'cgroup') return context.skip('no writable memory cgroup on this host');
     const script = 'const kept = []; for (let n = 0; n < 600; n += 1) kept.push(Buffer.alloc(1024 * 1024, 1)); console.log(kept.length);';
     await runtime.startWorker(specOf('w-1', opened.image(script), { resources: { memoryBytes: 128 * 1024 * 1024 } }));
@@ -470,7 +470,7 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(told.lines('w-1')).toEqual([]);
   });
 
-  it('puts a worker into a group of its own that counts its processes', async (context) => {
+  it('puts a worker into a group of its own that counts its processes (S11)', async (context) => {
     if (runtime.capabilities.limits.processes !== 'cgroup') return context.skip('no writable pids cgroup on this host');
     const script = `import { execSync } from 'node:child_process';
       const own = /^(?:\\d+:pids|0:):(.*)$/m.exec((await import('node:fs')).readFileSync('/proc/self/cgroup', 'utf8'))?.[1];

@@ -198,7 +198,7 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
         ['e3', 'shared'],
       ] as const) {
         await store.putRecord('template', templateId, { ...content, id: templateId, name: templateId, extras: {}, createdAt: NOW });
-        const saved = { ...content, gpu: 0 };
+        const saved = { ...content, gpu: { count: 0, kinds: [] } };
         await store.putRecord('binding', endpointId, { templateId, isOwn: templateId === 'own', saved, extras: {} });
         await store.removeEndpoint(endpointId);
         expect(await store.getRecord('binding', endpointId)).toBeUndefined();

@@ -1,6 +1,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openRegistryServer } from '../contract/registry-server.js';
 import { openStage, type Stage, until } from '../stage.js';
 import { nodeProject } from './projects.js';
 
@@ -157,6 +158,26 @@ describe('the whole way', () => {
     await stage.cli('rollback', 'r2', '-e', 'back');
     expect(await stage.runsync('back', null)).toMatchObject({ output: 'two' });
     expect((await stage.tryCli('rollback', 'r99', '-e', 'back')).code).toBe(4);
+  });
+
+  it('rolls back in two seconds out of its own copy while the registry of the image is away (D3, B2)', async () => {
+    const origin = await openRegistryServer();
+    const dir = stage.project('afar', nodeProject('afar', answering('one')));
+    for (const [version, answer] of [
+      ['1', 'one'],
+      ['2', 'two'],
+    ] as const) {
+      writeFileSync(join(dir, 'handler.mjs'), answering(answer));
+      await stage.cli('push', dir, '--to', `${origin.host}/afar:${version}`);
+      await stage.cli('deploy', '--image', `${origin.host}/afar:${version}`, '-e', 'afar');
+    }
+    await origin.close();
+    const begunAt = performance.now();
+    await stage.call('/api/v1/endpoints/afar/rollback', { method: 'POST', body: {} });
+    await stage.call('/api/v1/endpoints/afar/rollouts/3?waitMs=20000');
+    expect(performance.now() - begunAt).toBeLessThan(2_000);
+    expect((await releases('afar'))[0]).toMatchObject({ number: 3, state: 'SERVES' });
+    expect(await stage.runsync('afar', null)).toMatchObject({ output: 'one' });
   });
 
   it('refuses to delete a blob that a kept release needs (row B2)', async () => {

@@ -72,7 +72,7 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(await stage.cli('logs', '-e', 'way')).toContain('seen from outside');
   });
 
-  it('pulls an image that its engine lost, says so to the job that waits, in the log and in the timeline (B1, B8)', async () => {
+  it('pulls an image that its engine lost, says so to the job that waits, in the log, the timeline and the metrics (B1, B8, row 103)', async () => {
     await until(async () => (await containers('way')).length === 0, 'no worker');
     await engine.docker('image', 'prune', '--all', '--force');
     const { id } = await stage.submit('way', ['version']);
@@ -81,6 +81,9 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(done).toMatchObject({ status: 'COMPLETED', output: 1, timeline: { path: 'pull', pull: { cached: false } } });
     expect((done as Waiting).timeline?.pull.bytes).toBeGreaterThan(10_000_000);
     expect(await stage.cli('logs', '-e', 'way')).toMatch(/pulled \d+\.\d MiB in/);
+    const metrics = await (await fetch(`${stage.url}/metrics`, { headers: { authorization: `Bearer ${stage.key}` } })).text();
+    expect(metrics).toMatch(/^wherry_jobs_cold_total\{.*path="pull".*\} 1$/m);
+    expect(metrics).toMatch(/^wherry_worker_pulled_bytes_total\{endpoint="way"\} [1-9]/m);
   });
 
   it('rolls to another version and back (rows 15, 18)', async () => {
@@ -199,11 +202,12 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(await stage.cli('logs', '-e', 'hog')).toContain('killed: out of memory, limit 64 MiB');
   });
 
-  it('loses no job and no worker when the server is killed (A3)', async () => {
+  it.each(['SIGKILL', 'SIGTERM'] as const)('loses no job and no worker when its server gets %s (A3, A6)', async (signal) => {
     const { id } = await stage.submit('way', ['wait', 3_000]);
     await until(async () => (await stage.status('way', id)).status === 'IN_PROGRESS', 'the job to run');
     const [before] = await workers('way');
-    await stage.kill();
+    process.kill(stage.pid, signal);
+    await stage.died();
     await stage.restart();
     expect(await stage.finished('way', id)).toMatchObject({ status: 'COMPLETED', output: 'waited', workerId: before?.id });
   });

@@ -323,7 +323,7 @@ describe('a deploy', () => {
     expect(await stage.runsync('waiting', { number: 2 })).toMatchObject({ output: 'two' });
   });
 
-  it('shows how far it is: percentOnLatest below 100 and stale workers while old ones finish (row 19)', async () => {
+  it('shows how far it is: percentOnLatest below 100 and stale workers while old ones finish (rows 19, 82)', async () => {
     const dir = await deployFirst('mixed', 'scale: { min: 1, max: 3 }\n');
     const slow = await stage.submit('mixed', { gate: gateOf('mixed') });
     await until(async () => (await stage.status('mixed', slow.id)).status === 'IN_PROGRESS', 'the job to run');

@@ -66,3 +66,52 @@ describe('the test report of a release', () => {
     expect((await stage.call(path(1), { key })).json).toMatchObject({ passed: 3, pad: expect.stringMatching(/^x+$/) });
   });
 });
+
+describe('wherry deploy --test', () => {
+  const tests = (message: string) => JSON.stringify([{ input: { name: 'Ada' }, expect: { subset: { message } } }, { input: {} }]);
+  const handler = (word: string) => `export const handler = ({ input }) => ({ message: \`${word}, \${input.name}!\`, at: Date.now() });\n`;
+  const write = (word: string) =>
+    stage.project('gated', { ...nodeProject('gated', handler(word)), '.github/tests.json': tests('Hello, Ada!') });
+  const releases = async () =>
+    JSON.parse(await stage.cli('releases', '-e', 'gated', '--json')).items as { number: number; tests: object }[];
+
+  it('lets the candidate pass the tests before any job reaches it, and keeps the report with the release (B5)', async () => {
+    const dir = write('Hello');
+    const deployed = JSON.parse(await stage.cli('deploy', dir, '--test', '--json'));
+    expect(deployed).toMatchObject({ rollout: { state: 'DONE' }, report: { passed: 2, failed: 0, subject: 'gated@r1' } });
+    expect(await releases()).toMatchObject([{ number: 1, tests: { passed: 2, failed: 0 } }]);
+  });
+
+  it('does not switch when one fails: the release before serves on, the one that failed says why ever after (B5)', async () => {
+    const dir = write('Bye');
+    const refused = await stage.tryCli('deploy', dir, '--test');
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('OUTPUT_DIFFERS /message is "Bye, Ada!", expected "Hello, Ada!"');
+    expect((await stage.runsync('gated', { name: 'Ada' })).output).toMatchObject({ message: 'Hello, Ada!' });
+    expect(await releases()).toMatchObject([
+      { number: 2, tests: { passed: 1, failed: 1 } },
+      { number: 1, tests: { passed: 2, failed: 0 } },
+    ]);
+    const kept = JSON.parse(await stage.cli('releases', '-e', 'gated', '--report', 'r2'));
+    expect(kept.results[0]).toMatchObject({ failures: [{ code: 'OUTPUT_DIFFERS' }], job: { output: { message: 'Bye, Ada!' } } });
+  });
+
+  it('takes back a candidate that crashes while it is tested, and says so', async () => {
+    const dir = stage.project('gated', nodeProject('gated', 'export const handler = () => process.exit(3);\n'));
+    const refused = await stage.tryCli('deploy', dir, '--test');
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/taken back: worker \S+ of r3 exited with code 3/);
+    expect((await releases())[0]).toMatchObject({ number: 3, tests: { passed: 0, failed: 2 } });
+    expect((await stage.runsync('gated', { name: 'Bob' })).output).toMatchObject({ message: 'Hello, Bob!' });
+  });
+
+  it('refuses before it builds when the project has no tests, and names the files it looked for (row 107)', async () => {
+    const dir = stage.project('untested', nodeProject('untested', handler('Hello')));
+    const refused = await stage.tryCli('deploy', dir, '--test');
+    expect(refused).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('there is no .github/tests.json, there is no .runpod/tests.json'),
+    });
+    expect((await stage.call('/api/v1/endpoints/untested')).status).toBe(404);
+  });
+});

@@ -178,6 +178,7 @@ export const deploy: Command = {
     { flags: '--to <reference>', text: 'push to this registry, repository and tag' },
     { flags: '--canary <percent>', text: 'give it this share of new jobs (1 to 99) until `wherry promote` or `wherry abort`' },
     { flags: '--hold', text: 'leave its candidate waiting until `wherry promote`, 15 minutes at most' },
+    { flags: '--test', text: "let the candidate pass the project's tests first, and keep their report with the release" },
     { flags: '--no-test', text: "do not send the project's test_input.json to the candidate first" },
     ...SBOM_OPTIONS,
     ...BUILD_OPTIONS,
@@ -194,7 +195,7 @@ export const deploy: Command = {
     const project = image === undefined ? await readProject(context.args[0] ?? '.') : undefined;
     if (image !== undefined && context.options['strict'] === true) refuseMovingTag(image);
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
-    const test = context.options['test'] === false || !project ? undefined : await findTest(project);
+    const gate = project && (await openGate(project, { client, context }));
     let reference = image ?? '';
     let built: BuiltImage | undefined;
     if (project) {
@@ -206,7 +207,7 @@ export const deploy: Command = {
     const { signal } = context;
     const result = await rollOut(
       client,
-      { endpointId, reference, project, sourceRevision: built?.revision ?? null, canary, hold, test, signal },
+      { endpointId, reference, project, sourceRevision: built?.revision ?? null, canary, hold, gate, signal },
       motion,
     );
     const isFailed = result.rollout?.state === 'REVERTED';
@@ -242,10 +243,18 @@ function refuseMovingTag(image: string): void {
   );
 }
 
-/** The test of a project whose endpoint may have workers. */
-async function findTest({ dir, scale }: Project) {
-  const { findTestInput } = await import('../test-input.js');
-  return scale.max === 0 ? undefined : findTestInput(dir);
+/** What the candidate of a project has to pass: its tests when asked for, else its test input. Nothing can be tried where no worker may run. Throws USAGE. */
+async function openGate({ dir, scale }: Project, { client, context }: { readonly client: ApiClient; readonly context: Context }) {
+  const wish = context.options['test'];
+  if (wish === true && scale.max === 0)
+    throw new WherryError('USAGE', 'no candidate can be tested: scale.max is 0', { hint: 'raise it, or leave --test out' });
+  if (wish === false || scale.max === 0) return undefined;
+  const [{ inputGate, openSuiteGate }, { findTestInput }] = await Promise.all([import('../gate.js'), import('../test-input.js')]);
+  const { output, signal } = context;
+  const { apiUrl = '' } = await context.settings();
+  if (wish === true) return openSuiteGate({ client, dir, server: apiUrl, output, signal });
+  const input = await findTestInput(dir);
+  return input && inputGate(client, input);
 }
 
 /** How much of the endpoint runs the release, while others are left. */

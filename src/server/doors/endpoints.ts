@@ -2,8 +2,10 @@ import { isEqual } from '../../base/equal.js';
 import { createEndpointId } from '../../base/ids.js';
 import { createTurns } from '../../base/turns.js';
 import type { Endpoint, EndpointSettings } from '../../domain/endpoint.js';
-import type { Binding, Extras, NewTemplate, SavedContent, Template } from '../../domain/template.js';
+import { matchKinds } from '../../domain/gpu.js';
+import type { Binding, Extras, GpuWish, NewTemplate, SavedContent, Template } from '../../domain/template.js';
 import type { Engine } from '../../engine/engine.js';
+import type { HostView } from '../../engine/room.js';
 import type { Templates } from '../templates.js';
 
 export interface BoundEndpointsOptions {
@@ -24,8 +26,7 @@ export interface EndpointSave {
   readonly settings?: EndpointSettings;
   /** One that is there, or one of its own, which goes with the endpoint. */
   readonly template?: { readonly id: string } | { readonly own: NewTemplate };
-  /** GPUs a worker asks for. */
-  readonly gpu?: number;
+  readonly gpu?: GpuWish;
   readonly extras?: Extras;
 }
 
@@ -59,15 +60,17 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
     const [endpoint, binding] = await Promise.all([engine.getEndpoint(id), bindings.get(id)]);
     return { endpoint, binding };
   };
-  const removeOwn = async (binding: Binding | undefined) => {
-    if (binding?.isOwn && binding.templateId !== null) await templates.remove(binding.templateId);
+  /** Unless somebody made another endpoint of it meanwhile. */
+  const removeOwn = async ({ isOwn, templateId }: Binding) => {
+    if (isOwn && templateId !== null && (await templates.listBound(templateId)).length === 0) await templates.remove(templateId);
   };
   const save: BoundEndpoints['save'] = (id, change, saver) =>
     inTurn(id, async () => {
       const before = await read(id);
-      const { name, settings, ...wanted } = change(before);
-      const binding = await bind({ id, before: before.binding, wanted }, saver);
-      if (before.binding?.templateId !== binding.templateId) await removeOwn(before.binding);
+      const binding = await bind({ id, before: before.binding, wanted: change(before) }, saver);
+      if (before.binding && before.binding.templateId !== binding.templateId) await removeOwn(before.binding);
+      // A deploy may take long: settings may have been changed meanwhile.
+      const { name, settings } = change(await read(id));
       const endpoint = await engine.updateEndpoint(id, { ...(name !== undefined && { name }), ...(settings && { settings }) });
       return { endpoint, binding };
     });
@@ -81,6 +84,7 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
         const binding = await bind({ id, before, wanted: { ...wanted, template } }, saver);
         return { endpoint, binding };
       } catch (cause) {
+        // It may never have been made, and why is the answer.
         await engine.removeEndpoint(id).catch(() => {});
         await removeOwn(before);
         throw cause;
@@ -99,6 +103,20 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
   };
 }
 
+const NO_GPU: GpuWish = { count: 0, kinds: [] };
+
+/** What a release asks for on this host: no more than it has, for what it has not would keep its workers waiting for ever. */
+function chooseGpu({ count, kinds }: GpuWish, { total, labels }: HostView, notify: Saver['notify']): number | string | undefined {
+  if (count === 0) return undefined;
+  if (count > total.gpu) {
+    notify(`this host has ${total.gpu} GPUs, a worker asks for ${count} of ${kinds.join(', ') || 'any kind'}: it runs without`);
+    return undefined;
+  }
+  const { isMet, wanted } = matchKinds(kinds, labels['gpu'] ?? []);
+  if (!isMet) notify(`this host has no GPU of ${wanted.join(' or ') || 'those that are not excluded'}: a worker gets any of its GPUs`);
+  return isMet && count === 1 && kinds.some((kind) => !kind.startsWith('-')) ? kinds.join(',') : count;
+}
+
 interface Bound {
   readonly id: string;
   readonly before: Binding | undefined;
@@ -113,12 +131,10 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     return templates.save(before?.isOwn ? (before.templateId ?? undefined) : undefined, chosen.own);
   };
   const release = async (id: string, { image, credential, spec, gpu }: SavedContent, { author, notify }: Saver) => {
-    const { total } = host();
-    const hasGpus = gpu > 0 && gpu <= total.gpu;
-    if (gpu > 0 && !hasGpus) notify(`this host has ${total.gpu} GPUs, a worker asks for ${gpu}: it runs without`);
+    const given = chooseGpu(gpu, host(), notify);
     const { warnings } = await deploy(id, {
       from: { reference: image, ...(credential !== null && { credential }) },
-      spec: { ...spec, resources: { ...spec.resources, ...(hasGpus && { gpu }) } },
+      spec: { ...spec, resources: { ...spec.resources, ...(given !== undefined && { gpu: given }) } },
       author,
       sourceRevision: null,
       isSuperseding: true,
@@ -128,7 +144,7 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
   return async ({ id, before, wanted }: Bound, saver: Saver): Promise<Binding> => {
     const template = await choose(before, wanted.template);
     const content = template ?? before?.saved;
-    const saved = content ? describeContent(content, wanted.gpu ?? before?.saved?.gpu ?? 0) : null;
+    const saved = content ? describeContent(content, wanted.gpu ?? before?.saved?.gpu ?? NO_GPU) : null;
     if (saved && !isEqual(saved, before?.saved ?? null)) await release(id, saved, saver);
     const templateId = template?.id ?? before?.templateId ?? null;
     const isOwn =
@@ -139,6 +155,6 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
   };
 }
 
-function describeContent({ image, credential, spec }: Omit<SavedContent, 'gpu'>, gpu: number): SavedContent {
+function describeContent({ image, credential, spec }: Omit<SavedContent, 'gpu'>, gpu: GpuWish): SavedContent {
   return { image, credential, spec, gpu };
 }

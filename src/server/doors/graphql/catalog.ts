@@ -20,12 +20,6 @@ const GPUS = [
   ['HOPPER_141', 'NVIDIA H200', 141],
 ] as const;
 
-/** Pools of a comma list that are not known; exclusions (`-NVIDIA L4`) are none. */
-export function findUnknownPools(gpuIds: string): readonly string[] {
-  const named = gpuIds.split(',').map((id) => id.trim());
-  return named.filter((id) => id !== '' && !id.startsWith('-') && !GPUS.some(([pool]) => pool === id));
-}
-
 /** Queries about what could be had: names that clients look up. What this host has is another matter (`wherry doctor`). */
 export function createCatalogOperations() {
   return {

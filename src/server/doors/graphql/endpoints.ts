@@ -1,7 +1,7 @@
 import { WherryError } from '../../../base/errors.js';
 import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoint.js';
+import type { Extras, GpuWish } from '../../../domain/template.js';
 import type { BoundEndpoint, EndpointSave } from '../endpoints.js';
-import { findUnknownPools } from './catalog.js';
 import { type Call, changing, type Door, listVariables, readNumber, requireText, USER_ID } from './context.js';
 import { pick, readTemplate, type TemplateInput, viewTemplate } from './templates.js';
 
@@ -15,10 +15,12 @@ interface EndpointInput {
   readonly hubReleaseId?: string | null;
   readonly gpuIds?: string | null;
   readonly gpuCount?: number | null;
-  readonly instanceIds?: readonly string[] | null;
   readonly networkVolumeId?: string | null;
   readonly networkVolumeIds?: readonly unknown[] | null;
   readonly locations?: string | null;
+  readonly minCudaVersion?: string | null;
+  readonly allowedCudaVersions?: string | null;
+  readonly modelReferences?: readonly string[] | null;
   readonly idleTimeout?: number | null;
   readonly scalerType?: string | null;
   readonly scalerValue?: number | null;
@@ -64,9 +66,11 @@ export function createEndpointOperations(door: Door) {
       const wanted = await readEndpoint(door, input, call);
       notice(input, call);
       if (input.id) {
-        const settingsOf = ({ endpoint }: BoundEndpoint) => readSettings(input, endpoint.settings);
-        const saved = await endpoints.save(input.id, (before) => ({ ...wanted, settings: settingsOf(before) }), call);
-        return viewEndpoint(door, saved, call);
+        const change = ({ endpoint, binding }: BoundEndpoint) => {
+          const gpu = readGpu({ ...binding?.extras, ...wanted.extras });
+          return { ...wanted, gpu, settings: readSettings(input, endpoint.settings) };
+        };
+        return viewEndpoint(door, await endpoints.save(input.id, change, call), call);
       }
       const name = requireText(input.name, 'name');
       const { template } = wanted;
@@ -75,7 +79,8 @@ export function createEndpointOperations(door: Door) {
       // Clients before there was a flashBootType say it with the name.
       const keep = name.endsWith('-fb') ? 'freeze' : 'none';
       const settings = readSettings(input, { ...DEFAULT_SETTINGS, scale: { ...DEFAULT_SETTINGS.scale, keep } });
-      return viewEndpoint(door, await endpoints.create({ ...wanted, name, template, settings }, call), call);
+      const gpu = readGpu(wanted.extras);
+      return viewEndpoint(door, await endpoints.create({ ...wanted, gpu, name, template, settings }, call), call);
     }),
     /** Whatever workers it may have: they are stopped. */
     deleteEndpoint: changing<{ id: string }>(async ({ id }) => {
@@ -100,19 +105,27 @@ function refuseForeign({ type, hubReleaseId }: EndpointInput): void {
     throw new WherryError('REQUEST_INVALID', 'this server has no hub', { hint: 'send the templateId of a template that names the image' });
 }
 
-async function readEndpoint(door: Door, input: EndpointInput, call: Call): Promise<Omit<EndpointSave, 'settings'>> {
-  const { name, templateId, template, gpuIds, gpuCount, instanceIds } = input;
+type Told = Pick<EndpointSave, 'name' | 'template'> & { readonly extras: Extras };
+
+async function readEndpoint(door: Door, input: EndpointInput, call: Call): Promise<Told> {
+  const { name, templateId, template } = input;
   readNumber(name?.length, { name: 'the length of the name', min: 0, max: 191 });
-  const count = readNumber(gpuCount, { name: 'gpuCount', min: 0, max: 1_000 });
-  const isToldGpus = count !== undefined || gpuIds !== undefined || instanceIds !== undefined;
+  readNumber(input.gpuCount, { name: 'gpuCount', min: 0, max: 1_000 });
   return {
     ...(name && { name }),
     ...(templateId
       ? { template: { id: templateId } }
       : template && { template: { own: await readOwn(door, { input: template, name }, call) } }),
-    ...(isToldGpus && { gpu: gpuIds ? (count ?? 1) : 0 }),
     extras: pick(input, ECHOED),
   };
+}
+
+/** GPUs of a worker: one unless more are asked for, none without a pool. */
+function readGpu({ gpuIds, gpuCount }: Extras): GpuWish {
+  const kinds = String(gpuIds ?? '')
+    .split(',')
+    .flatMap((kind) => kind.trim() || []);
+  return { count: kinds.length === 0 ? 0 : typeof gpuCount === 'number' ? gpuCount : 1, kinds };
 }
 
 /** A template that comes with its endpoint; its name has to be unique all the same. */
@@ -127,15 +140,15 @@ async function readOwn(
 }
 
 /** What was accepted and has no effect here. */
-function notice({ gpuIds, networkVolumeId, networkVolumeIds, locations }: EndpointInput, call: Call): void {
-  const unknown = findUnknownPools(gpuIds ?? '');
-  if (unknown.length > 0) call.notify(`GPU pools that are not known here are taken for any GPU: ${unknown.join(', ')}`);
+function notice({ networkVolumeId, networkVolumeIds, locations, ...input }: EndpointInput, call: Call): void {
   if (networkVolumeId || networkVolumeIds?.length) call.notify('network volumes are remembered, not attached');
+  if (input.minCudaVersion || input.allowedCudaVersions) call.notify('versions of CUDA are remembered, not asked for');
+  if (input.modelReferences?.length) call.notify('models are remembered, not fetched');
   if (locations) call.notify('locations are remembered: workers run on this host');
 }
 
 function readSettings(input: EndpointInput, { scale, limits, ...rest }: EndpointSettings): EndpointSettings {
-  const idle = readNumber(input.idleTimeout, { name: 'idleTimeout', min: 0, max: MONTH_S });
+  const idle = readNumber(input.idleTimeout, { name: 'idleTimeout', min: 0, max: MONTH_S, isWhole: false });
   const min = readNumber(input.workersMin, { name: 'workersMin', min: 0, max: 1_000 });
   const max = readNumber(input.workersMax, { name: 'workersMax', min: 0, max: 1_000 });
   const value = readNumber(input.scalerValue, { name: 'scalerValue', min: 0.001, max: 1_000_000, isWhole: false });
@@ -148,7 +161,7 @@ function readSettings(input: EndpointInput, { scale, limits, ...rest }: Endpoint
       ...scale,
       ...(min !== undefined && { min }),
       ...(max !== undefined && { max }),
-      ...(idle !== undefined && { idleMs: idle * 1_000 }),
+      ...(idle !== undefined && { idleMs: Math.round(idle * 1_000) }),
       ...(type && { type }),
       ...(value !== undefined && { value }),
       ...(keep && { keep }),

@@ -1,0 +1,134 @@
+import type { ApiClient } from '../api/client.js';
+import { formatFailure } from '../api/failure.js';
+import type { JobView, RolloutView } from '../api/resources.js';
+import { openClock } from '../base/clock.js';
+import { messageOf, WherryError } from '../base/errors.js';
+import { createSecret } from '../base/ids.js';
+import { findSuite } from '../check/find-suite.js';
+import { fitReport, type RunReport } from '../check/result.js';
+import { createRunCommand } from '../check/run-command.js';
+import { runSuite } from '../check/run-suite.js';
+import { Stop } from '../check/run-test.js';
+import { watchRollout } from '../check/test-endpoint.js';
+import type { ReleaseName } from '../domain/release.js';
+import type { Output } from './output.js';
+import { formatValue, isLive } from './send-job.js';
+import { sayResult } from './test/output.js';
+import type { TestInput } from './test-input.js';
+
+/** What a candidate has to pass before its release serves. */
+export interface Gate {
+  /** Sends requests to a candidate that is ready. */
+  pass(rollout: RolloutView): Promise<Passage>;
+}
+
+export interface Passage {
+  readonly isPassed: boolean;
+  /** One line. */
+  readonly text: string;
+  /** Of the test input. */
+  readonly job: JobView | null;
+  /** Of the project's tests. */
+  readonly report: RunReport | null;
+}
+
+/** Longest test: the server takes a held release back by itself a little later. */
+const TEST_MS = 840_000;
+/** Longest single wait for the test's job. */
+const LOOK_MS = 20_000;
+const REQUEST_MS = 300_000;
+
+/** The candidate answers the project's test input. */
+export function inputGate(client: ApiClient, test: TestInput): Gate {
+  return {
+    async pass({ endpointId, to }) {
+      const job = await finishJob(client, endpointId, { ...test, releaseId: to });
+      return { isPassed: job.status === 'COMPLETED', text: describeEnd(job), job, report: null };
+    },
+  };
+}
+
+async function finishJob(client: ApiClient, endpointId: string, body: TestInput & { readonly releaseId: number }): Promise<JobView> {
+  const end = performance.now() + TEST_MS;
+  let job = await client.submit(endpointId, body);
+  while (isLive(job)) {
+    if (performance.now() > end) throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${TEST_MS / 1000} s`);
+    job = await client.jobStatus(endpointId, job.id, LOOK_MS);
+  }
+  return job;
+}
+
+function describeEnd({ id, status, output, error, executionTime }: JobView): string {
+  if (status === 'COMPLETED') return `answered in ${executionTime ?? 0} ms: ${shorten(formatValue(output))}`;
+  return `job ${id} ended ${status}${error === undefined ? '' : `: ${formatFailure(error)}`}`;
+}
+
+const SHOWN = 60;
+const shorten = (text: string) => (text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`);
+
+export interface SuiteGateOptions {
+  readonly client: ApiClient;
+  readonly dir: string;
+  readonly server: string;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+}
+
+/** The candidate passes the project's tests, and its release keeps their report. Throws NOT_FOUND and CONFIG_INVALID before anything is deployed. */
+export async function openSuiteGate({ client, dir, server, output, signal }: SuiteGateOptions): Promise<Gate> {
+  const suite = await findSuite(dir, undefined);
+  return {
+    async pass(rollout) {
+      const clock = openClock();
+      const [startedAt, begunAt, runId] = [clock.now(), performance.now(), createSecret(9)];
+      const { endpointId, to } = rollout;
+      const [interrupted, ended] = [new AbortController(), new AbortController()];
+      signal.addEventListener('abort', () => interrupted.abort(new Stop({ code: 'INTERRUPTED', text: 'the deploy was interrupted' })));
+      const broken = watchRollout(client, rollout, ended.signal);
+      const results = await runSuite({
+        client,
+        endpointId,
+        releaseId: to,
+        tests: suite.tests,
+        requestTimeoutMs: REQUEST_MS,
+        endsAt: begunAt + TEST_MS,
+        runId,
+        runCommand: createRunCommand(dir, signal),
+        // A candidate is one worker.
+        parallel: 1,
+        signal: AbortSignal.any([interrupted.signal, broken]),
+        onResult: (result) => sayResult(output, result),
+      });
+      ended.abort();
+      const passed = results.filter(({ isPassed }) => isPassed).length;
+      const report: RunReport = {
+        runId,
+        subject: `${endpointId}@r${to}`,
+        digest: null,
+        server,
+        file: suite.file,
+        startedAt: new Date(startedAt).toISOString(),
+        tookMs: Math.round(performance.now() - begunAt),
+        passed,
+        failed: results.length - passed,
+        results,
+        notes: suite.notes,
+      };
+      await keepReport(client, { endpointId, number: to }, { report, output });
+      const first = results.find(({ isPassed }) => !isPassed);
+      const why = first ? `: '${first.name}' ${first.failures.map(({ code, text }) => `${code} ${text.split('\n')[0]}`).join(', ')}` : '';
+      return { isPassed: report.failed === 0, text: `${passed} of ${results.length} tests passed${why}`, job: null, report };
+    },
+  };
+}
+
+/** A report that cannot be kept does not change what the tests said. */
+async function keepReport(
+  client: ApiClient,
+  { endpointId, number }: ReleaseName,
+  { report, output }: { readonly report: RunReport; readonly output: Output },
+): Promise<void> {
+  await client.putReport(endpointId, number, { at: report.startedAt, ...fitReport(report) }).catch((thrown: unknown) => {
+    output.warn(`the report of the tests could not be kept with the release: ${messageOf(thrown)}`);
+  });
+}
