@@ -36,33 +36,17 @@ export const test: Command = {
   example: 'wherry test examples/hello-node',
   async run(context) {
     const { options, output } = context;
-    const [{ runTests }, { formatRun }, { parseReport, writeReports }] = await Promise.all([
+    const [{ runTests }, { formatRun }, { writeReports }] = await Promise.all([
       import('../test/run.js'),
       import('../test/output.js'),
       import('../test/reports.js'),
     ]);
-    const reports = textsOf(options, 'report').map(parseReport);
     const dir = context.args[0] ?? '.';
-    const subject = subjectOf(context, dir);
-    const request = {
-      dir,
-      subject,
-      file: textOf(options, 'file'),
-      requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
-      budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
-      parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
-      isRemote:
-        subject.kind === 'endpoint' ||
-        options['baseline'] !== undefined ||
-        textOf(options, 'apiUrl') !== undefined ||
-        context.environment['WHERRY_API_URL'] !== undefined,
-      registryAuth: textOf(options, 'registryAuth'),
-      isStrict: options['strict'] === true,
-    };
+    const request = await readRequest(context, dir);
     const baseline = await baselineOf(context, request);
     const runOnce = async (): Promise<number> => {
       const report = await (baseline ? baseline() : runTests(context, request));
-      await writeReports(report, reports);
+      await writeReports(report, request.reports);
       for (const note of report.notes) output.talk(`  ${note}`);
       output.result(report, formatRun(report));
       if (context.signal.aborted) return 130;
@@ -73,6 +57,29 @@ export const test: Command = {
     return repeatOnChange(context, { dir, file: request.file }, runOnce);
   },
 };
+
+/** What the options ask for, with the tests of a directory. Throws USAGE, CONFIG_INVALID. */
+export async function readRequest(context: Context, dir: string): Promise<TestRequest> {
+  const { options, environment } = context;
+  const { parseReport } = await import('../test/reports.js');
+  const subject = subjectOf(context, dir);
+  return {
+    dir,
+    subject,
+    file: textOf(options, 'file'),
+    requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
+    budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
+    parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
+    isRemote:
+      subject.kind === 'endpoint' ||
+      options['baseline'] !== undefined ||
+      textOf(options, 'apiUrl') !== undefined ||
+      environment['WHERRY_API_URL'] !== undefined,
+    registryAuth: textOf(options, 'registryAuth'),
+    isStrict: options['strict'] === true,
+    reports: textsOf(options, 'report').map(parseReport),
+  };
+}
 
 /** Runs tests beside an earlier release, when one was named. Throws USAGE. */
 async function baselineOf(context: Context, request: TestRequest) {
