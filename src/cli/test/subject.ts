@@ -1,8 +1,7 @@
-import type { SettingsChange } from '../../api/client.js';
 import { messageOf, WherryError } from '../../base/errors.js';
 import { silentLog } from '../../base/log.js';
+import type { ImageUnderTest } from '../../check/test-endpoint.js';
 import { openRemoteRegistry } from '../../compose-registry.js';
-import type { ReleaseSpec } from '../../domain/release.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import { readProject } from '../../project/read.js';
 import type { Context } from '../command.js';
@@ -17,16 +16,13 @@ export type Subject =
   | { readonly kind: 'endpoint'; readonly endpointId: string };
 
 /** The subject as tests need it. */
-export interface TestedImage {
+export interface TestedImage extends ImageUnderTest {
   /** As reports call it. */
   readonly name: string;
-  /** Empty for an endpoint. */
-  readonly reference: string;
   /** Of the image; null when only the server knows it. */
   readonly digest: string | null;
+  /** One that exists: then there is no reference. */
   readonly endpointId: string | undefined;
-  readonly spec: Partial<ReleaseSpec>;
-  readonly settings: SettingsChange;
 }
 
 interface Place {
