@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient, SettingsChange } from '../api/client.js';
-import type { RolloutView } from '../api/resources.js';
+import type { ReleaseOrigin, RolloutView } from '../api/resources.js';
 import { messageOf } from '../base/errors.js';
 import { parseWords } from '../base/shell-words.js';
 import type { ReleaseSpec } from '../domain/release.js';
@@ -13,6 +13,8 @@ export interface TestEndpoint {
   readonly endpointId: string;
   /** Of the image that runs; null when the server does not say. */
   readonly digest: string | null;
+  /** Of that image, compressed; null when the server does not say. */
+  readonly imageBytes: number | null;
   /** How many tests it takes at a time. */
   readonly parallel: number;
   readonly warnings: readonly string[];
@@ -24,7 +26,7 @@ export interface TestEndpoint {
 
 /** An image with what its project says; a group's own settings come over that. */
 export interface ImageUnderTest {
-  readonly reference: string;
+  readonly origin: ReleaseOrigin;
   readonly spec: Partial<ReleaseSpec>;
   readonly settings: SettingsChange;
 }
@@ -67,10 +69,11 @@ export async function openTestEndpoint(options: TestEndpointOptions): Promise<Te
     return removeEndpoint(client, endpointId, isLeased);
   };
   try {
-    const deployed = await stopping(signal, client.deploy(endpointId, { reference: image.reference, spec }));
+    const deployed = await stopping(signal, client.deploy(endpointId, { ...image.origin, spec }));
     return {
       endpointId,
       digest: deployed.release.image.digest,
+      imageBytes: deployed.size.bytes,
       parallel: Math.max(1, made.settings.scale.max),
       warnings: [...warning, ...deployed.warnings],
       broken: deployed.rollout ? watchRollout(client, deployed.rollout, closed.signal) : closed.signal,
