@@ -3,8 +3,10 @@ import type { ApiClient } from '../api/client.js';
 import { formatFailure } from '../api/failure.js';
 import type { JobView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
-import { type Failure, judgeOutcome, type RunCommand } from './judge.js';
+import { type Failure, judgeOutcome } from './judge.js';
 import type { TestedJob, TestResult } from './result.js';
+import type { CommandRunner } from './run-command.js';
+import { Stop, stopping } from './stop.js';
 import type { Test } from './suite.js';
 
 /** What a test needs of the server that runs it: RunPod's job API. */
@@ -18,39 +20,31 @@ export interface TestSite {
   readonly releaseId?: number;
   /** Of a test that names none, cold start included. */
   readonly requestTimeoutMs: number;
-  /** Moment of `performance.now()` at which the whole run ends. */
-  readonly endsAt: number;
   /** Names the run; with the test's name the key of its job. */
   readonly runId: string;
-  readonly runCommand: RunCommand;
+  readonly runCommand: CommandRunner;
   /** Aborts with a {@link Stop} when no test can go on. */
   readonly signal: AbortSignal;
 }
 
-/** The reason of an abort: the verdict of every test that is still under way. */
-export class Stop extends Error {
-  readonly failure: Failure;
-  constructor(failure: Failure) {
-    super(failure.text);
-    this.failure = failure;
-  }
-}
-
-/** Reasons to wait that nothing but a person changes. */
-const HOPELESS: readonly string[] = ['crash-looping', 'paused', 'no-release'];
+/**
+ * Reasons to wait that nothing but a person changes, and how long a job waits for them all the same, in milliseconds. A job that ends its
+ * workers is soon set aside, and the jobs behind it are served; only then is a row of crashes everybody's.
+ */
+const HOPELESS: Readonly<Record<string, number>> = { paused: 0, 'no-release': 0, 'crash-looping': 10_000 };
 const LOOK_MS = 1_000;
 const CANCEL_MS = 5_000;
 
 /** Sends the job of a test, follows it to its end and judges it. A job that is still live at the verdict is cancelled. Never rejects. */
 export async function runTest(test: Test, site: TestSite): Promise<TestResult> {
   const startedAt = performance.now();
-  const { signal, release } = limit(test, site, startedAt);
+  const { signal, release } = limit(test, site);
   let job: JobView | undefined;
   let failures: readonly Failure[];
   try {
     job = await stopping(signal, submit(test, site, signal));
     for await (const seen of follow(job, site, signal)) job = seen;
-    failures = await stopping(signal, judge(job, test, site));
+    failures = await stopping(signal, judge(job, test, { ...site, signal }));
   } catch (thrown) {
     failures = [failureOf(thrown, job)];
     if (job && isLive(job)) job = (await cancel(job, site)) ?? job;
@@ -62,28 +56,13 @@ export async function runTest(test: Test, site: TestSite): Promise<TestResult> {
   return { name, place, isPassed: failures.length === 0, failures, input, tookMs, job: job ? describeJob(job) : null, log: [] };
 }
 
-/** Aborts with the verdict as its reason: at the test's own time, at the end of the run, or with the run's signal. */
-function limit(test: Test, site: TestSite, startedAt: number): { readonly signal: AbortSignal; release(): void } {
+/** Aborts with the verdict as its reason: at the test's own time, or with the run's signal. */
+function limit({ timeoutMs }: Test, site: TestSite): { readonly signal: AbortSignal; release(): void } {
   const control = new AbortController();
-  const limitMs = test.timeoutMs ?? site.requestTimeoutMs;
-  const leftMs = site.endsAt - startedAt;
-  const failure: Failure =
-    limitMs <= leftMs
-      ? { code: 'REQUEST_TIMEOUT', text: `no result after ${limitMs / 1000} s` }
-      : { code: 'BUDGET_USED_UP', text: "the run's time was used up before the result came" };
-  const timer = setTimeout(() => control.abort(new Stop(failure)), Math.max(0, Math.min(limitMs, leftMs)));
+  const limitMs = timeoutMs ?? site.requestTimeoutMs;
+  const stop = new Stop({ code: 'REQUEST_TIMEOUT', text: `no result after ${limitMs / 1000} s` });
+  const timer = setTimeout(() => control.abort(stop), limitMs);
   return { signal: AbortSignal.any([control.signal, site.signal]), release: () => clearTimeout(timer) };
-}
-
-/** The work, or the signal's reason as soon as it aborts; the work is left alone then. */
-function stopping<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  work.catch(() => {});
-  return new Promise((resolve, reject) => {
-    const stop = (): void => reject(signal.reason);
-    if (signal.aborted) return stop();
-    signal.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
 }
 
 /** The same key at each try: a submission whose answer was lost is not a second job. */
@@ -97,6 +76,7 @@ async function submit(test: Test, { client, endpointId, releaseId, runId }: Test
 /** The job's states until it ends. Throws {@link Stop} when it waits for what will not come. */
 async function* follow(begun: JobView, { client, endpointId }: TestSite, signal: AbortSignal): AsyncIterable<JobView> {
   let job = begun;
+  let held = { reason: '', sinceAt: 0 };
   for (let pauseMs = 10; isLive(job); pauseMs = Math.min(LOOK_MS, pauseMs * 2)) {
     const askedAt = performance.now();
     job = await stopping(
@@ -105,7 +85,10 @@ async function* follow(begun: JobView, { client, endpointId }: TestSite, signal:
     );
     yield job;
     const { waiting } = job;
-    if (waiting && HOPELESS.includes(waiting.reason))
+    const reason = waiting?.reason ?? '';
+    if (reason !== held.reason) held = { reason, sinceAt: askedAt };
+    const patienceMs = HOPELESS[reason];
+    if (waiting && patienceMs !== undefined && performance.now() - held.sinceAt >= patienceMs)
       throw new Stop({ code: 'WORKERS_FAIL', text: `${waiting.evidence}\n${waiting.next}` });
     // Some servers answer at once.
     if (isLive(job) && performance.now() - askedAt < LOOK_MS / 2) await stopping(signal, delay(pauseMs, undefined, { signal }));
@@ -137,7 +120,7 @@ async function judge(job: JobView, test: Test, site: TestSite): Promise<readonly
     executionMs: executionTime,
     chunks: isStream ? await readChunks(job, site) : [],
   };
-  return judgeOutcome(test.expect, outcome, site.runCommand);
+  return judgeOutcome(test.expect, outcome, (command, input) => site.runCommand(command, input, site.signal));
 }
 
 /** An ended job comes with all its chunks; whether there are more shows an empty answer. */

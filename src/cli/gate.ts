@@ -6,10 +6,11 @@ import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret } from '../base/ids.js';
 import { findSuite } from '../check/find-suite.js';
 import { fitReport, type RunReport } from '../check/result.js';
-import { createRunCommand } from '../check/run-command.js';
+import { createCommandRunner } from '../check/run-command.js';
 import { runSuite } from '../check/run-suite.js';
-import { Stop } from '../check/run-test.js';
+import { stopOn } from '../check/stop.js';
 import { watchRollout } from '../check/test-endpoint.js';
+import type { Environment } from '../compose-settings.js';
 import type { ReleaseName } from '../domain/release.js';
 import type { Output } from './output.js';
 import { formatValue, isLive } from './send-job.js';
@@ -72,18 +73,20 @@ export interface SuiteGateOptions {
   readonly server: string;
   readonly output: Output;
   readonly signal: AbortSignal;
+  /** For the commands of tests. */
+  readonly environment: Environment;
 }
 
 /** The candidate passes the project's tests, and its release keeps their report. Throws NOT_FOUND and CONFIG_INVALID before anything is deployed. */
-export async function openSuiteGate({ client, dir, server, output, signal }: SuiteGateOptions): Promise<Gate> {
+export async function openSuiteGate({ client, dir, server, output, signal, environment }: SuiteGateOptions): Promise<Gate> {
   const suite = await findSuite(dir, undefined);
   return {
     async pass(rollout) {
       const clock = openClock();
       const [startedAt, begunAt, runId] = [clock.now(), performance.now(), createSecret(9)];
       const { endpointId, to } = rollout;
-      const [interrupted, ended] = [new AbortController(), new AbortController()];
-      signal.addEventListener('abort', () => interrupted.abort(new Stop({ code: 'INTERRUPTED', text: 'the deploy was interrupted' })));
+      const ended = new AbortController();
+      const stop = stopOn(signal, TEST_MS);
       const broken = watchRollout(client, rollout, ended.signal);
       const results = await runSuite({
         client,
@@ -91,15 +94,15 @@ export async function openSuiteGate({ client, dir, server, output, signal }: Sui
         releaseId: to,
         tests: suite.tests,
         requestTimeoutMs: REQUEST_MS,
-        endsAt: begunAt + TEST_MS,
         runId,
-        runCommand: createRunCommand(dir, signal),
+        runCommand: createCommandRunner(dir, environment),
         // A candidate is one worker.
         parallel: 1,
-        signal: AbortSignal.any([interrupted.signal, broken]),
+        signal: AbortSignal.any([stop.signal, broken]),
         onResult: (result) => sayResult(output, result),
       });
       ended.abort();
+      stop.release();
       const passed = results.filter(({ isPassed }) => isPassed).length;
       const report: RunReport = {
         runId,

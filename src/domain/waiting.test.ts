@@ -68,7 +68,7 @@ describe('explainWait', () => {
 
   it('shows how far the image is', () => {
     const change = { ...NONE, starting: 1, pulling: 1, startingNote: 'pulling: 12 of 40 MiB' };
-    expect(explainWait({ ...CALM, ...change }, NOW).evidence).toBe('1 starting: pulling: 12 of 40 MiB');
+    expect(explainWait({ ...CALM, ...change }, NOW).evidence).toBe('1 worker starts and is not ready yet: pulling: 12 of 40 MiB');
   });
 
   it('names every reason it can give', () => {

@@ -111,7 +111,8 @@ export function explainWait(sample: WaitSample, now: number): Waiting {
     const reason = sample.pulling === starting ? 'pulling' : 'starting';
     const note = sample.startingNote === null ? '' : `: ${sample.startingNote}`;
     const next = 'nothing to do, it is served once a worker is ready';
-    return said(reason, `${starting} starting${note}${last}`, next, sample.startingSince ?? since);
+    const who = starting === 1 ? '1 worker starts and is' : `${starting} workers start and are`;
+    return said(reason, `${who} not ready yet${note}${last}`, next, sample.startingSince ?? since);
   }
   if (stopping > 0 && busy + idle + starting === 0)
     return said('stopping', `${stopping} old ones still stop`, 'new workers start when they are gone');

@@ -15,22 +15,26 @@ export const test: Command = {
     { flags: '--budget <duration>', text: 'longest time for all tests (default 30m)' },
     { flags: '--parallel <n>', text: 'how many run at a time (default: as many as the endpoint may have workers)' },
     { flags: '--runtime <runtime>', text: 'process or docker, for --image (default: the first that can run it)' },
+    { flags: '--strict', text: 'tests that name an endpoint or a template, and so do not test the image, are an error' },
+    { flags: '--registry-auth <id>', text: "what opens the registry of --image, on a server with RunPod's APIs only" },
+    { flags: '--graphql-url <url>', text: "GraphQL of a server with RunPod's APIs only (default: /graphql of --api-url)" },
     { flags: '--report <format=file>', text: 'also write a report: junit=FILE, json=FILE or md=FILE', isRepeated: true },
     { flags: '--watch', text: 'run again at each change of a file' },
   ],
   example: 'wherry test examples/hello-node',
   async run(context) {
     const { options, output } = context;
-    const [{ runTests }, { formatRun }, { writeReports }] = await Promise.all([
+    const [{ runTests }, { formatRun }, { parseReport, writeReports }] = await Promise.all([
       import('../test/run.js'),
       import('../test/output.js'),
       import('../test/reports.js'),
     ]);
+    const reports = textsOf(options, 'report').map(parseReport);
     const dir = context.args[0] ?? '.';
-    const request = await readRequest(context, dir);
+    const request = readRequest(context, dir);
     const runOnce = async (): Promise<number> => {
       const report = await runTests(context, request);
-      await writeReports(report, request.reports);
+      await writeReports(report, reports);
       for (const note of report.notes) output.talk(`  ${note}`);
       output.result(report, formatRun(report));
       if (context.signal.aborted) return 130;
@@ -38,14 +42,13 @@ export const test: Command = {
     };
     if (options['watch'] !== true) return runOnce();
     const { repeatOnChange } = await import('../test/watch.js');
-    return repeatOnChange(context, dir, runOnce);
+    return repeatOnChange(context, { dir, file: request.file }, runOnce);
   },
 };
 
 /** What the options ask for, with the tests of a directory. Throws USAGE, CONFIG_INVALID. */
-export async function readRequest(context: Context, dir: string): Promise<TestRequest> {
+export function readRequest(context: Context, dir: string): TestRequest {
   const { options, environment } = context;
-  const { parseReport } = await import('../test/reports.js');
   const subject = subjectOf(context, dir);
   return {
     dir,
@@ -55,7 +58,8 @@ export async function readRequest(context: Context, dir: string): Promise<TestRe
     budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
     parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
     isRemote: subject.kind === 'endpoint' || textOf(options, 'apiUrl') !== undefined || environment['WHERRY_API_URL'] !== undefined,
-    reports: textsOf(options, 'report').map(parseReport),
+    registryAuth: textOf(options, 'registryAuth'),
+    isStrict: options['strict'] === true,
   };
 }
 

@@ -16,34 +16,35 @@ const SETTINGS = [PROJECT_FILE, '.dockerignore'];
 
 /**
  * Yields at each change of what the project's image is made of: exactly the files that a build takes, so that installed packages,
- * caches and ignored folders cost nothing. It looks instead of asking the system, which also works on network and shared folders.
+ * caches and ignored folders cost nothing; and of the `more` files that are named. It looks instead of asking the system, which also works on network and shared folders.
  */
-export async function* changesOf(dir: string, signal: AbortSignal): AsyncIterable<void> {
-  let before = await stampProject(dir);
+export async function* changesOf(dir: string, signal: AbortSignal, more: readonly string[] = []): AsyncIterable<void> {
+  const look = () => stampProject(dir, more);
+  let before = await look();
   while (!signal.aborted) {
     const startedAt = performance.now();
-    const now = await stampProject(dir);
+    const now = await look();
     const tookMs = performance.now() - startedAt;
     if (now !== before) {
-      before = await settled(dir, now, signal);
+      before = await settled(look, now, signal);
       yield;
     }
     await delay(Math.max(LOOK_MS, tookMs * PAUSE_FACTOR), undefined, { signal }).catch(() => {});
   }
 }
 
-async function settled(dir: string, first: string, signal: AbortSignal): Promise<string> {
+async function settled(look: () => Promise<string>, first: string, signal: AbortSignal): Promise<string> {
   for (let before = first; ; ) {
     await delay(SETTLE_MS);
-    const now = await stampProject(dir);
+    const now = await look();
     if (now === before || signal.aborted) return now;
     before = now;
   }
 }
 
 /** A project that cannot be read has a stamp too: the next build says what is wrong with it. */
-async function stampProject(dir: string): Promise<string> {
-  const settings = await Promise.all(SETTINGS.map((name) => stampFile(join(dir, name))));
+async function stampProject(dir: string, more: readonly string[]): Promise<string> {
+  const settings = await Promise.all([...SETTINGS, ...more].map((name) => stampFile(join(dir, name))));
   const files = await findProjectFiles(dir).then(({ files: found }) => stampOf(found), messageOf);
   return [...settings, files].join('\n');
 }

@@ -10,8 +10,9 @@ export function sayResult(output: Output, result: TestResult): void {
 }
 
 /** What failed, with its differences and its worker's last lines, and the count. */
-export function formatRun({ results, passed, failed, tookMs }: RunReport): string {
-  const count = `${passed} passed, ${failed} failed in ${(tookMs / 1000).toFixed(2)} s`;
+export function formatRun({ results, passed, failed, tookMs, subject, digest }: RunReport): string {
+  const of = digest === null ? '' : ` · ${subject} is ${digest}`;
+  const count = `${passed} passed, ${failed} failed in ${(tookMs / 1000).toFixed(2)} s${of}`;
   return [...results.filter(({ isPassed }) => !isPassed).map(formatFailed), count].join('\n');
 }
 

@@ -1,5 +1,9 @@
 import type { SettingsChange } from '../../api/client.js';
+import { messageOf, WherryError } from '../../base/errors.js';
+import { silentLog } from '../../base/log.js';
+import { openRemoteRegistry } from '../../compose-registry.js';
 import type { ReleaseSpec } from '../../domain/release.js';
+import { formatReference, parseReference } from '../../oci/reference.js';
 import { readProject } from '../../project/read.js';
 import type { Context } from '../command.js';
 import { buildPhase, pushPhase, settingsOf, specOf } from '../motion.js';
@@ -16,32 +20,58 @@ export type Subject =
 export interface TestedImage {
   /** As reports call it. */
   readonly name: string;
-  /** Pinned by digest; empty for an endpoint. */
+  /** Empty for an endpoint. */
   readonly reference: string;
-  /** Of the image; null when only the endpoint knows it. */
+  /** Of the image; null when only the server knows it. */
   readonly digest: string | null;
   readonly endpointId: string | undefined;
   readonly spec: Partial<ReleaseSpec>;
   readonly settings: SettingsChange;
 }
 
-/** Builds and pushes a project; an image and an endpoint are there. Throws what building and pushing throw. */
-export async function prepareSubject(
-  subject: Subject,
-  { context, server }: { readonly context: Context; readonly server: TestServer },
-): Promise<TestedImage> {
-  const none = { reference: '', digest: null, endpointId: undefined, spec: {}, settings: {} };
-  if (subject.kind === 'endpoint') return { ...none, name: subject.endpointId, endpointId: subject.endpointId };
-  if (subject.kind === 'image') {
-    const { reference, runtime } = subject;
-    return { ...none, name: reference, reference, settings: runtime === undefined ? {} : { runtime } };
-  }
+interface Place {
+  readonly context: Context;
+  readonly server: TestServer;
+}
+
+const NONE = { reference: '', digest: null, endpointId: undefined, spec: {}, settings: {} };
+
+/** Builds and pushes a project; an image and an endpoint are there. Throws USAGE and what building and pushing throw. */
+export async function prepareSubject(subject: Subject, place: Place): Promise<TestedImage> {
+  if (subject.kind === 'endpoint') return { ...NONE, name: subject.endpointId, endpointId: subject.endpointId };
+  if (subject.kind === 'project') return prepareProject(subject.dir, place);
+  const { reference, runtime } = subject;
+  const pinned = place.server.kind === 'foreign' ? await pinReference(reference, place.context) : { reference, digest: null };
+  return { ...NONE, ...pinned, name: reference, settings: runtime === undefined ? {} : { runtime } };
+}
+
+async function prepareProject(dir: string, { context, server }: Place): Promise<TestedImage> {
+  if (server.kind === 'foreign')
+    throw new WherryError('USAGE', `a project cannot be tested on ${server.url}: it has no registry to push to`, {
+      hint: 'push the project with `wherry push --to REGISTRY/NAME:TAG`, then name that with --image',
+    });
   const { output, environment } = context;
   const { dataDir } = await context.settings();
-  const project = await readProject(subject.dir);
+  const project = await readProject(dir);
   const motion = { phases: createPhases(output), output, place: { dataDir, environment } };
   const built = await buildPhase(project, motion);
-  const embedded = { url: server.url, key: server.key };
-  const { reference } = await pushPhase(built, { to: undefined, embedded, motion });
-  return { ...none, name: project.name, reference, digest: built.digest, spec: specOf(project), settings: settingsOf(project) };
+  const { reference } = await pushPhase(built, { to: undefined, embedded: { url: server.url, key: server.key }, motion });
+  return { ...NONE, name: project.name, reference, digest: built.digest, spec: specOf(project), settings: settingsOf(project) };
+}
+
+/** Asks the registry what a tag means now, so that all groups run the same bytes. The image may be one that only the server can open. */
+async function pinReference(text: string, { environment, output }: Context): Promise<Pick<TestedImage, 'reference' | 'digest'>> {
+  const { registry = 'docker.io', repository, tag = 'latest', digest } = parseReference(text);
+  if (digest !== undefined) return { reference: text, digest };
+  const client = await openRemoteRegistry(registry, environment, { log: silentLog });
+  try {
+    const path = registry === 'docker.io' && !repository.includes('/') ? `library/${repository}` : repository;
+    const found = await client.getDigest(path, tag);
+    return { reference: formatReference({ ...parseReference(text), digest: found }), digest: found };
+  } catch (thrown) {
+    output.warn(`what '${text}' means now cannot be asked, so the tag is what runs: ${messageOf(thrown)}`);
+    return { reference: text, digest: null };
+  } finally {
+    await client.close();
+  }
 }

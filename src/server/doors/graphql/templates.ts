@@ -1,9 +1,9 @@
 import { WherryError } from '../../../base/errors.js';
+import { formatWords, parseWords } from '../../../base/shell-words.js';
 import { ARGUMENT_PATTERN, DEFAULT_SPEC, type ReleaseSpec } from '../../../domain/release.js';
 import { VARIABLE_PATTERN } from '../../../domain/secret.js';
 import type { Extras, NewTemplate, Template } from '../../../domain/template.js';
 import { parseReference } from '../../../oci/reference.js';
-import { formatWords, parseWords } from '../shell-words.js';
 import { type Call, changing, type Door, listVariables, readNumber, requireText, USER_ID } from './context.js';
 
 /** `SaveTemplateInput`. */

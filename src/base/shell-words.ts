@@ -1,4 +1,4 @@
-import { WherryError } from '../../base/errors.js';
+import { WherryError } from './errors.js';
 
 const WORD = /\s+|'([^']*)'|"((?:[^"\\]|\\[\s\S])*)"|\\([\s\S])|([^\s'"\\]+)/gy;
 

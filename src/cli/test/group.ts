@@ -1,0 +1,119 @@
+import type { Graphql } from '../../api/graphql.js';
+import { WherryError } from '../../base/errors.js';
+import { openForeignEndpoint } from '../../check/foreign-endpoint.js';
+import type { TestResult } from '../../check/result.js';
+import { createCommandRunner } from '../../check/run-command.js';
+import { runSuite } from '../../check/run-suite.js';
+import type { TestSite } from '../../check/run-test.js';
+import { Stop } from '../../check/stop.js';
+import type { TestGroup } from '../../check/suite.js';
+import { noEndpoint, openTestEndpoint, type TestEndpoint } from '../../check/test-endpoint.js';
+import type { Context } from '../command.js';
+import { sayResult } from './output.js';
+import type { TestServer } from './server.js';
+import type { TestedImage } from './subject.js';
+
+/** Where the groups of a run are tested. */
+export interface Site {
+  readonly context: Context;
+  readonly server: TestServer;
+  readonly runId: string;
+  readonly image: TestedImage;
+  /** Tests and their commands are relative to it. */
+  readonly dir: string;
+  readonly requestTimeoutMs: number;
+  readonly parallel: number | undefined;
+  readonly registryAuth: string | undefined;
+  /** Aborts with a {@link Stop} when the whole run ends. */
+  readonly signal: AbortSignal;
+}
+
+export interface RanGroup {
+  /** In the order of the group. */
+  readonly results: readonly TestResult[];
+  /** Of the image that ran; null when the server does not say. */
+  readonly digest: string | null;
+  readonly warnings: readonly string[];
+}
+
+const SHOWN_LINES = 20;
+/** For an endpoint that is not ours, whose workers nobody told us. */
+const DEFAULT_PARALLEL = 4;
+
+/** Tests a group on an endpoint of its own, which is removed before this resolves, or on the one that it names. Never rejects for what a test may bring about. */
+export async function runGroup(group: TestGroup, number: number, site: Site): Promise<RanGroup> {
+  const { server, image, signal } = site;
+  const existing = image.endpointId ?? group.settings.endpointId;
+  if (existing !== undefined) {
+    const results = await runOn({ endpointId: existing, signal }, { group, site, parallel: DEFAULT_PARALLEL });
+    return { results: await withLogs(results, existing, server), digest: null, warnings: [] };
+  }
+  const endpoint = await openEndpoint(group, number, site).catch((thrown: unknown) => noEndpoint(thrown));
+  if (endpoint instanceof Stop) {
+    const results = await runOn({ endpointId: '', signal: AbortSignal.abort(endpoint) }, { group, site, parallel: 1 });
+    return { results, digest: null, warnings: [] };
+  }
+  const { endpointId, digest, warnings, broken, parallel } = endpoint;
+  try {
+    const results = await runOn({ endpointId, signal: AbortSignal.any([signal, broken]) }, { group, site, parallel });
+    return { results: await withLogs(results, endpointId, server), digest, warnings };
+  } finally {
+    for (const sentence of [...warnings, ...(await endpoint.close())]) site.context.output.warn(sentence);
+  }
+}
+
+interface On {
+  readonly group: TestGroup;
+  readonly site: Site;
+  readonly parallel: number;
+}
+
+function runOn(
+  place: Pick<TestSite, 'endpointId' | 'signal'>,
+  { group, site: { server, runId, requestTimeoutMs, dir, ...site }, parallel }: On,
+): Promise<readonly TestResult[]> {
+  return runSuite({
+    ...place,
+    ...{
+      client: server.client,
+      tests: group.tests,
+      requestTimeoutMs,
+      runId,
+      runCommand: createCommandRunner(dir, site.context.environment),
+    },
+    parallel: site.parallel ?? parallel,
+    onResult: (result) => sayResult(site.context.output, result),
+  });
+}
+
+async function openEndpoint(group: TestGroup, number: number, site: Site): Promise<TestEndpoint> {
+  const { server, runId, image, registryAuth, signal } = site;
+  const { client, graphql, kind } = server;
+  if (kind === 'foreign') return openForeignEndpoint({ graphql, runId, number, group, image: image.reference, registryAuth, signal });
+  const { templateId } = group.settings;
+  const meant = templateId === undefined ? { group, image: image.reference } : await readTemplate(graphql, group, templateId);
+  const { spec, settings } = image;
+  return openTestEndpoint({ client, runId, number, ...meant, spec, settings, isLeased: kind === 'known', signal });
+}
+
+const TEMPLATE = 'query ($id: String!) { podTemplate(id: $id) { imageName dockerArgs containerDiskInGb env { key value } } }';
+
+/** A template of the server, as settings of the group: a release copies it. Throws TEMPLATE_UNKNOWN. */
+async function readTemplate(graphql: Graphql, group: TestGroup, id: string): Promise<Pick<On, 'group'> & { readonly image: string }> {
+  const found = (await graphql(TEMPLATE, { id }))['podTemplate'];
+  if (typeof found?.['imageName'] !== 'string') throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`);
+  const { imageName, ...config } = found;
+  const templateConfig = { ...config, ...group.settings.templateConfig };
+  return { group: { ...group, settings: { ...group.settings, templateConfig } }, image: imageName as string };
+}
+
+/** The reason of a failure is often in what the worker said. */
+async function withLogs(results: readonly TestResult[], endpointId: string, { client, kind }: TestServer): Promise<readonly TestResult[]> {
+  const complete = async (result: TestResult): Promise<TestResult> => {
+    if (result.isPassed) return result;
+    const workerId = result.job?.workerId;
+    const lines = await client.readLogs(endpointId, { limit: SHOWN_LINES, ...(workerId != null && { worker: workerId }) }).catch(() => []);
+    return { ...result, log: lines.map(({ text }) => text) };
+  };
+  return kind === 'foreign' ? results : Promise.all(results.map(complete));
+}
