@@ -1,6 +1,6 @@
 import type { ApiClient } from '../api/client.js';
 import { formatFailure } from '../api/failure.js';
-import type { JobView, RolloutView } from '../api/resources.js';
+import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { openClock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret } from '../base/ids.js';
@@ -20,8 +20,11 @@ import type { TestInput } from './test-input.js';
 /** What a candidate has to pass before its release serves. */
 export interface Gate {
   /** Sends requests to a candidate that is ready. */
-  pass(rollout: RolloutView): Promise<Passage>;
+  pass(released: Released): Promise<Passage>;
 }
+
+/** A release whose candidate is ready. */
+export type Released = DeployView & { readonly rollout: RolloutView };
 
 export interface Passage {
   readonly isPassed: boolean;
@@ -42,7 +45,7 @@ const REQUEST_MS = 300_000;
 /** The candidate answers the project's test input. */
 export function inputGate(client: ApiClient, test: TestInput): Gate {
   return {
-    async pass({ endpointId, to }) {
+    async pass({ rollout: { endpointId, to } }) {
       const job = await finishJob(client, endpointId, { ...test, releaseId: to });
       return { isPassed: job.status === 'COMPLETED', text: describeEnd(job), job, report: null };
     },
@@ -81,7 +84,7 @@ export interface SuiteGateOptions {
 export async function openSuiteGate({ client, dir, server, output, signal, environment }: SuiteGateOptions): Promise<Gate> {
   const suite = await findSuite(dir, undefined);
   return {
-    async pass(rollout) {
+    async pass({ release, rollout, size }) {
       const clock = openClock();
       const [startedAt, begunAt, runId] = [clock.now(), performance.now(), createSecret(9)];
       const { endpointId, to } = rollout;
@@ -107,7 +110,8 @@ export async function openSuiteGate({ client, dir, server, output, signal, envir
       const report: RunReport = {
         runId,
         subject: `${endpointId}@r${to}`,
-        digest: null,
+        digest: release.image.digest,
+        imageBytes: size.bytes,
         server,
         file: suite.file,
         startedAt: new Date(startedAt).toISOString(),

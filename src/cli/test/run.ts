@@ -47,12 +47,12 @@ export async function runTests(context: Context, request: TestRequest): Promise<
     signal.throwIfAborted();
     const image = await prepareSubject(request.subject, { context, server });
     signal.throwIfAborted();
-    const { results, digest, warnings } = await runGroups(suite, { ...request, context, server, runId, image, dir });
+    const { results, warnings, ...tested } = await runGroups(suite, { ...request, context, server, runId, image, dir });
     const passed = results.filter(({ isPassed }) => isPassed).length;
     return {
       runId,
       subject: image.name,
-      digest,
+      ...tested,
       server: server.url,
       file: suite.file,
       startedAt: new Date(clock.now() - Math.round(performance.now() - begunAt)).toISOString(),
@@ -108,6 +108,7 @@ function sayCost({ kind, url }: TestServer, { context: { output }, request, suit
 interface Ran {
   readonly results: readonly TestResult[];
   readonly digest: string | null;
+  readonly imageBytes: number | null;
   readonly warnings: readonly string[];
 }
 
@@ -118,6 +119,7 @@ async function runGroups(suite: Suite, site: Omit<Site, 'signal'> & Pick<TestReq
   const results = new Map<Test, TestResult>();
   const warnings = new Set<string>();
   let { digest, reference } = image;
+  let imageBytes: number | null = null;
   const sayDigest = (): void => context.output.talk(`  ${image.name} is ${digest}`);
   if (digest !== null) sayDigest();
   try {
@@ -125,6 +127,7 @@ async function runGroups(suite: Suite, site: Omit<Site, 'signal'> & Pick<TestReq
       const ran = await runGroup(group, index + 1, { ...site, signal, image: { ...image, reference } });
       group.tests.forEach((test, at) => void results.set(test, ran.results[at] as TestResult));
       for (const warning of ran.warnings) warnings.add(warning);
+      if (group.settings.templateId === undefined) imageBytes ??= ran.imageBytes;
       if (digest !== null || ran.digest === null || group.settings.templateId !== undefined) continue;
       // The tag may move before the next group: all run the same bytes.
       digest = ran.digest;
@@ -134,5 +137,5 @@ async function runGroups(suite: Suite, site: Omit<Site, 'signal'> & Pick<TestReq
   } finally {
     release();
   }
-  return { results: suite.tests.map((test) => results.get(test) as TestResult), digest, warnings: [...warnings] };
+  return { results: suite.tests.map((test) => results.get(test) as TestResult), digest, imageBytes, warnings: [...warnings] };
 }
