@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, stat, statfs, utimes } from 'node:fs/prom
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { formatBytes } from '../base/size.js';
 import { folderOf, formatModel, type Model, parseModel } from '../domain/model.js';
 import { forEachOf } from '../registry/parallel.js';
 import { download, isSealed, partialOf } from './download.js';
@@ -233,8 +234,4 @@ function wrapDisk(thrown: unknown): WherryError {
     hint: 'look at the disk of the data directory',
     cause: thrown,
   });
-}
-
-function formatBytes(bytes: number): string {
-  return bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }

@@ -189,7 +189,7 @@ describe('models of a hub (row 88)', () => {
     await until(() => transfers().length === 1, 'a transfer');
     leaving.abort();
     await expect(fetched).rejects.toMatchObject({ code: 'MODEL_UNAVAILABLE' });
-    expect(told[0]).toBe('fetching model acme/tiny@main: 0.0 MiB of 0.3 MiB');
+    expect(told[0]).toBe('fetching model acme/tiny@main: 0 B of 293.0 KiB');
   });
 
   it('come for those who wait, also after others gave up the same file or the same models', async () => {
