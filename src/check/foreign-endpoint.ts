@@ -62,7 +62,7 @@ export async function openForeignEndpoint(options: ForeignEndpointOptions): Prom
     made.endpoint['id'] = endpointId;
     const { workersMax } = made.endpoint;
     const parallel = typeof workersMax === 'number' ? Math.max(1, workersMax) : 1;
-    return { endpointId, digest: null, parallel, warnings: [], broken: new AbortController().signal, close };
+    return { endpointId, digest: null, imageBytes: null, parallel, warnings: [], broken: new AbortController().signal, close };
   } catch (thrown) {
     await close();
     throw thrown;

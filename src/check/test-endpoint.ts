@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient, SettingsChange } from '../api/client.js';
 import { noticeInput, readForeignSettings, readForeignSpec, readWishes, refuseUnserved } from '../api/foreign-input.js';
-import type { RolloutView } from '../api/resources.js';
+import type { ReleaseOrigin, RolloutView } from '../api/resources.js';
 import { messageOf } from '../base/errors.js';
 import type { ReleaseSpec } from '../domain/release.js';
 import { grantWishes, type WishedHost } from '../domain/wishes.js';
@@ -13,6 +13,8 @@ export interface TestEndpoint {
   readonly endpointId: string;
   /** Of the image that runs; null when the server does not say. */
   readonly digest: string | null;
+  /** Of that image, compressed; null when the server does not say. */
+  readonly imageBytes: number | null;
   /** How many tests it takes at a time. */
   readonly parallel: number;
   readonly warnings: readonly string[];
@@ -28,7 +30,7 @@ export interface TestEndpointOptions {
   /** Of the groups of a run, from 1. */
   readonly number: number;
   readonly group: TestGroup;
-  readonly image: string;
+  readonly image: ReleaseOrigin;
   /** What the project says; the group's own settings come over it. */
   readonly spec: Partial<ReleaseSpec>;
   readonly settings: SettingsChange;
@@ -63,10 +65,11 @@ export async function openTestEndpoint(options: TestEndpointOptions): Promise<Te
     return removeEndpoint(client, endpointId, isLeased);
   };
   try {
-    const deployed = await stopping(signal, client.deploy(endpointId, { reference: options.image, spec }));
+    const deployed = await stopping(signal, client.deploy(endpointId, { ...options.image, spec }));
     return {
       endpointId,
       digest: deployed.release.image.digest,
+      imageBytes: deployed.size.bytes,
       parallel: Math.max(1, made.settings.scale.max),
       warnings: [...warnings, ...deployed.warnings],
       broken: deployed.rollout ? watchRollout(client, deployed.rollout, closed.signal) : closed.signal,

@@ -9,6 +9,7 @@ import { Stop } from '../../check/stop.js';
 import type { TestGroup } from '../../check/suite.js';
 import { noEndpoint, openTestEndpoint, type TestEndpoint } from '../../check/test-endpoint.js';
 import type { Context } from '../command.js';
+import { originOf } from '../motion.js';
 import { sayResult } from './output.js';
 import type { TestServer } from './server.js';
 import type { TestedImage } from './subject.js';
@@ -33,6 +34,7 @@ export interface RanGroup {
   readonly results: readonly TestResult[];
   /** Of the image that ran; null when the server does not say. */
   readonly digest: string | null;
+  readonly imageBytes: number | null;
   readonly warnings: readonly string[];
 }
 
@@ -46,17 +48,17 @@ export async function runGroup(group: TestGroup, number: number, site: Site): Pr
   const existing = image.endpointId ?? group.settings.endpointId;
   if (existing !== undefined) {
     const results = await runOn({ endpointId: existing, signal }, { group, site, parallel: DEFAULT_PARALLEL });
-    return { results: await withLogs(results, existing, server), digest: null, warnings: [] };
+    return { results: await withLogs(results, existing, server), digest: null, imageBytes: null, warnings: [] };
   }
   const endpoint = await openEndpoint(group, number, site).catch((thrown: unknown) => noEndpoint(thrown));
   if (endpoint instanceof Stop) {
     const results = await runOn({ endpointId: '', signal: AbortSignal.abort(endpoint) }, { group, site, parallel: 1 });
-    return { results, digest: null, warnings: [] };
+    return { results, digest: null, imageBytes: null, warnings: [] };
   }
-  const { endpointId, digest, warnings, broken, parallel } = endpoint;
+  const { endpointId, digest, imageBytes, warnings, broken, parallel } = endpoint;
   try {
     const results = await runOn({ endpointId, signal: AbortSignal.any([signal, broken]) }, { group, site, parallel });
-    return { results: await withLogs(results, endpointId, server), digest, warnings };
+    return { results: await withLogs(results, endpointId, server), digest, imageBytes, warnings };
   } finally {
     for (const sentence of [...warnings, ...(await endpoint.close())]) site.context.output.warn(sentence);
   }
@@ -74,7 +76,13 @@ function runOn(
 ): Promise<readonly TestResult[]> {
   return runSuite({
     ...place,
-    ...{ client: server.client, tests: group.tests, requestTimeoutMs, runId, runCommand: createCommandRunner(dir) },
+    ...{
+      client: server.client,
+      tests: group.tests,
+      requestTimeoutMs,
+      runId,
+      runCommand: createCommandRunner(dir, site.context.environment),
+    },
     parallel: site.parallel ?? parallel,
     onResult: (result) => sayResult(site.context.output, result),
   });
@@ -87,7 +95,8 @@ async function openEndpoint(group: TestGroup, number: number, site: Site): Promi
   const { templateId } = group.settings;
   const meant = templateId === undefined ? { group, image: image.reference } : await readTemplate(graphql, group, templateId);
   const { spec, settings } = image;
-  return openTestEndpoint({ client, runId, number, ...meant, spec, settings, isLeased: kind === 'known', signal });
+  const origin = originOf(meant.image);
+  return openTestEndpoint({ client, runId, number, group: meant.group, image: origin, spec, settings, isLeased: kind === 'known', signal });
 }
 
 const TEMPLATE = 'query ($id: String!) { podTemplate(id: $id) { imageName dockerArgs containerDiskInGb env { key value } } }';
