@@ -18,8 +18,8 @@ const passed: TestResult = {
 const reportOf = (results: readonly TestResult[]): RunReport => ({
   runId: 'r',
   subject: 'image',
-  digest: 'sha256:1',
   imageBytes: null,
+  digest: 'sha256:1',
   server: 'http://127.0.0.1',
   file: 'tests.json',
   startedAt: '2026-01-01T00:00:00Z',
@@ -55,7 +55,12 @@ describe('the outputs of the action', () => {
   });
 
   it('are all there when no test began', () => {
-    expect(formatOutputs([testOf()], undefined)).toMatchObject({ results: '[]', 'total-tests': '1', started: '0', digest: '' });
+    expect(formatOutputs([testOf()], undefined)).toMatchObject({
+      results: '[]',
+      'total-tests': '1',
+      started: '0',
+      digest: '',
+    });
   });
 
   it.each([
