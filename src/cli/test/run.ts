@@ -10,6 +10,7 @@ import { parseDigest } from '../../oci/digest.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import type { Context } from '../command.js';
 import { runGroup, type Site } from './group.js';
+import type { ReportFile } from './reports.js';
 import { openKnownServer, openOwnServer, type TestServer } from './server.js';
 import { prepareSubject, type Subject } from './subject.js';
 
@@ -28,6 +29,7 @@ export interface TestRequest {
   readonly registryAuth: string | undefined;
   /** A test that does not test the subject is an error. */
   readonly isStrict: boolean;
+  readonly reports: readonly ReportFile[];
   /** Names the run and what it makes; one of its own when there is none. */
   readonly runId?: string;
 }
@@ -40,7 +42,7 @@ export async function runTests(context: Context, request: TestRequest): Promise<
   const suite = await findSuite(dir, request.file);
   const notes = [...suite.notes, ...(request.subject.kind === 'endpoint' ? [] : noteUntested(suite, request.isStrict, context))];
   const server = request.isRemote ? await openKnownServer(context) : await openOwnServer(context);
-  const { runId = createEndpointId() } = request;
+  const runId = request.runId ?? createEndpointId();
   const { signal } = context;
   try {
     sayCost(server, { context, request, suite });
