@@ -100,6 +100,23 @@ export async function removeMade(graphql: Graphql, made: Made, limitMs = CLOSE_M
   return left;
 }
 
+const LIST_MADE = `query { myself {
+  endpoints { id name templateId gpuIds idleTimeout locations networkVolumeId scalerType scalerValue }
+  podTemplates { name }
+} }`;
+
+/** Removes what a run that was killed left, told by the run's id in its names. Gives a sentence for each thing that is left. */
+export async function removeForeignRun(graphql: Graphql, runId: string): Promise<readonly string[]> {
+  const { endpoints, podTemplates } = (await graphql(LIST_MADE, {}))['myself'] ?? {};
+  const madeOf = (found: unknown) =>
+    (Array.isArray(found) ? (found as readonly Listed[]) : []).filter(({ name }) => String(name).includes(`${runId}-`));
+  const left: string[] = [];
+  for (const endpoint of madeOf(endpoints)) left.push(...(await removeMade(graphql, { mark: runId, endpoint: { ...endpoint } })));
+  for (const { name } of madeOf(podTemplates))
+    left.push(...(await removeMade(graphql, { mark: runId, endpoint: {}, templateName: String(name) })));
+  return left;
+}
+
 /** An endpoint with workers is not deleted. One that is gone is what was wanted. */
 async function removeEndpoint(graphql: Graphql, endpoint: Readonly<Record<string, unknown>> & { readonly id: string }): Promise<void> {
   try {

@@ -10,6 +10,7 @@ import { createCommandRunner } from '../check/run-command.js';
 import { runSuite } from '../check/run-suite.js';
 import { stopOn } from '../check/stop.js';
 import { watchRollout } from '../check/test-endpoint.js';
+import type { Environment } from '../compose-settings.js';
 import type { ReleaseName } from '../domain/release.js';
 import type { Output } from './output.js';
 import { formatValue, isLive } from './send-job.js';
@@ -75,10 +76,12 @@ export interface SuiteGateOptions {
   readonly server: string;
   readonly output: Output;
   readonly signal: AbortSignal;
+  /** For the commands of tests. */
+  readonly environment: Environment;
 }
 
 /** The candidate passes the project's tests, and its release keeps their report. Throws NOT_FOUND and CONFIG_INVALID before anything is deployed. */
-export async function openSuiteGate({ client, dir, server, output, signal }: SuiteGateOptions): Promise<Gate> {
+export async function openSuiteGate({ client, dir, server, output, signal, environment }: SuiteGateOptions): Promise<Gate> {
   const suite = await findSuite(dir, undefined);
   return {
     async pass({ release, rollout, size }) {
@@ -95,7 +98,7 @@ export async function openSuiteGate({ client, dir, server, output, signal }: Sui
         tests: suite.tests,
         requestTimeoutMs: REQUEST_MS,
         runId,
-        runCommand: createCommandRunner(dir),
+        runCommand: createCommandRunner(dir, environment),
         // A candidate is one worker.
         parallel: 1,
         signal: AbortSignal.any([stop.signal, broken]),

@@ -54,10 +54,14 @@ describe('wherry test on a project, without a server, an account or Docker', () 
   });
 
   it('reads the file of the hub, with time-outs in milliseconds, and passes (row 112)', async () => {
-    const file = { tests: [{ name: 'greets', input: { name: 'Ada' }, timeout: 30_000 }], config: { env: [{ key: 'MODE', value: 'x' }] } };
+    const hardware = { gpuTypeId: 'NVIDIA L4', gpuCount: 2, cpuFlavor: 'cpu3g-4096-8', allowedCudaVersions: ['99.1', '99.2'] };
+    const tests = [{ name: 'greets', input: { name: 'Ada' }, timeout: 30_000 }];
+    const file = { tests, config: { ...hardware, env: [{ key: 'MODE', value: 'x' }] } };
     const dir = runs.project('hub', { ...nodeProject('hub', GREET), '.runpod/tests.json': JSON.stringify(file) });
-    const { code, report } = await runs.report(dir);
+    const { code, report, stderr } = await runs.report(dir);
     expect([code, report.file, report.passed, report.failed]).toEqual([0, '.runpod/tests.json', 1, 0]);
+    for (const lack of ["2 of 'NVIDIA L4' runs without", 'asks for 4096 cores and 8 GiB', 'needs CUDA 99.1 or 99.2'])
+      expect(stderr).toContain(lack);
   });
 
   it('tries the handler with test_input.json where there are no tests (row 114)', async () => {

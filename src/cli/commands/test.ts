@@ -43,22 +43,7 @@ export const test: Command = {
     ]);
     const reports = textsOf(options, 'report').map(parseReport);
     const dir = context.args[0] ?? '.';
-    const subject = subjectOf(context, dir);
-    const request = {
-      dir,
-      subject,
-      file: textOf(options, 'file'),
-      requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
-      budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
-      parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
-      isRemote:
-        subject.kind === 'endpoint' ||
-        options['baseline'] !== undefined ||
-        textOf(options, 'apiUrl') !== undefined ||
-        context.environment['WHERRY_API_URL'] !== undefined,
-      registryAuth: textOf(options, 'registryAuth'),
-      isStrict: options['strict'] === true,
-    };
+    const request = readRequest(context, dir);
     const baseline = await baselineOf(context, request);
     const runOnce = async (): Promise<number> => {
       const report = await (baseline ? baseline() : runTests(context, request));
@@ -72,6 +57,27 @@ export const test: Command = {
     return repeatOnChange(context, { dir, file: request.file }, runOnce);
   },
 };
+
+/** What the options ask for, with the tests of a directory. Throws USAGE, CONFIG_INVALID. */
+export function readRequest(context: Context, dir: string): TestRequest {
+  const { options, environment } = context;
+  const subject = subjectOf(context, dir);
+  return {
+    dir,
+    subject,
+    file: textOf(options, 'file'),
+    requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
+    budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
+    parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
+    isRemote:
+      subject.kind === 'endpoint' ||
+      options['baseline'] !== undefined ||
+      textOf(options, 'apiUrl') !== undefined ||
+      environment['WHERRY_API_URL'] !== undefined,
+    registryAuth: textOf(options, 'registryAuth'),
+    isStrict: options['strict'] === true,
+  };
+}
 
 /** Runs tests beside an earlier release, when one was named. Throws USAGE. */
 async function baselineOf(context: Context, request: TestRequest) {

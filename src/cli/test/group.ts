@@ -76,7 +76,13 @@ function runOn(
 ): Promise<readonly TestResult[]> {
   return runSuite({
     ...place,
-    ...{ client: server.client, tests: group.tests, requestTimeoutMs, runId, runCommand: createCommandRunner(dir) },
+    ...{
+      client: server.client,
+      tests: group.tests,
+      requestTimeoutMs,
+      runId,
+      runCommand: createCommandRunner(dir, site.context.environment),
+    },
     parallel: site.parallel ?? parallel,
     onResult: (result) => sayResult(site.context.output, result),
   });

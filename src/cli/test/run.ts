@@ -28,6 +28,8 @@ export interface TestRequest {
   readonly registryAuth: string | undefined;
   /** A test that does not test the subject is an error. */
   readonly isStrict: boolean;
+  /** Names the run and what it makes; one of its own when there is none. */
+  readonly runId?: string;
 }
 
 /** Runs the tests of a directory once. Throws what reading, building and pushing throw; whatever happens then is the verdict of tests. */
@@ -39,7 +41,7 @@ export async function runTests(context: Context, request: TestRequest): Promise<
   for (const note of suite.notes) context.output.talk(`  ${note}`);
   const notes = [...suite.notes, ...(request.subject.kind === 'endpoint' ? [] : noteUntested(suite, request.isStrict, context))];
   const server = request.isRemote ? await openKnownServer(context) : await openOwnServer(context);
-  const runId = createEndpointId();
+  const { runId = createEndpointId() } = request;
   const { signal } = context;
   try {
     sayCost(server, { context, request, suite });
