@@ -7,6 +7,7 @@ import rules from '../.dependency-cruiser.cjs';
 import { compareTable } from './import-table.mjs';
 import { ROOT } from './setup.mjs';
 import { findOversized } from './sizes.mjs';
+import { listVendorNames } from './vendor-names.mjs';
 
 process.chdir(ROOT);
 const { output } = await cruise(['src'], { ruleSet: { forbidden: rules.forbidden }, validate: true, ...rules.options }, undefined, {
@@ -20,7 +21,7 @@ if (totalCruised < 20) {
 }
 const sources = execFileSync('git', ['ls-files', '-co', '--exclude-standard', 'src', 'sdk'], { encoding: 'utf8' }).split('\n');
 const present = sources.filter((file) => /\.(ts|mjs|py)$/.test(file) && existsSync(file));
-const faults = [...findOversized(present), ...compareTable(rules.mayImport)];
+const faults = [...findOversized(present), ...compareTable(rules.mayImport), ...listVendorNames()];
 for (const fault of faults) console.error(`error: ${fault}`);
 console.log(`architecture: ${totalCruised} modules, ${violations.length} violations`);
 process.exit(violations.some(({ rule }) => rule.severity === 'error') || faults.length > 0 ? 1 : 0);

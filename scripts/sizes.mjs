@@ -1,4 +1,4 @@
-// How long functions and files may be, and how many verbs the two contracts may have (docs/adr/0008, docs/adr/0025).
+// How long functions and files may be, and how many verbs the two contracts may have (docs/adr/0008, docs/adr/0026).
 
 import { readFileSync } from 'node:fs';
 import ts from 'typescript';

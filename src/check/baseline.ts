@@ -16,8 +16,8 @@ export const TOLERANCES: Tolerances = { latency: 0.25, coldStart: 0.25, size: 0.
 /** One side of a comparison: the results of the same tests, in the same order. */
 export interface Measured {
   readonly results: readonly TestResult[];
-  /** Compressed, as it travels. */
-  readonly imageBytes: number;
+  /** Compressed, as it travels; null when the server does not say. */
+  readonly imageBytes: number | null;
 }
 
 /** Differences below these are noise of clocks and schedulers, whatever part they are. */
@@ -30,7 +30,7 @@ const LEAST_COLD_MS = 50;
  */
 export function compareWithBaseline(before: Measured, after: Measured, tolerances: Tolerances): readonly Failure[] {
   const outputs = after.results.flatMap((result, index) => compareOutputs(before.results[index], result, tolerances.output));
-  const [executionBefore, executionAfter] = [before, after].map(({ results }) => medianOf(timesOf(results, 'executionMs')));
+  const [executionBefore, executionAfter] = [before, after].map(({ results }) => medianExecution(results));
   const [coldBefore, coldAfter] = [before, after].map(({ results }) => mostOf(timesOf(results, 'delayMs')));
   return [
     ...outputs,
@@ -70,12 +70,17 @@ function compareTimes(code: Failure['code'], what: string, { before, after, part
   return [{ code, text: `${what} is ${after} ms, and was ${before} ms (${formatPart(part)} more are allowed)` }];
 }
 
-function compareSizes(before: number, after: number, part: number): readonly Failure[] {
-  if (after <= before * (1 + part)) return [];
+function compareSizes(before: number | null, after: number | null, part: number): readonly Failure[] {
+  if (before === null || after === null || after <= before * (1 + part)) return [];
   return [{ code: 'IMAGE_TOO_LARGE', text: `the image has ${after} bytes, and had ${before} (${formatPart(part)} more are allowed)` }];
 }
 
 const formatPart = (part: number): string => `${Math.round(part * 100)} %`;
+
+/** Median execution of the jobs of tests, in milliseconds; undefined when none ran. */
+export function medianExecution(results: readonly TestResult[]): number | undefined {
+  return medianOf(timesOf(results, 'executionMs'));
+}
 
 function timesOf(results: readonly TestResult[], name: 'executionMs' | 'delayMs'): readonly number[] {
   return results.flatMap(({ job }) => (job?.[name] == null ? [] : [job[name]]));

@@ -9,7 +9,7 @@ import type { Expectation, Suite, Test } from './suite.js';
 import { readProjectSuite, readSuite } from './test-file.js';
 
 /** Where tests are looked for when none are named, after `tests` of wherry.yaml. */
-export const TEST_FILES = ['.github/tests.json', '.runpod/tests.json'] as const;
+export const TEST_FILES = ['.github/tests.json', '.runpod/tests.json', 'test_input.json'] as const;
 
 const MOST_BYTES = 16 * 1024 * 1024;
 

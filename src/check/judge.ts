@@ -1,6 +1,5 @@
-import { Ajv, type ValidateFunction } from 'ajv';
-import { messageOf } from '../base/errors.js';
 import { compareValues, type Difference } from './compare.js';
+import { compileSchema } from './json-schema.js';
 import { isObject, lookAt, parsePointer } from './pointer.js';
 import type { Expectation } from './suite.js';
 
@@ -123,7 +122,7 @@ function judgePart(expectation: OnPart, output: unknown): readonly Failure[] {
         : differ(`${where} does not match /${expectation.pattern}/: ${shorten(text)}`);
     }
     case 'schema':
-      return judgeSchema(expectation.schema, part.value).map((problem) => ({ code: 'OUTPUT_DIFFERS', text: `${where}${problem}` }));
+      return compileSchema(expectation.schema)(part.value).map((problem) => ({ code: 'OUTPUT_DIFFERS', text: `${where}: ${problem}` }));
     default: {
       const rules = { tolerance: expectation.tolerance, isSubset: expectation.kind === 'subset' };
       const found = compareValues(expectation.value, part.value, rules);
@@ -140,20 +139,6 @@ function contains(value: unknown, wanted: unknown): boolean {
   if (typeof value === 'string') return typeof wanted === 'string' && value.includes(wanted);
   if (Array.isArray(value)) return value.some((item) => compareValues(wanted, item, { tolerance: 0, isSubset: false }).length === 0);
   return isObject(value) && typeof wanted === 'string' && Object.hasOwn(value, wanted);
-}
-
-function judgeSchema(schema: object, value: unknown): readonly string[] {
-  let isRight: ValidateFunction;
-  try {
-    // Formats are annotations, as draft 2019-09 has them: there is no list of them that all schemas agree on.
-    isRight = new Ajv({ allErrors: true, strict: false, validateFormats: false }).compile(schema);
-  } catch (thrown) {
-    return [` cannot be checked, its schema is none: ${messageOf(thrown)}`];
-  }
-  if (isRight(value)) return [];
-  return (isRight.errors ?? []).map(
-    ({ instancePath, message }) => `${instancePath === '' ? '' : ` at '${instancePath}'`} ${message ?? 'is wrong'}`,
-  );
 }
 
 function failWith(code: Failure['code'], differences: readonly Difference[]): readonly Failure[] {

@@ -36,6 +36,8 @@ export interface Tested {
   readonly subject: string;
   /** Of the image that ran; null when the server does not say. */
   readonly digest: string | null;
+  /** Of that image, compressed; null when the server does not say. */
+  readonly imageBytes: number | null;
   readonly server: string;
 }
 

@@ -9,11 +9,14 @@ const SHOWN_BYTES = 2_000;
 /** As {@link RunCommand} of a judge, ended when the signal aborts. */
 export type CommandRunner = (command: string, input: string, signal: AbortSignal) => ReturnType<RunCommand>;
 
-/** Runs commands of a project by the shell, in its directory, one minute at most. */
-export function createCommandRunner(dir: string): CommandRunner {
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Runs commands of a project by the shell, in its directory, one minute at most. Keys of the environment are not for them. */
+export function createCommandRunner(dir: string, environment: Environment): CommandRunner {
+  const env = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.endsWith('_API_KEY')));
   return (command, input, signal) =>
     new Promise((resolve) => {
-      const child = spawn(command, { cwd: dir, shell: true, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+      const child = spawn(command, { cwd: dir, env, shell: true, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
       const end = (): void => {
         // The shell's children too: it is the head of a group of its own.
         if (child.pid !== undefined) killGroup(child.pid);

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient, SettingsChange } from '../api/client.js';
-import type { RolloutView } from '../api/resources.js';
+import { noticeInput, readForeignSettings, readForeignSpec, readWishes, refuseUnserved } from '../api/foreign-input.js';
+import type { ReleaseOrigin, RolloutView } from '../api/resources.js';
 import { messageOf } from '../base/errors.js';
-import { parseWords } from '../base/shell-words.js';
 import type { ReleaseSpec } from '../domain/release.js';
-import { isObject } from './pointer.js';
+import { grantWishes, type WishedHost } from '../domain/wishes.js';
 import { Stop, stopping } from './stop.js';
 import type { TestGroup, TestSettings } from './suite.js';
 
@@ -13,6 +13,8 @@ export interface TestEndpoint {
   readonly endpointId: string;
   /** Of the image that runs; null when the server does not say. */
   readonly digest: string | null;
+  /** Of that image, compressed; null when the server does not say. */
+  readonly imageBytes: number | null;
   /** How many tests it takes at a time. */
   readonly parallel: number;
   readonly warnings: readonly string[];
@@ -22,16 +24,20 @@ export interface TestEndpoint {
   close(): Promise<readonly string[]>;
 }
 
+/** An image with what its project says; a group's own settings come over that. */
+export interface ImageUnderTest {
+  readonly origin: ReleaseOrigin;
+  readonly spec: Partial<ReleaseSpec>;
+  readonly settings: SettingsChange;
+}
+
 export interface TestEndpointOptions {
   readonly client: ApiClient;
   readonly runId: string;
   /** Of the groups of a run, from 1. */
   readonly number: number;
   readonly group: TestGroup;
-  readonly image: string;
-  /** What the project says; the group's own settings come over it. */
-  readonly spec: Partial<ReleaseSpec>;
-  readonly settings: SettingsChange;
+  readonly image: ImageUnderTest;
   /** The server outlives the run: it removes the endpoint by itself soon after the run was killed. */
   readonly isLeased: boolean;
   readonly signal: AbortSignal;
@@ -49,10 +55,10 @@ const RENEW_MS = 5_000;
 
 /** Makes an endpoint with the image for a group of tests. Throws what the server says; nothing is left then. */
 export async function openTestEndpoint(options: TestEndpointOptions): Promise<TestEndpoint> {
-  const { client, runId, number, group, isLeased, signal } = options;
-  const { spec, warning } = await withoutGpu({ ...options.spec, ...specOf(group.settings, options.spec) }, client);
+  const { client, runId, number, group, image, isLeased, signal } = options;
+  const { spec, warnings } = meantBy(group.settings, image.spec, (await client.status()).host);
   const endpointId = `test-${runId}-${number}`;
-  const settings = mergeSettings(options.settings, group.settings);
+  const settings = mergeSettings(image.settings, group.settings);
   const lease = isLeased ? { expiresInMs: LEASE_MS } : {};
   const made = await client.createEndpoint({ id: endpointId, settings, labels: { [RUN_LABEL]: runId }, ...lease });
   const closed = new AbortController();
@@ -63,12 +69,13 @@ export async function openTestEndpoint(options: TestEndpointOptions): Promise<Te
     return removeEndpoint(client, endpointId, isLeased);
   };
   try {
-    const deployed = await stopping(signal, client.deploy(endpointId, { reference: options.image, spec }));
+    const deployed = await stopping(signal, client.deploy(endpointId, { ...image.origin, spec }));
     return {
       endpointId,
       digest: deployed.release.image.digest,
+      imageBytes: deployed.size.bytes,
       parallel: Math.max(1, made.settings.scale.max),
-      warnings: [...warning, ...deployed.warnings],
+      warnings: [...warnings, ...deployed.warnings],
       broken: deployed.rollout ? watchRollout(client, deployed.rollout, closed.signal) : closed.signal,
       close,
     };
@@ -113,50 +120,38 @@ export function watchRollout(client: ApiClient, { endpointId, to }: RolloutView,
   return broken.signal;
 }
 
-/** A file that was written for another machine is to run on this one, too: what asks for GPUs runs without where there is none at all. */
-async function withoutGpu(
-  spec: Partial<ReleaseSpec>,
-  client: ApiClient,
-): Promise<{ readonly spec: Partial<ReleaseSpec>; readonly warning: readonly string[] }> {
+interface Meant {
+  readonly spec: Partial<ReleaseSpec>;
+  readonly warnings: readonly string[];
+}
+
+/** What a group runs: its own words over the project's, as far as the server's host has it. A file that was written for another machine is to run there, too. */
+function meantBy({ endpointConfig, templateConfig }: TestSettings, before: Partial<ReleaseSpec>, host: WishedHost): Meant {
+  refuseUnserved(endpointConfig);
+  const own = readForeignSpec(templateConfig, before);
+  const spec = { ...before, ...own, ...(own.env && { env: { ...before.env, ...own.env } }) };
+  const { change, notices } = grantWishes(spec, readWishes(endpointConfig), host);
+  const rest = withoutGpu({ ...spec, ...change }, host);
+  return { spec: rest.spec, warnings: [...noticeInput(endpointConfig), ...notices, ...rest.warnings] };
+}
+
+/** What asks for GPUs runs without where there is none at all. */
+function withoutGpu(spec: Partial<ReleaseSpec>, { total }: WishedHost): Meant {
   const { gpu, ...resources } = spec.resources ?? {};
   const { cuda: _, ...placement } = spec.placement ?? {};
-  if (!gpu || (await client.status()).host.total.gpu > 0) return { spec, warning: [] };
-  const warning = [`the server has no GPU: what asks for ${typeof gpu === 'number' ? `${gpu} of them` : `'${gpu}'`} runs without`];
-  return { spec: { ...spec, resources, placement }, warning };
+  if (!gpu || total.gpu > 0) return { spec, warnings: [] };
+  const warning = `the server has no GPU: what asks for ${typeof gpu === 'number' ? `${gpu} of them` : `'${gpu}'`} runs without`;
+  return { spec: { ...spec, resources, placement }, warnings: [warning] };
 }
 
 /** Workers are stopped when they are idle: they would be removed in the next moment anyway. */
-function mergeSettings({ scale, ...rest }: SettingsChange, { endpointConfig }: TestSettings): SettingsChange {
-  const { workersMax, workersMin, idleTimeout } = endpointConfig;
+function mergeSettings({ scale, limits, ...rest }: SettingsChange, { endpointConfig }: TestSettings): SettingsChange {
+  const own = readForeignSettings(endpointConfig);
+  const { max } = own.scale;
   return {
     ...rest,
-    scale: {
-      ...scale,
-      keep: 'none',
-      min: numberOr(workersMin, 0),
-      ...(workersMax !== undefined && { max: Math.max(1, numberOr(workersMax, 1)) }),
-      ...(idleTimeout !== undefined && { idleMs: numberOr(idleTimeout, 5) * 1000 }),
-    },
-  };
-}
-
-const numberOr = (value: unknown, other: number): number => (typeof value === 'number' ? value : other);
-
-const GIBIBYTE = 2 ** 30;
-
-function specOf({ endpointConfig, templateConfig }: TestSettings, before: Partial<ReleaseSpec>): Partial<ReleaseSpec> {
-  const { env, dockerArgs, containerDiskInGb } = templateConfig;
-  const { gpuIds } = endpointConfig;
-  const pairs = Array.isArray(env) ? env.filter(isObject).map(({ key, value }) => [String(key), String(value ?? '')] as const) : [];
-  const resources = {
-    ...before.resources,
-    ...(typeof containerDiskInGb === 'number' && containerDiskInGb > 0 && { diskBytes: containerDiskInGb * GIBIBYTE }),
-    ...(typeof gpuIds === 'string' && gpuIds !== '' && { gpu: gpuIds }),
-  };
-  return {
-    env: { ...before.env, ...Object.fromEntries(pairs) },
-    ...(typeof dockerArgs === 'string' && dockerArgs !== '' && { args: parseWords(dockerArgs) }),
-    resources,
+    scale: { ...scale, min: 0, ...own.scale, ...(max !== undefined && { max: Math.max(1, max) }), keep: 'none' },
+    limits: { ...limits, ...own.limits },
   };
 }
 

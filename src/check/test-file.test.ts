@@ -110,6 +110,12 @@ describe("the hub's file (row 112)", () => {
   });
 });
 
+it('takes the request of test_input.json for a test of any output (row 114)', () => {
+  const { tests, notes } = readSuite('{"input": {"name": "Ada"}}', 'test_input.json');
+  expect(tests).toMatchObject([{ name: 'test_input.json', input: { name: 'Ada' }, expect: [] }]);
+  expect(notes).toEqual(['test_input.json says nothing of the output: a job that completes passes']);
+});
+
 describe('tests of a wherry.yaml', () => {
   const read = (expected: string) => readProjectSuite(`name: echo\ntests:\n  - input: {}\n    expect: ${expected}\n`, 'wherry.yaml');
 
@@ -145,6 +151,8 @@ describe('tests of a wherry.yaml', () => {
     ['{equals: 1, at: /~2}', "wherry.yaml:4:29 '/~2' is no JSON pointer; write /name/0, with ~1 for a slash and ~0 for a tilde"],
     ['{regex: a, tolerance: 1}', /'tolerance' goes with equals, subset or stream$/],
     ['{error: true, equals: 1}', /a job that fails has no output for 'equals'$/],
+    ['{schema: {type: text}}', /'schema' is no JSON schema: /],
+    ['{schema: {prefixItems: []}}', /'schema' is no JSON schema: .*prefixItems/],
     ['{error: false}', /'error' is false; leave it out/],
     ['{latency: 1s, at: /a}', /'at' goes with/],
     ['{latency: fast}', /'latency' should be written like 500ms/],

@@ -1,8 +1,9 @@
 import { Ajv, type ErrorObject } from 'ajv';
-import type { WherryError } from '../base/errors.js';
+import { messageOf, type WherryError } from '../base/errors.js';
 import { type Finding, openDocument, type Segments, type SourceDocument } from '../project/document.js';
 import { findNearest } from '../project/nearest.js';
 import { parseDuration, parseSize } from '../project/units.js';
+import { compileSchema } from './json-schema.js';
 import { isObject, parsePointer } from './pointer.js';
 import { FIELD_NAMES, OUTPUT_SPELLINGS, TEST_SCHEMAS } from './schemas.js';
 import { type Expectation, type Form, NO_SETTINGS, type Suite, type Test, type TestSettings } from './suite.js';
@@ -10,13 +11,21 @@ import { type Expectation, type Form, NO_SETTINGS, type Suite, type Test, type T
 const HINT = 'docs/testing.md shows the three kinds of test files';
 
 /**
- * Reads a test file: a list is the action's, an object with `tests` the hub's. `file` is the name that messages show. Throws CONFIG_INVALID
+ * Reads a test file: a list is the action's, an object with `tests` the hub's, one with `input` the request that SDKs try a handler with
+ * (`test_input.json`). `file` is the name that messages show. Throws CONFIG_INVALID
  * with file, line and column of every problem in `detail`.
  */
 export function readSuite(text: string, file: string): Suite {
   const source = openDocument(text, file, HINT);
   const value = source.read();
-  return isObject(value) ? readTests({ source, form: 'hub', at: [], value }) : readTests({ source, form: 'action', at: [], value });
+  if (!isObject(value)) return readTests({ source, form: 'action', at: [], value });
+  const isRequest = Object.hasOwn(value, 'input') && !Object.hasOwn(value, 'tests');
+  return isRequest ? readRequest(source, value['input']) : readTests({ source, form: 'hub', at: [], value });
+}
+
+function readRequest({ file, placeOf }: SourceDocument, input: unknown): Suite {
+  const test = { name: file, place: placeOf([]), input, timeoutMs: undefined, expect: [], settings: NO_SETTINGS };
+  return { file, form: 'action', tests: [test], notes: [`${file} says nothing of the output: a job that completes passes`] };
 }
 
 /** Reads the tests that a `wherry.yaml` holds itself. Throws as {@link readSuite}. */
@@ -161,13 +170,15 @@ function expectationsOf(value: unknown, at: Segments, findings: Finding[]): read
 
 function problemsOf(part: Expected, at: Segments): readonly Finding[] {
   const found: Finding[] = [];
-  const { at: pointer, regex, error, tolerance } = part;
+  const { at: pointer, regex, error, tolerance, schema } = part;
   if (typeof pointer === 'string' && parsePointer(pointer) === undefined)
     found.push({ at: [...at, 'at'], problem: `'${pointer}' is no JSON pointer; write /name/0, with ~1 for a slash and ~0 for a tilde` });
   for (const [name, pattern] of Object.entries({ regex, error })) {
     const why = typeof pattern === 'string' ? faultOf(pattern) : undefined;
     if (why !== undefined) found.push({ at: [...at, name], problem: `'${name}' is no regular expression: ${why}` });
   }
+  const fault = schema === undefined ? undefined : faultOfSchema(schema as object);
+  if (fault !== undefined) found.push({ at: [...at, 'schema'], problem: `'schema' is no JSON schema: ${fault}` });
   if (error === false) found.push({ at: [...at, 'error'], problem: "'error' is false; leave it out, a job that fails fails its test" });
   const isCompared = ['equals', 'subset', 'stream'].some((name) => name in part);
   if (tolerance !== undefined && !isCompared)
@@ -186,6 +197,15 @@ function faultOf(pattern: string): string | undefined {
     return undefined;
   } catch (thrown) {
     return thrown instanceof Error ? thrown.message.replace(/^Invalid regular expression: /, '') : 'it cannot be read';
+  }
+}
+
+function faultOfSchema(schema: object): string | undefined {
+  try {
+    compileSchema(schema);
+    return undefined;
+  } catch (thrown) {
+    return messageOf(thrown);
   }
 }
 

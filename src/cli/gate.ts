@@ -1,6 +1,6 @@
 import type { ApiClient } from '../api/client.js';
 import { formatFailure } from '../api/failure.js';
-import type { JobView, RolloutView } from '../api/resources.js';
+import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { openClock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret } from '../base/ids.js';
@@ -10,6 +10,7 @@ import { createCommandRunner } from '../check/run-command.js';
 import { runSuite } from '../check/run-suite.js';
 import { stopOn } from '../check/stop.js';
 import { watchRollout } from '../check/test-endpoint.js';
+import type { Environment } from '../compose-settings.js';
 import type { ReleaseName } from '../domain/release.js';
 import type { Output } from './output.js';
 import { formatValue, isLive } from './send-job.js';
@@ -19,8 +20,11 @@ import type { TestInput } from './test-input.js';
 /** What a candidate has to pass before its release serves. */
 export interface Gate {
   /** Sends requests to a candidate that is ready. */
-  pass(rollout: RolloutView): Promise<Passage>;
+  pass(released: Released): Promise<Passage>;
 }
+
+/** A release whose candidate is ready. */
+export type Released = DeployView & { readonly rollout: RolloutView };
 
 export interface Passage {
   readonly isPassed: boolean;
@@ -41,7 +45,7 @@ const REQUEST_MS = 300_000;
 /** The candidate answers the project's test input. */
 export function inputGate(client: ApiClient, test: TestInput): Gate {
   return {
-    async pass({ endpointId, to }) {
+    async pass({ rollout: { endpointId, to } }) {
       const job = await finishJob(client, endpointId, { ...test, releaseId: to });
       return { isPassed: job.status === 'COMPLETED', text: describeEnd(job), job, report: null };
     },
@@ -72,13 +76,15 @@ export interface SuiteGateOptions {
   readonly server: string;
   readonly output: Output;
   readonly signal: AbortSignal;
+  /** For the commands of tests. */
+  readonly environment: Environment;
 }
 
 /** The candidate passes the project's tests, and its release keeps their report. Throws NOT_FOUND and CONFIG_INVALID before anything is deployed. */
-export async function openSuiteGate({ client, dir, server, output, signal }: SuiteGateOptions): Promise<Gate> {
+export async function openSuiteGate({ client, dir, server, output, signal, environment }: SuiteGateOptions): Promise<Gate> {
   const suite = await findSuite(dir, undefined);
   return {
-    async pass(rollout) {
+    async pass({ release, rollout, size }) {
       const clock = openClock();
       const [startedAt, begunAt, runId] = [clock.now(), performance.now(), createSecret(9)];
       const { endpointId, to } = rollout;
@@ -92,7 +98,7 @@ export async function openSuiteGate({ client, dir, server, output, signal }: Sui
         tests: suite.tests,
         requestTimeoutMs: REQUEST_MS,
         runId,
-        runCommand: createCommandRunner(dir),
+        runCommand: createCommandRunner(dir, environment),
         // A candidate is one worker.
         parallel: 1,
         signal: AbortSignal.any([stop.signal, broken]),
@@ -104,7 +110,8 @@ export async function openSuiteGate({ client, dir, server, output, signal }: Sui
       const report: RunReport = {
         runId,
         subject: `${endpointId}@r${to}`,
-        digest: null,
+        digest: release.image.digest,
+        imageBytes: size.bytes,
         server,
         file: suite.file,
         startedAt: new Date(startedAt).toISOString(),

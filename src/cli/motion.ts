@@ -172,7 +172,8 @@ export function specOf(project: Project) {
   };
 }
 
-function originOf(text: string): ReleaseOrigin {
+/** An image by its reference, or that of a release by its name. */
+export function originOf(text: string): ReleaseOrigin {
   const from = parseReleaseName(text);
   return from === undefined ? { reference: text } : { from };
 }

@@ -2,6 +2,7 @@ import { Command as Commander, CommanderError, Option as CommanderOption } from 
 import { WherryError } from '../base/errors.js';
 import type { Environment, Settings } from '../compose-settings.js';
 import { COMMON_OPTIONS, type Command, type Context, type Option, type OptionValues, textOf } from './command.js';
+import { action } from './commands/action.js';
 import { createCompletion } from './commands/completion.js';
 import { credentials } from './commands/credentials.js';
 import { dev } from './commands/dev.js';
@@ -60,6 +61,7 @@ export const COMMANDS: readonly Command[] = [
   keys,
   explain,
   completion,
+  action,
 ];
 
 export interface Invocation {

@@ -3,7 +3,7 @@ import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { RunReport } from '../check/result.js';
 import { formatRelease } from '../domain/release.js';
-import type { Gate, Passage } from './gate.js';
+import type { Gate, Passage, Released } from './gate.js';
 import { candidatePhase, type Deployment, type Motion, releasePhases } from './motion.js';
 
 export interface RollOut extends Deployment {
@@ -40,7 +40,7 @@ export async function rollOut(client: ApiClient, { gate, signal, ...deployment }
 }
 
 type Trial = {
-  readonly released: DeployView & { readonly rollout: RolloutView };
+  readonly released: Released;
   readonly gate: Gate;
   readonly signal: AbortSignal;
 };
@@ -54,7 +54,7 @@ async function tryCandidate(client: ApiClient, { released, gate, signal }: Trial
     if (candidate?.provedAt == null) return undefined;
     const passing = motion.phases.run(
       'test',
-      () => gate.pass(candidate),
+      () => gate.pass(released),
       ({ text }) => text,
     );
     return await Promise.race([passing, interruption.came]);

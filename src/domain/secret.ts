@@ -1,4 +1,5 @@
 import type { ReleaseSpec } from './release.js';
+import { SECRET_REFERENCE } from './worker-environment.js';
 
 /** A value that releases refer to by its name; only workers get it. Moments in milliseconds. */
 export interface Secret {
@@ -24,19 +25,16 @@ export interface FilledEnv {
   readonly secretive: readonly string[];
 }
 
-/** Within the value of a variable, with or without the blanks; whatever stands there as a name must be one. */
-const REFERENCE = /\{\{\s*RUNPOD_SECRET_([^\s{}]+)\s*\}\}/g;
-
 /** Names of the secrets that a release refers to, as variables of their own or inside values; sorted, each once. */
 export function secretsOf({ env, secrets = [] }: Referring): readonly string[] {
-  const inside = Object.values(env).flatMap((value) => Array.from(value.matchAll(REFERENCE), ([, name = '']) => name));
+  const inside = Object.values(env).flatMap((value) => Array.from(value.matchAll(SECRET_REFERENCE), ([, name = '']) => name));
   return [...new Set([...secrets, ...inside])].sort();
 }
 
 /** The environment with secrets in place of references; what a secret holds is not searched for more. `values` has all of {@link secretsOf}. */
 export function fillEnv({ env, secrets = [] }: Referring, values: ReadonlyMap<string, string>): FilledEnv {
   const open = (name: string) => values.get(name) ?? '';
-  const fill = (value: string) => value.replace(REFERENCE, (_, name: string) => open(name));
+  const fill = (value: string) => value.replace(SECRET_REFERENCE, (_, name: string) => open(name));
   const filled = Object.entries(env).map(([name, value]) => [name, fill(value)]);
   const own = secrets.map((name) => [name, open(name)]);
   const mixed = Object.keys(env).filter((name) => secretsOf({ env: { [name]: env[name] ?? '' } }).length > 0);

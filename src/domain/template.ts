@@ -1,4 +1,5 @@
 import type { ReleaseSpec } from './release.js';
+import type { Wishes } from './wishes.js';
 
 /** What a compatible API was given, gives back, and nothing here acts on. */
 export type Extras = Readonly<Record<string, unknown>>;
@@ -25,16 +26,7 @@ export interface Template extends TemplateContent {
 export type NewTemplate = Omit<Template, 'id' | 'createdAt'>;
 
 /** What an endpoint's release was made of last: a save of the same makes no other one. */
-export interface SavedContent extends TemplateContent {
-  readonly gpu: GpuWish;
-}
-
-/** GPUs that a worker asks for, whether this host has them or not. */
-export interface GpuWish {
-  readonly count: number;
-  /** As `resources.gpu` of a release has them; none: any. */
-  readonly kinds: readonly string[];
-}
+export interface SavedContent extends TemplateContent, Wishes {}
 
 /** The template that an endpoint was made of; null for one that was made otherwise. */
 export interface Binding {

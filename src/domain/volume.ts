@@ -1,4 +1,5 @@
 import { WherryError } from '../base/errors.js';
+import { VOLUME_ROOT } from './worker-environment.js';
 
 /** A volume of a release: what outlives its workers, by name, and where they find it. */
 export interface Volume {
@@ -14,7 +15,7 @@ export function parseVolume(text: string): Volume {
   const colon = text.indexOf(':');
   if (new RegExp(VOLUME_PATTERN).test(text)) return { name: text.slice(0, colon), path: text.slice(colon + 1) };
   throw new WherryError('RUNTIME_REFUSED', `volume '${text}' refused: it is not name:/path`, {
-    hint: 'name it with letters, digits, dots and dashes, and give an absolute path, for instance models:/runpod-volume',
+    hint: `name it with letters, digits, dots and dashes, and give an absolute path, for instance models:${VOLUME_ROOT}`,
   });
 }
 

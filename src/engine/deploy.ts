@@ -12,6 +12,7 @@ import {
   WHOLE_ROLLOUT,
 } from '../domain/release.js';
 import { parseVolume, variableOf } from '../domain/volume.js';
+import { VOLUME_ROOT } from '../domain/worker-environment.js';
 import { isFloating, parseReference } from '../oci/reference.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { Core, WantedModels } from './core.js';
@@ -120,7 +121,7 @@ function noticePlace({ capacity }: Core, spec: ReleaseSpec, { capabilities: { gp
   return [
     ...noticePlacement(spec, capacity.node, gpu),
     ...volumes.map((volume) => `volume '${volume.name}': a process finds it where ${variableOf(volume)} says, not at ${volume.path}`),
-    ...(hasMounts || !spec.models ? [] : ['models: a process finds them where HF_HUB_CACHE says, not below /runpod-volume']),
+    ...(hasMounts || !spec.models ? [] : [`models: a process finds them where HF_HUB_CACHE says, not below ${VOLUME_ROOT}`]),
   ];
 }
 

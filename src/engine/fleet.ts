@@ -4,6 +4,7 @@ import { JOB_LIMITS } from '../domain/job.js';
 import { countGpus, resourcesOn } from '../domain/placement.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { StartPath, Worker } from '../domain/worker.js';
+import { OWN_VARIABLES, protocolVariables, SDK_DEFAULTS } from '../domain/worker-environment.js';
 import { shortDigest } from '../oci/digest.js';
 import type { Runtime, WorkerSpec } from '../runtime/runtime.js';
 import type { Backoff, Verdict } from './backoff.js';
@@ -320,13 +321,14 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   if (models === undefined) return null;
   const resources = resourcesOn(core.capacity.node, spec.resources);
   const gpus = runtime.capabilities.gpu === 'engine' ? countGpus(resources.gpu) : 0;
+  const url = await core.workerUrl(worker);
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...env, ...protocolEnv(await core.workerUrl(worker), { ...worker, gpus }, token) },
-    ownEnv: [...OWN_ENV, ...secretive],
+    env: { ...SDK_DEFAULTS, ...env, ...protocolVariables({ ...worker, url, token, pingIntervalMs: PING_INTERVAL_MS, gpus }) },
+    ownEnv: [...OWN_VARIABLES, ...secretive],
     args: spec.args,
     resources,
     ports: spec.ports,
@@ -343,33 +345,6 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   if (started && started.state !== 'STOPPED') return start.path;
   await runtime.stopWorker(worker.id, 0);
   return null;
-}
-
-/** The SDK's own checks want four GB of memory and the internet; a release may ask for them (worker-protocol §9.3). */
-const SDK_DEFAULTS = { RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: 'true' };
-
-/** Those of {@link protocolEnv} that differ from worker to worker of a release. */
-const OWN_ENV = ['RUNPOD_POD_ID', 'RUNPOD_AI_API_KEY', 'RUNPOD_POD_HOSTNAME'];
-
-/** worker-protocol §1.1 and §1.3: placeholders stay literal, each URL has a query already; users cannot override these. */
-export function protocolEnv(
-  url: string,
-  { id, endpointId, gpus }: Pick<Worker, 'id' | 'endpointId'> & { readonly gpus: number },
-  token: string,
-): Record<string, string> {
-  const base = `${url}/v2/${endpointId}`;
-  return {
-    RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$ID?gpu=CPU`,
-    RUNPOD_WEBHOOK_POST_OUTPUT: `${base}/job-done/$RUNPOD_POD_ID/$ID?gpu=CPU`,
-    RUNPOD_WEBHOOK_POST_STREAM: `${base}/job-stream/$RUNPOD_POD_ID/$ID?gpu=CPU`,
-    RUNPOD_WEBHOOK_PING: `${base}/ping/$RUNPOD_POD_ID?gpu=CPU`,
-    RUNPOD_POD_ID: id,
-    RUNPOD_AI_API_KEY: token,
-    RUNPOD_PING_INTERVAL: String(PING_INTERVAL_MS),
-    RUNPOD_ENDPOINT_ID: endpointId,
-    RUNPOD_POD_HOSTNAME: id,
-    RUNPOD_GPU_COUNT: String(gpus),
-  };
 }
 
 /** An image for another machine may still run; when its candidate failed, that is worth knowing. */

@@ -3,6 +3,7 @@ import { MODEL_PATTERN } from '../domain/model.js';
 import { ARGUMENT_PATTERN } from '../domain/release.js';
 import { VARIABLE_PATTERN } from '../domain/secret.js';
 import { VOLUME_PATTERN } from '../domain/volume.js';
+import { formatSecretReference, VOLUME_ROOT } from '../domain/worker-environment.js';
 import type { Field } from './field.js';
 import { LIMIT_FIELDS } from './limit-fields.js';
 import { formatDuration } from './units.js';
@@ -80,8 +81,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'map of strings',
     default: {},
     goesTo: 'release',
-    description:
-      'Environment variables of the worker; numbers and booleans are passed exactly as written, and "{{ RUNPOD_SECRET_name }}" gives way to the secret of that name.',
+    description: `Environment variables of the worker; numbers and booleans are passed exactly as written, and "${formatSecretReference('name')}" gives way to the secret of that name.`,
     example: { LOG_LEVEL: 'info' },
   },
   {
@@ -153,7 +153,7 @@ const RELEASE_FIELDS: readonly Field[] = [
     default: [],
     goesTo: 'release',
     description: 'What outlives workers, each as name:path; a process finds it where WHERRY_VOLUME_NAME says.',
-    example: ['data:/runpod-volume'],
+    example: [`data:${VOLUME_ROOT}`],
     rules: { items: { type: 'string', pattern: VOLUME_PATTERN } },
   },
   {

@@ -1,6 +1,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseVolume, variableOf } from '../domain/volume.js';
+import { VOLUME_ROOT, volumeVariables } from '../domain/worker-environment.js';
 import type { WorkerSpec } from './runtime.js';
 
 /** Something on this machine, and where a worker has it. */
@@ -10,8 +11,6 @@ export interface Place {
   readonly isReadOnly: boolean;
 }
 
-/** Where RunPod's workers find their volume, and in it the cache of models (endpoint-settings §6). */
-const VOLUME_ROOT = '/runpod-volume';
 const HUB_HOME = `${VOLUME_ROOT}/huggingface-cache`;
 
 type Spec = Pick<WorkerSpec, 'volumes' | 'models'>;
@@ -33,7 +32,7 @@ export function placeVariables({ volumes, models }: Spec): Readonly<Record<strin
   const parsed = volumes.map(parseVolume);
   return {
     ...Object.fromEntries(parsed.map(({ name, path }) => [variableOf({ name }), path])),
-    ...volumeId(parsed),
+    ...volumeVariables(parsed),
     ...(models.length > 0 && { HF_HOME: HUB_HOME, ...cacheVariables(`${HUB_HOME}/hub`) }),
   };
 }
@@ -44,7 +43,7 @@ export function hostVariables({ volumes, models }: Spec, dataDir: string): Reado
   const [model] = models;
   return {
     ...Object.fromEntries(parsed.map(({ name }) => [variableOf({ name }), volumeDir(dataDir, name)])),
-    ...volumeId(parsed),
+    ...volumeVariables(parsed),
     ...(model && cacheVariables(model.cacheDir)),
   };
 }
@@ -59,11 +58,6 @@ export async function makeVolumes({ volumes }: Pick<Spec, 'volumes'>, dataDir: s
 
 function volumeDir(dataDir: string, name: string): string {
   return join(dataDir, 'volumes', name);
-}
-
-function volumeId(volumes: readonly { readonly name: string; readonly path: string }[]): Readonly<Record<string, string>> {
-  const network = volumes.find(({ path }) => path === VOLUME_ROOT);
-  return network ? { RUNPOD_VOLUME_ID: network.name } : {};
 }
 
 /** The second name is what older versions of `huggingface_hub` read. */

@@ -19,6 +19,8 @@ export interface Templates {
   list(): Promise<readonly Template[]>;
   /** Throws TEMPLATE_UNKNOWN. */
   get(id: string): Promise<Template>;
+  /** Undefined when there is none. */
+  find(id: string): Promise<Template | undefined>;
   findByName(name: string): Promise<Template | undefined>;
   /** Throws TEMPLATE_UNKNOWN, TEMPLATE_IN_USE. */
   remove(id: string): Promise<void>;
@@ -66,6 +68,7 @@ export function createTemplates({ records, bindings, listEndpoints, clock }: Tem
       }),
     list: () => records.list(),
     get,
+    find: (id) => records.get(id),
     findByName,
     remove: (id) =>
       inTurn('', async () => {

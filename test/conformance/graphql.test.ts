@@ -1,20 +1,23 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openHub, type TestHub } from '../hub.js';
 import { ECHO, nodeProject } from '../journey/projects.js';
 import { openStage, pidsWith, type Stage, until } from '../stage.js';
 import { DELETE_ENDPOINT, DELETE_TEMPLATE, runAsTestRunner, SAVE_ENDPOINT, SAVE_TEMPLATE, sendGraphql } from './graphql-client.js';
 
 let stage: Stage;
 let remote: Stage;
+let hub: TestHub;
 beforeAll(async () => {
+  hub = await openHub();
   [stage, remote] = await Promise.all([
     openStage({ WHERRY_LOG: 'debug' }),
-    openStage({ WHERRY_CAPACITY_GPU: '2', WHERRY_NODE_LABELS: 'gpu=RTX 4090' }),
+    openStage({ HF_ENDPOINT: hub.url, WHERRY_CAPACITY_GPU: '2', WHERRY_NODE_LABELS: 'gpu=RTX 4090,cuda=12.4' }),
   ]);
   const push = (to: Stage, image: string) => to.cli('push', to.project('echo', nodeProject('echo', ECHO)), '--to', image);
   await Promise.all([push(stage, 'echo:1.2'), push(remote, 'private:1')]);
 });
-afterAll(() => Promise.all([stage.close(), remote.close()]));
+afterAll(() => Promise.all([stage.close(), remote.close(), hub.close()]));
 
 const send = (query: string, variables?: unknown) => sendGraphql(stage, query, variables);
 /** Of an operation that went well: the key `errors` is absent. */
@@ -203,6 +206,29 @@ describe('a save of an endpoint', () => {
       { gpu: 2 },
     ]);
     for (const notice of ['no GPU of AMPERE_16', 'NO_SUCH_POOL']) expect(notices.join()).toContain(notice);
+  });
+
+  it('asks for versions of CUDA, sizes, models and volumes as this host has them, and says what it has not', async () => {
+    const commit = hub.commit('acme/tiny', { 'config.json': '{}' });
+    const input = {
+      ...{ name: 'placed', template: { name: 'placed', imageName: 'private:1' }, workersMax: 0, minCudaVersion: '12.1' },
+      ...{ instanceIds: ['cpu3g-4096-8', 'cpu3c-1-1'], networkVolumeId: 'v1', modelReferences: ['https://huggingface.co/acme/tiny:main'] },
+    };
+    const { json } = await sendGraphql(remote, SAVE_ENDPOINT, { input });
+    expect([json.errors, json.extensions?.notices?.join()]).toEqual([undefined, expect.stringContaining("network volume 'v1'")]);
+    const id = json.data?.['saveEndpoint']?.['id'];
+    const change = { id, minCudaVersion: '', allowedCudaVersions: '13.0', networkVolumeId: '', modelReferences: [], instanceIds: [] };
+    const { json: changed } = await sendGraphql(remote, SAVE_ENDPOINT, { input: change });
+    expect(changed.extensions?.notices).toContain('it needs CUDA 13.0, this node has 12.4 (WHERRY_NODE_LABELS): it runs all the same');
+    const { items } = (await remote.call(`/api/v1/endpoints/${id}/releases`)).json as { items: { spec: object }[] };
+    expect(items.map(({ spec }) => spec)).toMatchObject([
+      { resources: {}, volumes: [] },
+      {
+        ...{ resources: { cpu: 1, memoryBytes: 2 ** 30 }, placement: { cuda: '12.1' } },
+        ...{ volumes: ['v1:/runpod-volume'], models: [`acme/tiny@main@${commit}`] },
+      },
+    ]);
+    for (const field of ['placement', 'models']) expect(items[0]?.spec).not.toHaveProperty(field);
   });
 
   it('may bring a template of its own, which goes with the endpoint', async () => {

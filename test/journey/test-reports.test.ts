@@ -92,6 +92,9 @@ describe('wherry deploy --test', () => {
       { number: 2, tests: { passed: 1, failed: 1 } },
       { number: 1, tests: { passed: 2, failed: 0 } },
     ]);
+    expect(await stage.cli('image', 'diff', 'gated@r1', 'gated@r2')).toMatch(
+      /^tests: 2 passed, median execution \d+ ms → 1 of 2 failed, median execution \d+ ms$/m,
+    );
     const kept = JSON.parse(await stage.cli('releases', '-e', 'gated', '--report', 'r2'));
     expect(kept.results[0]).toMatchObject({ failures: [{ code: 'OUTPUT_DIFFERS' }], job: { output: { message: 'Bye, Ada!' } } });
   });
@@ -113,5 +116,52 @@ describe('wherry deploy --test', () => {
       stderr: expect.stringContaining('there is no .github/tests.json, there is no .runpod/tests.json'),
     });
     expect((await stage.call('/api/v1/endpoints/untested')).status).toBe(404);
+  });
+});
+
+describe('wherry test --baseline', () => {
+  const write = (answer: string, more = '') =>
+    stage.project('compared', {
+      ...nodeProject('compared', `export const handler = ({ input }) => (${answer});\n${more}`),
+      '.github/tests.json': JSON.stringify([{ input: { a: 1 } }, { input: { a: 2 } }]),
+    });
+  const run = async (...args: readonly string[]) => {
+    const { code, stdout } = await stage.tryCli('test', write('{ sum: input.a + 1 }'), '--baseline', 'r1', '--json', ...args);
+    return { code, report: JSON.parse(stdout) };
+  };
+
+  it('holds a project against an earlier release, with a verdict of its own (B3)', async () => {
+    await stage.cli('deploy', write('{ sum: input.a + 1 }'));
+    const { code, report } = await run('--allow', 'coldStart=100', '--allow', 'latency=100');
+    expect([code, report.passed, report.failed]).toEqual([0, 3, 0]);
+    expect(report.results.at(-1)).toMatchObject({ name: 'is no worse than compared@r1', isPassed: true });
+  });
+
+  it('fails when outputs change or the image grows, by more than is allowed', async () => {
+    const noise = Array.from({ length: 3_000 }, () => Math.random().toString(36)).join('');
+    const dir = write('{ sum: input.a + 2 }', `export const text = '${noise}';\n`);
+    const args = ['--baseline', 'compared@r1', '--allow', 'coldStart=100', '--allow', 'latency=100', '--json'];
+    const changed = await stage.tryCli('test', dir, ...args);
+    expect(changed.code).toBe(1);
+    const failures = JSON.parse(changed.stdout).results.at(-1).failures as { code: string; text: string }[];
+    expect(failures.map(({ code }) => code)).toEqual(['OUTPUT_DIFFERS', 'OUTPUT_DIFFERS', 'IMAGE_TOO_LARGE']);
+    expect(failures[0]?.text).toBe("'test 1' answers otherwise: /sum");
+    const allowed = await stage.tryCli('test', dir, ...args, '--allow', 'output=1', '--allow', 'size=100');
+    expect([allowed.code, JSON.parse(allowed.stdout).failed]).toEqual([0, 0]);
+  });
+
+  it('refuses a release that is not there, and a tolerance that is none', async () => {
+    const dir = write('1');
+    expect(await stage.tryCli('test', dir, '--baseline', 'r9')).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('RELEASE_UNKNOWN'),
+    });
+    expect(await stage.tryCli('test', dir, '--baseline', 'r1', '--allow', 'speed=1')).toMatchObject({ code: 2 });
+    expect(await stage.tryCli('test', dir, '--baseline', 'latest')).toMatchObject({ code: 2 });
+  });
+
+  it('leaves only the endpoints that were there', async () => {
+    const { items } = (await stage.call('/api/v1/endpoints')).json as { items: { id: string }[] };
+    expect(items.filter(({ id }) => id.startsWith('test-'))).toEqual([]);
   });
 });

@@ -36,16 +36,19 @@ async function inspect(context: Context, name: string): Promise<number> {
 }
 
 async function diff(context: Context, first: string, second: string): Promise<number> {
-  const [{ compareImages }, { formatDifference }, { openRead }] = await Promise.all([
+  const [{ compareImages }, { formatDifference }, { openRead }, { formatTests, readTests }] = await Promise.all([
     import('../../image/difference.js'),
     import('../image-difference-text.js'),
     import('../image-contents.js'),
+    import('../release-tests.js'),
   ]);
   const isCompared = true;
   const [before, after] = [await openRead(context, first, { isCompared }), await openRead(context, second, { isCompared })];
   const difference = compareImages(before, after);
   const digests = { first: before.source.descriptor.digest, second: after.source.descriptor.digest };
-  context.output.result({ ...digests, ...difference }, formatDifference(difference));
+  const tests = await readTests(() => context.client(), [first, second]);
+  const text = [formatDifference(difference), tests ? formatTests(tests) : ''].filter((part) => part !== '').join('\n\n');
+  context.output.result({ ...digests, ...difference, ...(tests && { tests }) }, text);
   return 0;
 }
 

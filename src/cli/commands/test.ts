@@ -1,6 +1,7 @@
 import { WherryError } from '../../base/errors.js';
 import { parseDuration } from '../../project/units.js';
 import { type Command, type Context, textOf, textsOf } from '../command.js';
+import type { TestRequest } from '../test/run.js';
 
 export const test: Command = {
   name: 'test',
@@ -9,7 +10,10 @@ export const test: Command = {
   options: [
     { flags: '--image <reference>', text: 'test this image instead of building a project' },
     { flags: '-e, --endpoint <id>', text: 'test an endpoint that exists, as it is' },
-    { flags: '-f, --file <path>', text: "test file (default: 'tests' of wherry.yaml, .github/tests.json, .runpod/tests.json)" },
+    {
+      flags: '-f, --file <path>',
+      text: "test file (default: 'tests' of wherry.yaml, .github/tests.json, .runpod/tests.json, test_input.json)",
+    },
     { flags: '--request-timeout <seconds>', text: 'longest time for a request, cold start included (default 300)' },
     { flags: '--budget <duration>', text: 'longest time for all tests (default 30m)' },
     { flags: '--parallel <n>', text: 'how many run at a time (default: as many as the endpoint may have workers)' },
@@ -18,6 +22,15 @@ export const test: Command = {
     { flags: '--registry-auth <id>', text: "what opens the registry of --image, on a server with RunPod's APIs only" },
     { flags: '--graphql-url <url>', text: "GraphQL of a server with RunPod's APIs only (default: /graphql of --api-url)" },
     { flags: '--report <format=file>', text: 'also write a report: junit=FILE, json=FILE or md=FILE', isRepeated: true },
+    {
+      flags: '--baseline <release>',
+      text: 'also run an earlier release, rN or ENDPOINT@rN, and fail when this is worse: outputs, execution, wait for a worker, size',
+    },
+    {
+      flags: '--allow <what=part>',
+      text: 'by how much it may be worse: latency=0.25, coldStart=0.25, size=0.1 (parts of what the baseline has), output=0 (a number)',
+      isRepeated: true,
+    },
     { flags: '--watch', text: 'run again at each change of a file' },
   ],
   example: 'wherry test examples/hello-node',
@@ -30,21 +43,10 @@ export const test: Command = {
     ]);
     const reports = textsOf(options, 'report').map(parseReport);
     const dir = context.args[0] ?? '.';
-    const subject = subjectOf(context, dir);
-    const request = {
-      dir,
-      subject,
-      file: textOf(options, 'file'),
-      requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
-      budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
-      parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
-      isRemote:
-        subject.kind === 'endpoint' || textOf(options, 'apiUrl') !== undefined || context.environment['WHERRY_API_URL'] !== undefined,
-      registryAuth: textOf(options, 'registryAuth'),
-      isStrict: options['strict'] === true,
-    };
+    const request = readRequest(context, dir);
+    const baseline = await baselineOf(context, request);
     const runOnce = async (): Promise<number> => {
-      const report = await runTests(context, request);
+      const report = await (baseline ? baseline() : runTests(context, request));
       await writeReports(report, reports);
       for (const note of report.notes) output.talk(`  ${note}`);
       output.result(report, formatRun(report));
@@ -56,6 +58,36 @@ export const test: Command = {
     return repeatOnChange(context, { dir, file: request.file }, runOnce);
   },
 };
+
+/** What the options ask for, with the tests of a directory. Throws USAGE, CONFIG_INVALID. */
+export function readRequest(context: Context, dir: string): TestRequest {
+  const { options, environment } = context;
+  const subject = subjectOf(context, dir);
+  return {
+    dir,
+    subject,
+    file: textOf(options, 'file'),
+    requestTimeoutMs: readNumber(options['requestTimeout'], '--request-timeout', 300) * 1000,
+    budgetMs: parseDuration(textOf(options, 'budget') ?? '30m'),
+    parallel: options['parallel'] === undefined ? undefined : readNumber(options['parallel'], '--parallel', 1),
+    isRemote:
+      subject.kind === 'endpoint' ||
+      options['baseline'] !== undefined ||
+      textOf(options, 'apiUrl') !== undefined ||
+      environment['WHERRY_API_URL'] !== undefined,
+    registryAuth: textOf(options, 'registryAuth'),
+    isStrict: options['strict'] === true,
+  };
+}
+
+/** Runs tests beside an earlier release, when one was named. Throws USAGE. */
+async function baselineOf(context: Context, request: TestRequest) {
+  const named = textOf(context.options, 'baseline');
+  if (named === undefined) return undefined;
+  const { readBaseline, runWithBaseline } = await import('../test/baseline.js');
+  const baseline = await readBaseline(named, textsOf(context.options, 'allow'), request);
+  return () => runWithBaseline(context, request, baseline);
+}
 
 function subjectOf({ options }: Context, dir: string) {
   const image = textOf(options, 'image');

@@ -7,8 +7,9 @@ import { runSuite } from '../../check/run-suite.js';
 import type { TestSite } from '../../check/run-test.js';
 import { Stop } from '../../check/stop.js';
 import type { TestGroup } from '../../check/suite.js';
-import { noEndpoint, openTestEndpoint, type TestEndpoint } from '../../check/test-endpoint.js';
+import { noEndpoint, openTestEndpoint, type TestEndpoint, type TestEndpointOptions } from '../../check/test-endpoint.js';
 import type { Context } from '../command.js';
+import { originOf } from '../motion.js';
 import { sayResult } from './output.js';
 import type { TestServer } from './server.js';
 import type { TestedImage } from './subject.js';
@@ -33,6 +34,7 @@ export interface RanGroup {
   readonly results: readonly TestResult[];
   /** Of the image that ran; null when the server does not say. */
   readonly digest: string | null;
+  readonly imageBytes: number | null;
   readonly warnings: readonly string[];
 }
 
@@ -46,17 +48,17 @@ export async function runGroup(group: TestGroup, number: number, site: Site): Pr
   const existing = image.endpointId ?? group.settings.endpointId;
   if (existing !== undefined) {
     const results = await runOn({ endpointId: existing, signal }, { group, site, parallel: DEFAULT_PARALLEL });
-    return { results: await withLogs(results, existing, server), digest: null, warnings: [] };
+    return { results: await withLogs(results, existing, server), digest: null, imageBytes: null, warnings: [] };
   }
   const endpoint = await openEndpoint(group, number, site).catch((thrown: unknown) => noEndpoint(thrown));
   if (endpoint instanceof Stop) {
     const results = await runOn({ endpointId: '', signal: AbortSignal.abort(endpoint) }, { group, site, parallel: 1 });
-    return { results, digest: null, warnings: [] };
+    return { results, digest: null, imageBytes: null, warnings: [] };
   }
-  const { endpointId, digest, warnings, broken, parallel } = endpoint;
+  const { endpointId, digest, imageBytes, warnings, broken, parallel } = endpoint;
   try {
     const results = await runOn({ endpointId, signal: AbortSignal.any([signal, broken]) }, { group, site, parallel });
-    return { results: await withLogs(results, endpointId, server), digest, warnings };
+    return { results: await withLogs(results, endpointId, server), digest, imageBytes, warnings };
   } finally {
     for (const sentence of [...warnings, ...(await endpoint.close())]) site.context.output.warn(sentence);
   }
@@ -74,7 +76,13 @@ function runOn(
 ): Promise<readonly TestResult[]> {
   return runSuite({
     ...place,
-    ...{ client: server.client, tests: group.tests, requestTimeoutMs, runId, runCommand: createCommandRunner(dir) },
+    ...{
+      client: server.client,
+      tests: group.tests,
+      requestTimeoutMs,
+      runId,
+      runCommand: createCommandRunner(dir, site.context.environment),
+    },
     parallel: site.parallel ?? parallel,
     onResult: (result) => sayResult(site.context.output, result),
   });
@@ -85,20 +93,23 @@ async function openEndpoint(group: TestGroup, number: number, site: Site): Promi
   const { client, graphql, kind } = server;
   if (kind === 'foreign') return openForeignEndpoint({ graphql, runId, number, group, image: image.reference, registryAuth, signal });
   const { templateId } = group.settings;
-  const meant = templateId === undefined ? { group, image: image.reference } : await readTemplate(graphql, group, templateId);
-  const { spec, settings } = image;
-  return openTestEndpoint({ client, runId, number, ...meant, spec, settings, isLeased: kind === 'known', signal });
+  const { reference, spec, settings } = image;
+  const given: Meant = { group, image: { origin: originOf(reference), spec, settings } };
+  const meant = templateId === undefined ? given : await readTemplate(graphql, given, templateId);
+  return openTestEndpoint({ client, runId, number, ...meant, isLeased: kind === 'known', signal });
 }
 
 const TEMPLATE = 'query ($id: String!) { podTemplate(id: $id) { imageName dockerArgs containerDiskInGb env { key value } } }';
 
-/** A template of the server, as settings of the group: a release copies it. Throws TEMPLATE_UNKNOWN. */
-async function readTemplate(graphql: Graphql, group: TestGroup, id: string): Promise<Pick<On, 'group'> & { readonly image: string }> {
+type Meant = Pick<TestEndpointOptions, 'group' | 'image'>;
+
+/** With a template of the server instead of the image: its settings become the group's, as a release copies it. Throws REQUEST_INVALID, TEMPLATE_UNKNOWN. */
+async function readTemplate(graphql: Graphql, { group, image }: Meant, id: string): Promise<Meant> {
   const found = (await graphql(TEMPLATE, { id }))['podTemplate'];
-  if (typeof found?.['imageName'] !== 'string') throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`);
-  const { imageName, ...config } = found;
+  const { imageName, ...config } = found ?? {};
+  if (typeof imageName !== 'string') throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`);
   const templateConfig = { ...config, ...group.settings.templateConfig };
-  return { group: { ...group, settings: { ...group.settings, templateConfig } }, image: imageName as string };
+  return { group: { ...group, settings: { ...group.settings, templateConfig } }, image: { ...image, origin: { reference: imageName } } };
 }
 
 /** The reason of a failure is often in what the worker said. */

@@ -28,6 +28,8 @@ export interface TestRequest {
   readonly registryAuth: string | undefined;
   /** A test that does not test the subject is an error. */
   readonly isStrict: boolean;
+  /** Names the run and what it makes; one of its own when there is none. */
+  readonly runId?: string;
 }
 
 /** Runs the tests of a directory once. Throws what reading, building and pushing throw; whatever happens then is the verdict of tests. */
@@ -38,19 +40,19 @@ export async function runTests(context: Context, request: TestRequest): Promise<
   const suite = await findSuite(dir, request.file);
   const notes = [...suite.notes, ...(request.subject.kind === 'endpoint' ? [] : noteUntested(suite, request.isStrict, context))];
   const server = request.isRemote ? await openKnownServer(context) : await openOwnServer(context);
-  const runId = createEndpointId();
+  const { runId = createEndpointId() } = request;
   const { signal } = context;
   try {
     sayCost(server, { context, request, suite });
     signal.throwIfAborted();
     const image = await prepareSubject(request.subject, { context, server });
     signal.throwIfAborted();
-    const { results, digest, warnings } = await runGroups(suite, { ...request, context, server, runId, image, dir });
+    const { results, warnings, ...tested } = await runGroups(suite, { ...request, context, server, runId, image, dir });
     const passed = results.filter(({ isPassed }) => isPassed).length;
     return {
       runId,
       subject: image.name,
-      digest,
+      ...tested,
       server: server.url,
       file: suite.file,
       startedAt: new Date(clock.now() - Math.round(performance.now() - begunAt)).toISOString(),
@@ -106,6 +108,7 @@ function sayCost({ kind, url }: TestServer, { context: { output }, request, suit
 interface Ran {
   readonly results: readonly TestResult[];
   readonly digest: string | null;
+  readonly imageBytes: number | null;
   readonly warnings: readonly string[];
 }
 
@@ -116,6 +119,7 @@ async function runGroups(suite: Suite, site: Omit<Site, 'signal'> & Pick<TestReq
   const results = new Map<Test, TestResult>();
   const warnings = new Set<string>();
   let { digest, reference } = image;
+  let imageBytes: number | null = null;
   const sayDigest = (): void => context.output.talk(`  ${image.name} is ${digest}`);
   if (digest !== null) sayDigest();
   try {
@@ -123,6 +127,7 @@ async function runGroups(suite: Suite, site: Omit<Site, 'signal'> & Pick<TestReq
       const ran = await runGroup(group, index + 1, { ...site, signal, image: { ...image, reference } });
       group.tests.forEach((test, at) => void results.set(test, ran.results[at] as TestResult));
       for (const warning of ran.warnings) warnings.add(warning);
+      if (group.settings.templateId === undefined) imageBytes ??= ran.imageBytes;
       if (digest !== null || ran.digest === null || group.settings.templateId !== undefined) continue;
       // The tag may move before the next group: all run the same bytes.
       digest = ran.digest;
@@ -132,5 +137,5 @@ async function runGroups(suite: Suite, site: Omit<Site, 'signal'> & Pick<TestReq
   } finally {
     release();
   }
-  return { results: suite.tests.map((test) => results.get(test) as TestResult), digest, warnings: [...warnings] };
+  return { results: suite.tests.map((test) => results.get(test) as TestResult), digest, imageBytes, warnings: [...warnings] };
 }

@@ -22,10 +22,8 @@ export interface TestServer extends Embedded {
  * ended first. Throws what the server throws.
  */
 export async function openOwnServer(context: Context): Promise<TestServer> {
-  const { dataDir } = await context.settings();
-  const base = join(dataDir, 'test');
-  await endLeftovers(base, context);
-  const place = join(base, String(process.pid));
+  await endLeftovers(context);
+  const place = join(await placeOfServers(context), String(process.pid));
   const server = await composeServer({ dataDir: place, environment: context.environment, port: 0 });
   const close = async (): Promise<void> => {
     await server.stop({ stopWorkers: true });
@@ -41,8 +39,12 @@ export async function openOwnServer(context: Context): Promise<TestServer> {
   }
 }
 
+const placeOfServers = async (context: Context): Promise<string> => join((await context.settings()).dataDir, 'test');
+
 /** Takes up each server whose process is gone, and ends its workers with it. */
-async function endLeftovers(base: string, { environment, output }: Context): Promise<void> {
+export async function endLeftovers(context: Context): Promise<void> {
+  const { environment, output } = context;
+  const base = await placeOfServers(context);
   const names = await readdir(base).catch(() => []);
   for (const name of names.filter((pid) => !isAlive(Number(pid)))) {
     output.talk('  ending what a run that was killed left');
@@ -77,13 +79,17 @@ export async function openKnownServer(context: Context): Promise<TestServer> {
     throw new WherryError('SERVER_UNAVAILABLE', 'no server is known to test on', {
       hint: 'start one with `wherry serve`, or name another with --api-url and its key with WHERRY_API_KEY',
     });
-  const kind = (await isOurs(url, key)) ? 'known' : 'foreign';
+  const kind = (await isOurs({ url, key }, context.signal)) ? 'known' : 'foreign';
   return { ...clientsOf({ url, key, graphqlUrl: textOf(context.options, 'graphqlUrl') }), kind, close: async () => {} };
 }
 
+const ASK_MS = 30_000;
+
 /** Only a wherry has a status; whoever refuses it in our own words is one, too. */
-async function isOurs(url: string, key: string): Promise<boolean> {
-  const answer = await fetch(`${url}/api/v1/status`, { headers: { authorization: `Bearer ${key}` } }).catch((cause: unknown) => {
+async function isOurs({ url, key }: Embedded, interrupted: AbortSignal): Promise<boolean> {
+  const signal = AbortSignal.any([interrupted, AbortSignal.timeout(ASK_MS)]);
+  const headers = { authorization: `Bearer ${key}` };
+  const answer = await fetch(`${url}/api/v1/status`, { headers, signal }).catch((cause: unknown) => {
     throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, { cause });
   });
   const value: unknown = await answer.json().catch(() => undefined);

@@ -1,8 +1,8 @@
-import type { SettingsChange } from '../../api/client.js';
 import { messageOf, WherryError } from '../../base/errors.js';
 import { silentLog } from '../../base/log.js';
+import type { ImageUnderTest } from '../../check/test-endpoint.js';
 import { openRemoteRegistry } from '../../compose-registry.js';
-import type { ReleaseSpec } from '../../domain/release.js';
+import { formatRelease, type ReleaseName } from '../../domain/release.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import { readProject } from '../../project/read.js';
 import type { Context } from '../command.js';
@@ -10,23 +10,22 @@ import { buildPhase, pushPhase, settingsOf, specOf } from '../motion.js';
 import { createPhases } from '../phases.js';
 import type { TestServer } from './server.js';
 
-/** What is tested: a project, an image, or an endpoint that exists. */
+/** What is tested: a project, an image, a release on an endpoint of the tests, or an endpoint that exists. */
 export type Subject =
   | { readonly kind: 'project'; readonly dir: string }
   | { readonly kind: 'image'; readonly reference: string; readonly runtime: 'process' | 'docker' | undefined }
+  | { readonly kind: 'release'; readonly release: ReleaseName }
   | { readonly kind: 'endpoint'; readonly endpointId: string };
 
 /** The subject as tests need it. */
-export interface TestedImage {
+export interface TestedImage extends Omit<ImageUnderTest, 'origin'> {
   /** As reports call it. */
   readonly name: string;
-  /** Empty for an endpoint. */
+  /** Of an image, or the name of a release; empty for an endpoint. */
   readonly reference: string;
   /** Of the image; null when only the server knows it. */
   readonly digest: string | null;
   readonly endpointId: string | undefined;
-  readonly spec: Partial<ReleaseSpec>;
-  readonly settings: SettingsChange;
 }
 
 interface Place {
@@ -39,10 +38,25 @@ const NONE = { reference: '', digest: null, endpointId: undefined, spec: {}, set
 /** Builds and pushes a project; an image and an endpoint are there. Throws USAGE and what building and pushing throw. */
 export async function prepareSubject(subject: Subject, place: Place): Promise<TestedImage> {
   if (subject.kind === 'endpoint') return { ...NONE, name: subject.endpointId, endpointId: subject.endpointId };
+  if (subject.kind === 'release') return prepareRelease(subject.release, place);
   if (subject.kind === 'project') return prepareProject(subject.dir, place);
   const { reference, runtime } = subject;
   const pinned = place.server.kind === 'foreign' ? await pinReference(reference, place.context) : { reference, digest: null };
   return { ...NONE, ...pinned, name: reference, settings: runtime === undefined ? {} : { runtime } };
+}
+
+/** The image and the settings of a release, for an endpoint that is not its own. Throws RELEASE_UNKNOWN. */
+async function prepareRelease({ endpointId, number }: ReleaseName, { server: { client } }: Place): Promise<TestedImage> {
+  const name = `${endpointId}@${formatRelease(number)}`;
+  const [{ settings }, [found]] = await Promise.all([
+    client.getEndpoint(endpointId),
+    client.listReleases(endpointId, { before: number + 1, limit: 1 }),
+  ]);
+  if (found?.number !== number)
+    throw new WherryError('RELEASE_UNKNOWN', `'${endpointId}' has no release ${number}`, {
+      hint: `see \`wherry releases -e ${endpointId}\``,
+    });
+  return { ...NONE, name, reference: name, digest: found.image.digest, spec: found.spec, settings };
 }
 
 async function prepareProject(dir: string, { context, server }: Place): Promise<TestedImage> {

@@ -1,11 +1,12 @@
 import { basename } from 'node:path';
 import { countGpus } from '../../domain/placement.js';
+import { portVariables } from '../../domain/worker-environment.js';
 import type { ImageConfig } from '../../oci/manifest.js';
 import { placesOf, placeVariables } from '../places.js';
 import type { WorkerSpec } from '../runtime.js';
 import type { EngineFacts } from './engine.js';
 import { OWNER_LABELS } from './names.js';
-import { announcePorts, PUBLISHED_AT, type PublishedPort } from './ports.js';
+import { PUBLISHED_AT, type PublishedPort } from './ports.js';
 
 export interface ContainerPlan {
   readonly spec: WorkerSpec;
@@ -45,7 +46,9 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
   return {
     Image: reference,
     Hostname: spec.workerId,
-    Env: Object.entries({ ...placeVariables(spec), ...spec.env, ...announcePorts(ports) }).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries({ ...placeVariables(spec), ...spec.env, ...portVariables(PUBLISHED_AT, ports) }).map(
+      ([name, value]) => `${name}=${value}`,
+    ),
     ...(spec.args !== null && { Cmd: spec.args }),
     Labels: {
       [OWNER_LABELS.instance]: instanceId,

@@ -26,16 +26,6 @@ export async function choosePorts(declared: readonly string[]): Promise<readonly
   }
 }
 
-/** What RunPod tells a worker of its ports (worker-protocol §1.3). */
-export function announcePorts(ports: readonly PublishedPort[]): Readonly<Record<string, string>> {
-  if (ports.length === 0) return {};
-  const told = ports.map(({ port, hostPort }) => {
-    const [number, protocol = ''] = port.split('/');
-    return [`RUNPOD_${protocol.toUpperCase()}_PORT_${number}`, String(hostPort)] as const;
-  });
-  return { RUNPOD_PUBLIC_IP: PUBLISHED_AT, ...Object.fromEntries(told) };
-}
-
 /** `8000/http` is `8000/tcp` for an engine. */
 function portOf(text: string): string {
   const [number = '', protocol] = text.split('/');

@@ -2,10 +2,9 @@ import { isEqual } from '../../base/equal.js';
 import { createEndpointId } from '../../base/ids.js';
 import { createTurns } from '../../base/turns.js';
 import type { Endpoint, EndpointSettings } from '../../domain/endpoint.js';
-import { matchKinds } from '../../domain/gpu.js';
-import type { Binding, Extras, GpuWish, NewTemplate, SavedContent, Template } from '../../domain/template.js';
+import type { Binding, Extras, NewTemplate, SavedContent, Template, TemplateContent } from '../../domain/template.js';
+import { grantWishes, NO_WISHES, type Wishes } from '../../domain/wishes.js';
 import type { Engine } from '../../engine/engine.js';
-import type { HostView } from '../../engine/room.js';
 import type { Templates } from '../templates.js';
 
 export interface BoundEndpointsOptions {
@@ -26,7 +25,7 @@ export interface EndpointSave {
   readonly settings?: EndpointSettings;
   /** One that is there, or one of its own, which goes with the endpoint. */
   readonly template?: { readonly id: string } | { readonly own: NewTemplate };
-  readonly gpu?: GpuWish;
+  readonly wishes?: Wishes;
   readonly extras?: Extras;
 }
 
@@ -103,24 +102,10 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
   };
 }
 
-const NO_GPU: GpuWish = { count: 0, kinds: [] };
-
-/** What a release asks for on this host: no more than it has, for what it has not would keep its workers waiting for ever. */
-function chooseGpu({ count, kinds }: GpuWish, { total, labels }: HostView, notify: Saver['notify']): number | string | undefined {
-  if (count === 0) return undefined;
-  if (count > total.gpu) {
-    notify(`this host has ${total.gpu} GPUs, a worker asks for ${count} of ${kinds.join(', ') || 'any kind'}: it runs without`);
-    return undefined;
-  }
-  const { isMet, wanted } = matchKinds(kinds, labels['gpu'] ?? []);
-  if (!isMet) notify(`this host has no GPU of ${wanted.join(' or ') || 'those that are not excluded'}: a worker gets any of its GPUs`);
-  return isMet && count === 1 && kinds.some((kind) => !kind.startsWith('-')) ? kinds.join(',') : count;
-}
-
 interface Bound {
   readonly id: string;
   readonly before: Binding | undefined;
-  readonly wanted: Pick<EndpointSave, 'template' | 'gpu' | 'extras'>;
+  readonly wanted: Pick<EndpointSave, 'template' | 'wishes' | 'extras'>;
 }
 
 /** Deploys what changed, and keeps what was saved. */
@@ -130,21 +115,21 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     if ('id' in chosen) return templates.get(chosen.id);
     return templates.save(before?.isOwn ? (before.templateId ?? undefined) : undefined, chosen.own);
   };
-  const release = async (id: string, { image, credential, spec, gpu }: SavedContent, { author, notify }: Saver) => {
-    const given = chooseGpu(gpu, host(), notify);
+  const release = async (id: string, { image, credential, spec, ...wishes }: SavedContent, { author, notify }: Saver) => {
+    const { change, notices } = grantWishes(spec, wishes, host());
     const { warnings } = await deploy(id, {
       from: { reference: image, ...(credential !== null && { credential }) },
-      spec: { ...spec, resources: { ...spec.resources, ...(given !== undefined && { gpu: given }) } },
+      spec: { ...spec, ...change },
       author,
       sourceRevision: null,
       isSuperseding: true,
     });
-    for (const warning of warnings) notify(warning);
+    for (const notice of [...notices, ...warnings]) notify(notice);
   };
   return async ({ id, before, wanted }: Bound, saver: Saver): Promise<Binding> => {
     const template = await choose(before, wanted.template);
     const content = template ?? before?.saved;
-    const saved = content ? describeContent(content, wanted.gpu ?? before?.saved?.gpu ?? NO_GPU) : null;
+    const saved = content ? describeContent(content, wanted.wishes ?? before?.saved ?? NO_WISHES) : null;
     if (saved && !isEqual(saved, before?.saved ?? null)) await release(id, saved, saver);
     const templateId = template?.id ?? before?.templateId ?? null;
     const isOwn =
@@ -155,6 +140,13 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
   };
 }
 
-function describeContent({ image, credential, spec }: Omit<SavedContent, 'gpu'>, gpu: GpuWish): SavedContent {
-  return { image, credential, spec, gpu };
+function describeContent({ image, credential, spec }: TemplateContent, { gpu, sizes, cuda, models, volumes }: Wishes): SavedContent {
+  const wishes = {
+    gpu,
+    ...(sizes && { sizes }),
+    ...(cuda !== undefined && { cuda }),
+    ...(models && { models }),
+    ...(volumes && { volumes }),
+  };
+  return { image, credential, spec, ...wishes };
 }

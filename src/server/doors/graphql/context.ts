@@ -48,15 +48,3 @@ export function requireText(value: string | null | undefined, name: string): str
   if (value) return value;
   throw new WherryError('REQUEST_INVALID', `'${name}' is missing`, { hint: `send a ${name}` });
 }
-
-/** A whole number in its bounds, or undefined when it was not given. Throws REQUEST_INVALID. */
-export function readNumber(
-  value: number | null | undefined,
-  { name, min, max, isWhole = true }: { readonly name: string; readonly min: number; readonly max: number; readonly isWhole?: boolean },
-): number | undefined {
-  if (value === null || value === undefined) return undefined;
-  if (value >= min && value <= max && (!isWhole || Number.isInteger(value))) return value;
-  throw new WherryError('REQUEST_INVALID', `${name} ${value} is not ${isWhole ? 'a whole number ' : ''}from ${min} to ${max}`, {
-    hint: `send another ${name}`,
-  });
-}

@@ -1,34 +1,17 @@
+import { type ForeignInput, noticeInput, readForeignSettings, readNumber, readWishes, refuseUnserved } from '../../../api/foreign-input.js';
 import { WherryError } from '../../../base/errors.js';
 import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoint.js';
-import type { Extras, GpuWish } from '../../../domain/template.js';
+import type { Extras } from '../../../domain/template.js';
 import type { BoundEndpoint, EndpointSave } from '../endpoints.js';
-import { type Call, changing, type Door, listVariables, readNumber, requireText, USER_ID } from './context.js';
+import { type Call, changing, type Door, listVariables, requireText, USER_ID } from './context.js';
 import { pick, readTemplate, type TemplateInput, viewTemplate } from './templates.js';
 
 /** `EndpointInput`. */
-interface EndpointInput {
+interface EndpointInput extends ForeignInput {
   readonly id?: string | null;
   readonly name?: string | null;
-  readonly type?: string | null;
   readonly templateId?: string | null;
   readonly template?: TemplateInput | null;
-  readonly hubReleaseId?: string | null;
-  readonly gpuIds?: string | null;
-  readonly gpuCount?: number | null;
-  readonly networkVolumeId?: string | null;
-  readonly networkVolumeIds?: readonly unknown[] | null;
-  readonly locations?: string | null;
-  readonly minCudaVersion?: string | null;
-  readonly allowedCudaVersions?: string | null;
-  readonly modelReferences?: readonly string[] | null;
-  readonly idleTimeout?: number | null;
-  readonly scalerType?: string | null;
-  readonly scalerValue?: number | null;
-  readonly workersMin?: number | null;
-  readonly workersMax?: number | null;
-  readonly executionTimeoutMs?: number | null;
-  readonly flashBootType?: string | null;
-  readonly [more: string]: unknown;
 }
 
 /** Kept as they came, and given back: clients send them again with every save. */
@@ -48,27 +31,18 @@ const ECHOED = [
   'modelReferences',
   'compliance',
 ];
-const MONTH_S = 2_592_000;
-const SCALERS: Readonly<Record<string, 'queueDelay' | 'requestCount'>> = {
-  QUEUE_DELAY: 'queueDelay',
-  REQUEST_COUNT: 'requestCount',
-  WORKER_COUNT: 'requestCount',
-};
-/** As RunPod: off unless asked for. */
-const KEEPS: Readonly<Record<string, 'freeze' | 'none'>> = { OFF: 'none', FLASHBOOT: 'freeze', PRIORITY_FLASHBOOT: 'freeze' };
-
 /** Operations on endpoints. */
 export function createEndpointOperations(door: Door) {
   const { endpoints } = door;
   return {
     saveEndpoint: changing<{ input: EndpointInput }>(async ({ input }, call) => {
-      refuseForeign(input);
+      refuseUnserved(input);
       const wanted = await readEndpoint(door, input, call);
-      notice(input, call);
+      for (const notice of noticeInput(input)) call.notify(notice);
       if (input.id) {
         const change = ({ endpoint, binding }: BoundEndpoint) => {
-          const gpu = readGpu({ ...binding?.extras, ...wanted.extras });
-          return { ...wanted, gpu, settings: readSettings(input, endpoint.settings) };
+          const wishes = readWishes({ ...binding?.extras, ...wanted.extras });
+          return { ...wanted, wishes, settings: changeSettings(endpoint.settings, input) };
         };
         return viewEndpoint(door, await endpoints.save(input.id, change, call), call);
       }
@@ -78,9 +52,9 @@ export function createEndpointOperations(door: Door) {
         throw new WherryError('REQUEST_INVALID', "'templateId' is missing", { hint: 'save a template first, and send its id' });
       // Clients before there was a flashBootType say it with the name.
       const keep = name.endsWith('-fb') ? 'freeze' : 'none';
-      const settings = readSettings(input, { ...DEFAULT_SETTINGS, scale: { ...DEFAULT_SETTINGS.scale, keep } });
-      const gpu = readGpu(wanted.extras);
-      return viewEndpoint(door, await endpoints.create({ ...wanted, gpu, name, template, settings }, call), call);
+      const settings = changeSettings({ ...DEFAULT_SETTINGS, scale: { ...DEFAULT_SETTINGS.scale, keep } }, input);
+      const wishes = readWishes(wanted.extras);
+      return viewEndpoint(door, await endpoints.create({ ...wanted, wishes, name, template, settings }, call), call);
     }),
     /** Whatever workers it may have: they are stopped. */
     deleteEndpoint: changing<{ id: string }>(async ({ id }) => {
@@ -97,20 +71,11 @@ export function createEndpointOperations(door: Door) {
   };
 }
 
-/** Throws REQUEST_INVALID for what there is no equivalent of: an endpoint without it would not be what was asked for. */
-function refuseForeign({ type, hubReleaseId }: EndpointInput): void {
-  if (type && type !== 'QB')
-    throw new WherryError('REQUEST_INVALID', `endpoints of type '${type}' are not served`, { hint: "leave 'type' out, or send QB" });
-  if (hubReleaseId)
-    throw new WherryError('REQUEST_INVALID', 'this server has no hub', { hint: 'send the templateId of a template that names the image' });
-}
-
 type Told = Pick<EndpointSave, 'name' | 'template'> & { readonly extras: Extras };
 
 async function readEndpoint(door: Door, input: EndpointInput, call: Call): Promise<Told> {
   const { name, templateId, template } = input;
   readNumber(name?.length, { name: 'the length of the name', min: 0, max: 191 });
-  readNumber(input.gpuCount, { name: 'gpuCount', min: 0, max: 1_000 });
   return {
     ...(name && { name }),
     ...(templateId
@@ -118,14 +83,6 @@ async function readEndpoint(door: Door, input: EndpointInput, call: Call): Promi
       : template && { template: { own: await readOwn(door, { input: template, name }, call) } }),
     extras: pick(input, ECHOED),
   };
-}
-
-/** GPUs of a worker: one unless more are asked for, none without a pool. */
-function readGpu({ gpuIds, gpuCount }: Extras): GpuWish {
-  const kinds = String(gpuIds ?? '')
-    .split(',')
-    .flatMap((kind) => kind.trim() || []);
-  return { count: kinds.length === 0 ? 0 : typeof gpuCount === 'number' ? gpuCount : 1, kinds };
 }
 
 /** A template that comes with its endpoint; its name has to be unique all the same. */
@@ -139,43 +96,9 @@ async function readOwn(
   return readTemplate(door, { input: { ...input, name: isTaken ? `${wanted} ${crypto.randomUUID().slice(0, 8)}` : wanted } }, call);
 }
 
-/** What was accepted and has no effect here. */
-function notice({ networkVolumeId, networkVolumeIds, locations, ...input }: EndpointInput, call: Call): void {
-  if (networkVolumeId || networkVolumeIds?.length) call.notify('network volumes are remembered, not attached');
-  if (input.minCudaVersion || input.allowedCudaVersions) call.notify('versions of CUDA are remembered, not asked for');
-  if (input.modelReferences?.length) call.notify('models are remembered, not fetched');
-  if (locations) call.notify('locations are remembered: workers run on this host');
-}
-
-function readSettings(input: EndpointInput, { scale, limits, ...rest }: EndpointSettings): EndpointSettings {
-  const idle = readNumber(input.idleTimeout, { name: 'idleTimeout', min: 0, max: MONTH_S, isWhole: false });
-  const min = readNumber(input.workersMin, { name: 'workersMin', min: 0, max: 1_000 });
-  const max = readNumber(input.workersMax, { name: 'workersMax', min: 0, max: 1_000 });
-  const value = readNumber(input.scalerValue, { name: 'scalerValue', min: 0.001, max: 1_000_000, isWhole: false });
-  const executionMs = readNumber(input.executionTimeoutMs, { name: 'executionTimeoutMs', min: 0, max: MONTH_S * 1_000 });
-  const type = readWord(input.scalerType, SCALERS, 'scalerType');
-  const keep = readWord(input.flashBootType, KEEPS, 'flashBootType');
-  return {
-    ...rest,
-    scale: {
-      ...scale,
-      ...(min !== undefined && { min }),
-      ...(max !== undefined && { max }),
-      ...(idle !== undefined && { idleMs: Math.round(idle * 1_000) }),
-      ...(type && { type }),
-      ...(value !== undefined && { value }),
-      ...(keep && { keep }),
-    },
-    limits: { ...limits, ...(executionMs !== undefined && { executionMs }) },
-  };
-}
-
-/** Absent, null and empty say nothing. Throws REQUEST_INVALID. */
-function readWord<T>(text: string | null | undefined, words: Readonly<Record<string, T>>, name: string): T | undefined {
-  if (!text) return undefined;
-  const meant = Object.hasOwn(words, text) ? words[text] : undefined;
-  if (meant !== undefined) return meant;
-  throw new WherryError('REQUEST_INVALID', `${name} '${text}' is not known`, { hint: `send one of ${Object.keys(words).join(', ')}` });
+function changeSettings({ scale, limits, ...rest }: EndpointSettings, input: EndpointInput): EndpointSettings {
+  const change = readForeignSettings(input);
+  return { ...rest, scale: { ...scale, ...change.scale }, limits: { ...limits, ...change.limits } };
 }
 
 /** `Endpoint`. What costs a look at the store is read only when it is asked for. */
@@ -207,7 +130,7 @@ export function viewEndpoint(door: Door, { endpoint, binding }: BoundEndpoint, c
     version: async () => (await engine.listReleases(id, { limit: 1 }))[0]?.number ?? 0,
     templateId,
     template: async () => {
-      const bound = (await templates.list()).find((template) => template.id === templateId);
+      const bound = templateId === null ? undefined : await templates.find(templateId);
       return bound ? viewTemplate(door, bound, call) : null;
     },
     env: async () => (activeRelease === null ? [] : listVariables((await engine.getRelease(id, activeRelease)).spec.env, call)),

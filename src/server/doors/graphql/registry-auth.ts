@@ -1,6 +1,7 @@
+import { readNumber } from '../../../api/foreign-input.js';
 import type { NamedCredential } from '../../../domain/registry-credential.js';
 import type { Login } from '../../named-credentials.js';
-import { changing, type Door, readNumber, requireText } from './context.js';
+import { changing, type Door, requireText } from './context.js';
 
 /** Operations on credentials for registries. Secrets come in and never go out. */
 export function createRegistryAuthOperations({ namedCredentials }: Door) {

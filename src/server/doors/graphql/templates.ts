@@ -1,26 +1,18 @@
-import { WherryError } from '../../../base/errors.js';
-import { formatWords, parseWords } from '../../../base/shell-words.js';
-import { ARGUMENT_PATTERN, DEFAULT_SPEC, type ReleaseSpec } from '../../../domain/release.js';
-import { VARIABLE_PATTERN } from '../../../domain/secret.js';
+import { type ForeignInput, GIGABYTE, readForeignSpec, readNumber } from '../../../api/foreign-input.js';
+import { formatWords } from '../../../base/shell-words.js';
+import { DEFAULT_SPEC } from '../../../domain/release.js';
 import type { Extras, NewTemplate, Template } from '../../../domain/template.js';
 import { parseReference } from '../../../oci/reference.js';
-import { type Call, changing, type Door, listVariables, readNumber, requireText, USER_ID } from './context.js';
+import { type Call, changing, type Door, listVariables, requireText, USER_ID } from './context.js';
 
 /** `SaveTemplateInput`. */
-export interface TemplateInput extends Extras {
+export interface TemplateInput extends ForeignInput {
   readonly id?: string | null;
   readonly name?: string | null;
   readonly imageName?: string | null;
-  readonly dockerArgs?: string | null;
-  readonly containerDiskInGb?: number | null;
   readonly containerRegistryAuthId?: string | null;
-  readonly ports?: string | null;
-  readonly env?: readonly { readonly key: string; readonly value?: string | null }[] | null;
 }
 
-const GIBIBYTE = 2 ** 30;
-const VARIABLE = new RegExp(VARIABLE_PATTERN);
-const VALUE = new RegExp(ARGUMENT_PATTERN);
 /** Kept as they came, and given back. */
 const ECHOED = [
   'category',
@@ -72,13 +64,14 @@ export async function readTemplate({ namedCredentials }: Door, { input, before }
   parseReference(image);
   const { containerRegistryAuthId: named = before?.credential } = input;
   const credential = named || null;
+  const spec = before?.spec ?? DEFAULT_SPEC;
   if (credential !== null && (await namedCredentials.open(credential)) === undefined)
     call.notify(`there is no registry credential '${credential}': those that are stored for the registry are used`);
   return {
     name,
     image,
     credential,
-    spec: readSpec(input, before?.spec ?? DEFAULT_SPEC),
+    spec: { ...spec, ...readForeignSpec(input, spec) },
     extras: { ...before?.extras, ...pick(input, ECHOED) },
   };
 }
@@ -86,27 +79,6 @@ export async function readTemplate({ namedCredentials }: Door, { input, before }
 /** What an input has of these fields. */
 export function pick(input: Extras, names: readonly string[]): Extras {
   return Object.fromEntries(names.flatMap((name) => (input[name] === undefined ? [] : [[name, input[name]]])));
-}
-
-function readSpec({ dockerArgs, env, ports, containerDiskInGb }: TemplateInput, before: ReleaseSpec): ReleaseSpec {
-  const disk = readNumber(containerDiskInGb, { name: 'containerDiskInGb', min: 0, max: 1_000_000 });
-  const { diskBytes: _diskBytes, ...resources } = before.resources;
-  const words = dockerArgs === null || dockerArgs === undefined ? undefined : parseWords(dockerArgs);
-  return {
-    ...before,
-    ...(words && { args: words.length === 0 ? null : words }),
-    ...(env && { env: readVariables(env) }),
-    ...(ports !== null && ports !== undefined && { ports: ports.split(',').flatMap((port) => port.trim() || []) }),
-    ...(disk !== undefined && { resources: { ...resources, ...(disk > 0 && { diskBytes: disk * GIBIBYTE }) } }),
-  };
-}
-
-function readVariables(env: NonNullable<TemplateInput['env']>): Readonly<Record<string, string>> {
-  const wrong = env.find(({ key, value }) => !VARIABLE.test(key) || !VALUE.test(value ?? ''));
-  if (!wrong) return Object.fromEntries(env.map(({ key, value }) => [key, value ?? '']));
-  throw new WherryError('REQUEST_INVALID', `the environment variable '${wrong.key}' cannot be set`, {
-    hint: 'names have letters, digits and _, values no zero byte',
-  });
 }
 
 /** `PodTemplate`. */
@@ -130,7 +102,7 @@ export function viewTemplate({ templates }: Door, { id, name, image, credential,
     isRunpod: false,
     boundEndpointId: async () => (await templates.listBound(id))[0] ?? null,
     dockerArgs: formatWords(args ?? []),
-    containerDiskInGb: Math.round((resources.diskBytes ?? 0) / GIBIBYTE),
+    containerDiskInGb: Math.round((resources.diskBytes ?? 0) / GIGABYTE),
     containerRegistryAuthId: credential,
     ports: ports.join(','),
     portsConfig: ports.map((port) => ({ port: port.split('/')[0] ?? '', name: '' })),
