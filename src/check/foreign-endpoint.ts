@@ -47,7 +47,7 @@ export async function openForeignEndpoint(options: ForeignEndpointOptions): Prom
   const mark = `${runId}-${number}`;
   const nameOf = ({ name = 'wherry test' }: Readonly<Record<string, unknown>>): string => `${name} ${mark}`;
   const made: Made = { mark, endpoint: { ...ENDPOINT, ...endpointConfig, name: nameOf(endpointConfig) } };
-  const close = once(() => cleanUp(graphql, made));
+  const close = once(() => removeMade(graphql, made));
   try {
     if (templateId === undefined) {
       const name = nameOf(templateConfig);
@@ -70,7 +70,8 @@ export async function openForeignEndpoint(options: ForeignEndpointOptions): Prom
 }
 
 /** What was asked for so far; an answer may have been lost. */
-interface Made {
+export interface Made {
+  /** In both names. */
   readonly mark: string;
   readonly endpoint: Record<string, unknown>;
   isEndpointSent?: boolean;
@@ -78,8 +79,9 @@ interface Made {
 }
 
 /** Tries until everything is gone or the time is over; says what is left. */
-async function cleanUp(graphql: Graphql, { mark, endpoint, isEndpointSent, templateName }: Made): Promise<readonly string[]> {
-  const endsAt = performance.now() + CLOSE_MS;
+export async function removeMade(graphql: Graphql, made: Made, limitMs = CLOSE_MS): Promise<readonly string[]> {
+  const { mark, endpoint, isEndpointSent, templateName } = made;
+  const endsAt = performance.now() + limitMs;
   const left: string[] = [];
   const persist = async (what: string, remove: () => Promise<unknown>): Promise<void> => {
     for (;;) {
@@ -103,7 +105,7 @@ async function removeEndpoint(graphql: Graphql, endpoint: Readonly<Record<string
     await graphql(SAVE_ENDPOINT, { input: { ...endpoint, workersMin: 0, workersMax: 0 } });
     await graphql(DELETE_ENDPOINT, { id: endpoint.id });
   } catch (thrown) {
-    if (await isListed(graphql, ({ id }) => id === endpoint.id)) throw thrown;
+    if ((await listEndpoints(graphql)).some(({ id }) => id === endpoint.id)) throw thrown;
   }
 }
 
@@ -113,9 +115,6 @@ async function listEndpoints(graphql: Graphql): Promise<readonly Listed[]> {
   const found = (await graphql(LIST_ENDPOINTS, {}))['myself']?.['endpoints'];
   return Array.isArray(found) ? found : [];
 }
-
-const isListed = async (graphql: Graphql, isMeant: (endpoint: Listed) => boolean): Promise<boolean> =>
-  (await listEndpoints(graphql)).some(isMeant);
 
 /** The endpoint whose id the answer that got lost had. */
 async function findEndpoint(graphql: Graphql, mark: string): Promise<string | undefined> {

@@ -49,7 +49,6 @@ describe('the outputs of the action', () => {
       succeeded: '2',
       'output-provided': '4',
       'output-matched': '2',
-      imageBytes: null,
       digest: 'sha256:1',
     });
     expect(JSON.parse(results ?? '')[0]).toMatchObject({ status: 'COMPLETED', output: 'short', line: 2, succeeded: true });
@@ -60,7 +59,6 @@ describe('the outputs of the action', () => {
       results: '[]',
       'total-tests': '1',
       started: '0',
-      imageBytes: null,
       digest: '',
     });
   });

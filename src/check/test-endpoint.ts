@@ -24,16 +24,20 @@ export interface TestEndpoint {
   close(): Promise<readonly string[]>;
 }
 
+/** An image with what its project says; a group's own settings come over that. */
+export interface ImageUnderTest {
+  readonly origin: ReleaseOrigin;
+  readonly spec: Partial<ReleaseSpec>;
+  readonly settings: SettingsChange;
+}
+
 export interface TestEndpointOptions {
   readonly client: ApiClient;
   readonly runId: string;
   /** Of the groups of a run, from 1. */
   readonly number: number;
   readonly group: TestGroup;
-  readonly image: ReleaseOrigin;
-  /** What the project says; the group's own settings come over it. */
-  readonly spec: Partial<ReleaseSpec>;
-  readonly settings: SettingsChange;
+  readonly image: ImageUnderTest;
   /** The server outlives the run: it removes the endpoint by itself soon after the run was killed. */
   readonly isLeased: boolean;
   readonly signal: AbortSignal;
@@ -51,10 +55,10 @@ const RENEW_MS = 5_000;
 
 /** Makes an endpoint with the image for a group of tests. Throws what the server says; nothing is left then. */
 export async function openTestEndpoint(options: TestEndpointOptions): Promise<TestEndpoint> {
-  const { client, runId, number, group, isLeased, signal } = options;
-  const { spec, warnings } = meantBy(group.settings, options.spec, (await client.status()).host);
+  const { client, runId, number, group, image, isLeased, signal } = options;
+  const { spec, warnings } = meantBy(group.settings, image.spec, (await client.status()).host);
   const endpointId = `test-${runId}-${number}`;
-  const settings = mergeSettings(options.settings, group.settings);
+  const settings = mergeSettings(image.settings, group.settings);
   const lease = isLeased ? { expiresInMs: LEASE_MS } : {};
   const made = await client.createEndpoint({ id: endpointId, settings, labels: { [RUN_LABEL]: runId }, ...lease });
   const closed = new AbortController();
@@ -65,7 +69,7 @@ export async function openTestEndpoint(options: TestEndpointOptions): Promise<Te
     return removeEndpoint(client, endpointId, isLeased);
   };
   try {
-    const deployed = await stopping(signal, client.deploy(endpointId, { ...options.image, spec }));
+    const deployed = await stopping(signal, client.deploy(endpointId, { ...image.origin, spec }));
     return {
       endpointId,
       digest: deployed.release.image.digest,

@@ -7,7 +7,7 @@ import { runSuite } from '../../check/run-suite.js';
 import type { TestSite } from '../../check/run-test.js';
 import { Stop } from '../../check/stop.js';
 import type { TestGroup } from '../../check/suite.js';
-import { noEndpoint, openTestEndpoint, type TestEndpoint } from '../../check/test-endpoint.js';
+import { noEndpoint, openTestEndpoint, type TestEndpoint, type TestEndpointOptions } from '../../check/test-endpoint.js';
 import type { Context } from '../command.js';
 import { originOf } from '../motion.js';
 import { sayResult } from './output.js';
@@ -93,21 +93,23 @@ async function openEndpoint(group: TestGroup, number: number, site: Site): Promi
   const { client, graphql, kind } = server;
   if (kind === 'foreign') return openForeignEndpoint({ graphql, runId, number, group, image: image.reference, registryAuth, signal });
   const { templateId } = group.settings;
-  const meant = templateId === undefined ? { group, image: image.reference } : await readTemplate(graphql, group, templateId);
-  const { spec, settings } = image;
-  const origin = originOf(meant.image);
-  return openTestEndpoint({ client, runId, number, group: meant.group, image: origin, spec, settings, isLeased: kind === 'known', signal });
+  const { reference, spec, settings } = image;
+  const given: Meant = { group, image: { origin: originOf(reference), spec, settings } };
+  const meant = templateId === undefined ? given : await readTemplate(graphql, given, templateId);
+  return openTestEndpoint({ client, runId, number, ...meant, isLeased: kind === 'known', signal });
 }
 
 const TEMPLATE = 'query ($id: String!) { podTemplate(id: $id) { imageName dockerArgs containerDiskInGb env { key value } } }';
 
-/** A template of the server, as settings of the group: a release copies it. Throws TEMPLATE_UNKNOWN. */
-async function readTemplate(graphql: Graphql, group: TestGroup, id: string): Promise<Pick<On, 'group'> & { readonly image: string }> {
+type Meant = Pick<TestEndpointOptions, 'group' | 'image'>;
+
+/** With a template of the server instead of the image: its settings become the group's, as a release copies it. Throws REQUEST_INVALID, TEMPLATE_UNKNOWN. */
+async function readTemplate(graphql: Graphql, { group, image }: Meant, id: string): Promise<Meant> {
   const found = (await graphql(TEMPLATE, { id }))['podTemplate'];
-  if (typeof found?.['imageName'] !== 'string') throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`);
-  const { imageName, ...config } = found;
+  const { imageName, ...config } = found ?? {};
+  if (typeof imageName !== 'string') throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`);
   const templateConfig = { ...config, ...group.settings.templateConfig };
-  return { group: { ...group, settings: { ...group.settings, templateConfig } }, image: imageName as string };
+  return { group: { ...group, settings: { ...group.settings, templateConfig } }, image: { ...image, origin: { reference: imageName } } };
 }
 
 /** The reason of a failure is often in what the worker said. */

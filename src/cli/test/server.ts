@@ -77,13 +77,17 @@ export async function openKnownServer(context: Context): Promise<TestServer> {
     throw new WherryError('SERVER_UNAVAILABLE', 'no server is known to test on', {
       hint: 'start one with `wherry serve`, or name another with --api-url and its key with WHERRY_API_KEY',
     });
-  const kind = (await isOurs(url, key)) ? 'known' : 'foreign';
+  const kind = (await isOurs({ url, key }, context.signal)) ? 'known' : 'foreign';
   return { ...clientsOf({ url, key, graphqlUrl: textOf(context.options, 'graphqlUrl') }), kind, close: async () => {} };
 }
 
+const ASK_MS = 30_000;
+
 /** Only a wherry has a status; whoever refuses it in our own words is one, too. */
-async function isOurs(url: string, key: string): Promise<boolean> {
-  const answer = await fetch(`${url}/api/v1/status`, { headers: { authorization: `Bearer ${key}` } }).catch((cause: unknown) => {
+async function isOurs({ url, key }: Embedded, interrupted: AbortSignal): Promise<boolean> {
+  const signal = AbortSignal.any([interrupted, AbortSignal.timeout(ASK_MS)]);
+  const headers = { authorization: `Bearer ${key}` };
+  const answer = await fetch(`${url}/api/v1/status`, { headers, signal }).catch((cause: unknown) => {
     throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, { cause });
   });
   const value: unknown = await answer.json().catch(() => undefined);

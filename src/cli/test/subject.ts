@@ -1,8 +1,8 @@
-import type { SettingsChange } from '../../api/client.js';
 import { messageOf, WherryError } from '../../base/errors.js';
 import { silentLog } from '../../base/log.js';
+import type { ImageUnderTest } from '../../check/test-endpoint.js';
 import { openRemoteRegistry } from '../../compose-registry.js';
-import { formatRelease, type ReleaseName, type ReleaseSpec } from '../../domain/release.js';
+import { formatRelease, type ReleaseName } from '../../domain/release.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import { readProject } from '../../project/read.js';
 import type { Context } from '../command.js';
@@ -18,16 +18,14 @@ export type Subject =
   | { readonly kind: 'endpoint'; readonly endpointId: string };
 
 /** The subject as tests need it. */
-export interface TestedImage {
+export interface TestedImage extends Omit<ImageUnderTest, 'origin'> {
   /** As reports call it. */
   readonly name: string;
-  /** Empty for an endpoint. */
+  /** Of an image, or the name of a release; empty for an endpoint. */
   readonly reference: string;
   /** Of the image; null when only the server knows it. */
   readonly digest: string | null;
   readonly endpointId: string | undefined;
-  readonly spec: Partial<ReleaseSpec>;
-  readonly settings: SettingsChange;
 }
 
 interface Place {
