@@ -25,11 +25,13 @@ import {
 } from './compose-settings.js';
 import { JOB_VERBS } from './domain/endpoint.js';
 import { formatRelease } from './domain/release.js';
+import { createBoundEndpoints } from './engine/bound-endpoints.js';
 import { createEngine } from './engine/create.js';
 import { listKeptReleases, listUsedReleases } from './engine/kept-releases.js';
 import { type ClockMove, followClock } from './engine/moved-clock.js';
 import { createRuntimes, type Runtimes } from './engine/runtimes.js';
 import { prepareStandby } from './engine/standby.js';
+import { createTemplates } from './engine/templates.js';
 import { createWebhookTargets } from './engine/webhook-target.js';
 import type { ModelCache } from './models/cache.js';
 import { architectureOf } from './oci/platform.js';
@@ -47,7 +49,6 @@ import { createKeys } from './server/keys.js';
 import { createMetrics } from './server/metrics.js';
 import { createNamedCredentials } from './server/named-credentials.js';
 import { createServer } from './server/server.js';
-import { createTemplates } from './server/templates.js';
 import { openSqliteStore } from './store/sqlite/store.js';
 import type { RecordKind, RecordKinds, Store } from './store/store.js';
 
@@ -197,8 +198,9 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
     listEndpoints: () => engine.listEndpoints(),
     clock,
   });
+  const boundEndpoints = createBoundEndpoints({ engine, templates });
   const server = createServer({
-    ...{ engine, keys, registry, pullToken, upkeep, credentials, namedCredentials, templates },
+    ...{ engine, keys, registry, pullToken, upkeep, credentials, namedCredentials, templates, boundEndpoints },
     ...{ log, clock, version, metrics, isMetricsOpen },
   });
 

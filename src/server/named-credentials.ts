@@ -4,8 +4,8 @@ import { createUuid } from '../base/ids.js';
 import type { Seal } from '../base/seal.js';
 import { createTurns } from '../base/turns.js';
 import type { NamedCredential } from '../domain/registry-credential.js';
+import type { Records } from '../engine/templates.js';
 import type { Credentials } from '../registry/credentials.js';
-import type { Records } from './templates.js';
 
 /** What opens a registry, in the clear. */
 export interface Login {

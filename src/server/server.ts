@@ -7,7 +7,9 @@ import { systemCodeOf, WherryError } from '../base/errors.js';
 import { hashSecret } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { JOB_VERBS } from '../domain/endpoint.js';
+import type { BoundEndpoints } from '../engine/bound-endpoints.js';
 import type { Engine } from '../engine/engine.js';
+import type { Templates } from '../engine/templates.js';
 import type { Upkeep } from '../registry/upkeep.js';
 import { authenticate, readCredential } from './auth.js';
 import type { StoredCredentials } from './credentials.js';
@@ -21,7 +23,6 @@ import { serveJobs } from './routes/jobs.js';
 import { createMetricsRoute } from './routes/metrics.js';
 import { serveWorkers, WORKER_VERBS } from './routes/workers.js';
 import { limitStall } from './stall.js';
-import type { Templates } from './templates.js';
 
 export interface ServerOptions {
   readonly engine: Engine;
@@ -37,6 +38,7 @@ export interface ServerOptions {
   readonly credentials: StoredCredentials;
   readonly namedCredentials: NamedCredentials;
   readonly templates: Templates;
+  readonly boundEndpoints: BoundEndpoints;
   readonly log: Log;
   readonly clock: Clock;
   readonly version: string;

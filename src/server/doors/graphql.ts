@@ -3,13 +3,13 @@ import { createHandler } from 'graphql-http';
 import { WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import type { Key } from '../../domain/key.js';
+import type { BoundEndpoints } from '../../engine/bound-endpoints.js';
 import type { Engine } from '../../engine/engine.js';
+import type { Templates } from '../../engine/templates.js';
 import { readCredential } from '../auth.js';
 import { type Exchange, readBody, sendJson } from '../exchange.js';
 import type { Keys } from '../keys.js';
 import type { NamedCredentials } from '../named-credentials.js';
-import type { Templates } from '../templates.js';
-import { createBoundEndpoints } from './endpoints.js';
 import { createCatalogOperations } from './graphql/catalog.js';
 import type { Call, Door } from './graphql/context.js';
 import { createEndpointOperations } from './graphql/endpoints.js';
@@ -22,6 +22,7 @@ export interface GraphqlDoorOptions {
   readonly engine: Engine;
   readonly keys: Keys;
   readonly templates: Templates;
+  readonly boundEndpoints: BoundEndpoints;
   readonly namedCredentials: NamedCredentials;
   readonly log: Log;
 }
@@ -37,7 +38,7 @@ const TOKENS = 4_000;
  */
 export function createGraphqlDoor(options: GraphqlDoorOptions): (exchange: Exchange) => Promise<void> {
   const { keys, log } = options;
-  const door: Door = { ...options, endpoints: createBoundEndpoints(options) };
+  const door: Door = { ...options, endpoints: options.boundEndpoints };
   const run = createHandler<Exchange, Call, Call>({
     schema: openSchema(),
     rootValue: {

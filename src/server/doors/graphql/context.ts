@@ -1,9 +1,9 @@
 import { WherryError } from '../../../base/errors.js';
 import type { Key } from '../../../domain/key.js';
+import type { BoundEndpoint, BoundEndpoints, Saver } from '../../../engine/bound-endpoints.js';
 import type { Engine } from '../../../engine/engine.js';
+import type { Templates } from '../../../engine/templates.js';
 import type { NamedCredentials } from '../../named-credentials.js';
-import type { Templates } from '../../templates.js';
-import type { BoundEndpoint, BoundEndpoints, Saver } from '../endpoints.js';
 
 /** What the operations of the door reach for. */
 export interface Door {

@@ -2,7 +2,7 @@ import { type ForeignInput, noticeInput, readForeignSettings, readNumber, readWi
 import { WherryError } from '../../../base/errors.js';
 import { DEFAULT_SETTINGS, type EndpointSettings } from '../../../domain/endpoint.js';
 import type { Extras } from '../../../domain/template.js';
-import type { BoundEndpoint, EndpointSave } from '../endpoints.js';
+import type { BoundEndpoint, EndpointSave } from '../../../engine/bound-endpoints.js';
 import { type Call, changing, type Door, listVariables, requireText, USER_ID } from './context.js';
 import { pick, readTemplate, type TemplateInput, viewTemplate } from './templates.js';
 

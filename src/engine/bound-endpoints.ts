@@ -1,11 +1,11 @@
-import { isEqual } from '../../base/equal.js';
-import { createEndpointId } from '../../base/ids.js';
-import { createTurns } from '../../base/turns.js';
-import type { Endpoint, EndpointSettings } from '../../domain/endpoint.js';
-import type { Binding, Extras, NewTemplate, SavedContent, Template, TemplateContent } from '../../domain/template.js';
-import { grantWishes, NO_WISHES, type Wishes } from '../../domain/wishes.js';
-import type { Engine } from '../../engine/engine.js';
-import type { Templates } from '../templates.js';
+import { isEqual } from '../base/equal.js';
+import { createEndpointId } from '../base/ids.js';
+import { createTurns } from '../base/turns.js';
+import type { Endpoint, EndpointSettings } from '../domain/endpoint.js';
+import type { Binding, Extras, NewTemplate, SavedContent, Template, TemplateContent } from '../domain/template.js';
+import { grantWishes, NO_WISHES, type Wishes } from '../domain/wishes.js';
+import type { Engine } from './engine.js';
+import type { Templates } from './templates.js';
 
 export interface BoundEndpointsOptions {
   readonly engine: Engine;
@@ -35,7 +35,7 @@ export interface BoundEndpoint {
   readonly binding: Binding | undefined;
 }
 
-/** Endpoints that are made of templates, as RunPod's APIs make them. */
+/** Endpoints that are made of templates, and follow them. */
 export interface BoundEndpoints {
   /** Makes an endpoint with an id of its own, and its release; nothing stays when one of them cannot be made. Throws as deploys do, TEMPLATE_UNKNOWN. */
   create(wanted: EndpointSave & Required<Pick<EndpointSave, 'name' | 'settings' | 'template'>>, saver: Saver): Promise<BoundEndpoint>;
