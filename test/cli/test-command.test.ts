@@ -95,7 +95,7 @@ describe('wherry test on a project, without a server, an account or Docker', () 
     expect([code, stderr]).toEqual([2, expect.stringContaining(said)]);
   });
 
-  it('runs ten tests of a handler that takes a millisecond (row 108)', async () => {
+  it('runs ten tests of a handler that takes a millisecond (B4)', async () => {
     const tests = Array.from({ length: 10 }, (_, n) => ({ input: { sleepMs: 1, value: n }, output: n }));
     const dir = runs.project('ten', { ...nodeProject('ten', ECHO), '.github/tests.json': JSON.stringify(tests) });
     const { code, report } = await runs.report(dir);
@@ -114,7 +114,7 @@ export async function handler({ input, id }) {
 }
 `;
 
-it('runs as many tests at a time as the endpoint has workers, or as --parallel says, until the budget is used up (row 108)', async () => {
+it('runs as many tests at a time as the endpoint has workers, or as --parallel says, until the budget is used up (B3)', async () => {
   const tests = (name: string) =>
     ['one', 'two'].map((test) => ({ name: test, input: { dir: join(runs.dir, name) }, expect: { equals: 'together' } }));
   const settings = `scale: { max: 2, type: requestCount, value: 1 }\ntests: ${JSON.stringify(tests('both'))}\n`;

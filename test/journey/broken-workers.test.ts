@@ -36,7 +36,7 @@ describe('a broken worker gets its own verdict, and nothing of it remains', () =
   });
   afterAll(() => runs.close());
 
-  it('when it is broken in its jobs: each test has its own, and a job that ends workers takes none with it (B3)', async () => {
+  it('when it is broken in its jobs: each test has its own, and a job that ends workers takes none with it, one that hangs is cancelled (row 108, B3)', async () => {
     const tests = ['wrong', 'error', 'crash', 'huge', 'long', 'none', 'hang', 'spin'].map((name) => ({
       ...{ name, input: name, expect: { equals: { answer: 42 } } },
       ...((name === 'hang' || name === 'spin') && { timeout: '2s' }),
