@@ -41,6 +41,7 @@ const PACKAGES = {
   '@fastify/': ['server'],
   fastify: ['server'],
   graphql: ['server/doors'],
+  'graphql-http': ['server/doors'],
   typebox: ['api', 'server'],
   ajv: ['project', 'check'],
   commander: ['cli'],
@@ -55,9 +56,13 @@ const PACKAGES = {
   yaml: ['project', 'cli'],
 };
 
+/** The path of a package; one that ends with a slash stands for all of its scope. */
+const pathOf = (name) => `node_modules/${name}${name.endsWith('/') ? '' : '(?:/|$)'}`;
+
 const inside = (names) => names.map((name) => `^src/${name}${name.includes('.ts') ? '$' : '/'}`);
 
 module.exports = {
+  mayImport: MAY_IMPORT,
   forbidden: [
     { name: 'no-cycle', severity: 'error', from: {}, to: { circular: true } },
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
@@ -72,8 +77,20 @@ module.exports = {
       name: `package-${name.replace(/[@/]/g, '')}`,
       severity: 'error',
       from: { path: '^src/', pathNot: [...inside(folders), '\\.test\\.ts$'] },
-      to: { path: `node_modules/${name}` },
+      to: { path: pathOf(name) },
     })),
+    {
+      name: 'package-unlisted',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '\\.test\\.ts$' },
+      to: { path: 'node_modules/', pathNot: Object.keys(PACKAGES).map(pathOf) },
+    },
+    {
+      name: 'api-in-browsers',
+      severity: 'error',
+      from: { path: '^src/api/', pathNot: '\\.test\\.ts$' },
+      to: { dependencyTypes: ['core'] },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -8,6 +8,7 @@ const SERVICES = [
   { name: 'podman', packages: ['podman', 'runc'] },
   { name: 'dockerd', packages: ['docker.io', 'iptables'] },
   { name: 'pip3', packages: ['python3-pip', 'python3-wheel'] },
+  { name: 'python3', packages: ['python3'] },
   { name: 'git', packages: ['git'] },
   { name: 'curl', packages: ['curl'] },
   { name: 'faketime', packages: ['faketime'] },

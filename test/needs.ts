@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,4 +33,19 @@ export function needsOtherUser(): boolean {
   const root = fileURLToPath(new URL('.', import.meta.url));
   const options = { uid: OTHER_USER, gid: OTHER_USER, cwd: '/', stdio: 'ignore' } as const;
   return needs('other-user', () => spawnSync(process.execPath, ['-e', `fs.readdirSync(${JSON.stringify(root)})`], options).status === 0);
+}
+
+/** Whether a Python that the SDK knows is there; `python3` in WHERRY_TEST_REQUIRE. */
+export function needsPython(): boolean {
+  return needs('python3', () => spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0);
+}
+
+/** Whether this host can fork workers, which only Linux shows; `fork` in WHERRY_TEST_REQUIRE. */
+export function needsFork(): boolean {
+  return needsPython() && needs('fork', () => existsSync('/proc/self/mem'));
+}
+
+/** Whether an engine can be put into a network of its own (root, `ip netns`); `netns` in WHERRY_TEST_REQUIRE. */
+export function needsNetworks(): boolean {
+  return needs('netns', () => process.getuid?.() === 0 && spawnSync('ip', ['netns'], { stdio: 'ignore' }).status === 0);
 }

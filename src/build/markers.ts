@@ -32,7 +32,7 @@ export function evaluateMarker(marker: string, environment: MarkerEnvironment): 
   }
 
   function readOne(): boolean {
-    if (tokens[at]?.text !== '(') return compare(readOperand(), readOperator(), readOperand());
+    if (tokens[at]?.text !== '(') return compare({ marker, left: readOperand(), operator: readOperator(), right: readOperand() });
     at += 1;
     const value = readOr();
     if (tokens[at]?.text !== ')') throw unreadable(marker);
@@ -63,42 +63,49 @@ export function evaluateMarker(marker: string, environment: MarkerEnvironment): 
   const holds = readOr();
   if (at !== tokens.length) throw unreadable(marker);
   return holds;
+}
 
-  function compare(left: string, operator: string, right: string): boolean {
-    if (operator === 'in') return right.includes(left);
-    if (operator === 'not in') return !right.includes(left);
-    if (operator === '===') return left === right;
-    const order = orderOf(left, right);
-    if (order === undefined) return compareText(left, operator, right);
-    return compareVersions(order, operator, { left, right });
-  }
+interface Comparison {
+  readonly marker: string;
+  readonly left: string;
+  readonly operator: string;
+  readonly right: string;
+}
 
-  function compareText(left: string, operator: string, right: string): boolean {
-    if (operator === '==') return left === right;
-    if (operator === '!=') return left !== right;
+function compare(comparison: Comparison): boolean {
+  const { left, operator, right } = comparison;
+  if (operator === 'in') return right.includes(left);
+  if (operator === 'not in') return !right.includes(left);
+  if (operator === '===') return left === right;
+  const order = orderOf(left, right);
+  return order === undefined ? compareText(comparison) : compareVersions(order, comparison);
+}
+
+function compareText({ marker, left, operator, right }: Comparison): boolean {
+  if (operator === '==') return left === right;
+  if (operator === '!=') return left !== right;
+  throw unreadable(marker);
+}
+
+function compareVersions(order: number, { marker, left, operator, right }: Comparison): boolean {
+  if (operator === '~=') return order >= 0 && hasPrefix(left, right.split('.').slice(0, -1).join('.'));
+  if (right.endsWith('.*')) {
+    const isIn = hasPrefix(left, right.slice(0, -2));
+    if (operator === '==') return isIn;
+    if (operator === '!=') return !isIn;
     throw unreadable(marker);
   }
-
-  function compareVersions(order: number, operator: string, { left, right }: { left: string; right: string }): boolean {
-    if (operator === '~=') return order >= 0 && hasPrefix(left, right.split('.').slice(0, -1).join('.'));
-    if (right.endsWith('.*')) {
-      const isIn = hasPrefix(left, right.slice(0, -2));
-      if (operator === '==') return isIn;
-      if (operator === '!=') return !isIn;
-      throw unreadable(marker);
-    }
-    const holdsFor: Readonly<Record<string, boolean>> = {
-      '<': order < 0,
-      '<=': order <= 0,
-      '==': order === 0,
-      '!=': order !== 0,
-      '>=': order >= 0,
-      '>': order > 0,
-    };
-    const value = holdsFor[operator];
-    if (value === undefined) throw unreadable(marker);
-    return value;
-  }
+  const holdsFor: Readonly<Record<string, boolean>> = {
+    '<': order < 0,
+    '<=': order <= 0,
+    '==': order === 0,
+    '!=': order !== 0,
+    '>=': order >= 0,
+    '>': order > 0,
+  };
+  const value = holdsFor[operator];
+  if (value === undefined) throw unreadable(marker);
+  return value;
 }
 
 const TOKEN = /\s*(?:'([^']*)'|"([^"]*)"|([A-Za-z_][\w.]*)|(===|~=|==|!=|<=|>=|<|>)|([()]))\s*/y;

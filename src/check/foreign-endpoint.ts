@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Graphql } from '../api/graphql.js';
 import { messageOf } from '../base/errors.js';
-import { stopping } from './stop.js';
 import type { TestGroup } from './suite.js';
 import type { TestEndpoint } from './test-endpoint.js';
 
@@ -54,10 +53,12 @@ export async function openForeignEndpoint(options: ForeignEndpointOptions): Prom
       made.templateName = name;
       const auth = registryAuth === undefined ? {} : { containerRegistryAuthId: registryAuth };
       const input = { ...auth, ...TEMPLATE, ...templateConfig, imageName: image, name };
-      made.endpoint['templateId'] = (await stopping(signal, graphql(SAVE_TEMPLATE, { input })))['saveTemplate']?.['id'];
+      made.endpoint['templateId'] = (await graphql(SAVE_TEMPLATE, { input }))['saveTemplate']?.['id'];
     } else made.endpoint['templateId'] = templateId;
+    signal.throwIfAborted();
     made.isEndpointSent = true;
-    const { saveEndpoint } = await stopping(signal, graphql(SAVE_ENDPOINT, { input: made.endpoint }));
+    // Waited for also after an abort: only the answer says what is to be removed.
+    const { saveEndpoint } = await graphql(SAVE_ENDPOINT, { input: made.endpoint });
     const endpointId = String(saveEndpoint?.['id']);
     made.endpoint['id'] = endpointId;
     const { workersMax } = made.endpoint;
@@ -96,6 +97,23 @@ export async function removeMade(graphql: Graphql, made: Made, limitMs = CLOSE_M
   const id = typeof endpoint['id'] === 'string' ? endpoint['id'] : isEndpointSent ? await findEndpoint(graphql, mark) : undefined;
   if (id !== undefined) await persist(`endpoint '${id}'`, () => removeEndpoint(graphql, { ...endpoint, id }));
   if (templateName !== undefined) await persist(`template '${templateName}'`, () => graphql(DELETE_TEMPLATE, { templateName }));
+  return left;
+}
+
+const LIST_MADE = `query { myself {
+  endpoints { id name templateId gpuIds idleTimeout locations networkVolumeId scalerType scalerValue }
+  podTemplates { name }
+} }`;
+
+/** Removes what a run that was killed left, told by the run's id in its names. Gives a sentence for each thing that is left. */
+export async function removeForeignRun(graphql: Graphql, runId: string): Promise<readonly string[]> {
+  const { endpoints, podTemplates } = (await graphql(LIST_MADE, {}))['myself'] ?? {};
+  const madeOf = (found: unknown) =>
+    (Array.isArray(found) ? (found as readonly Listed[]) : []).filter(({ name }) => String(name).includes(`${runId}-`));
+  const left: string[] = [];
+  for (const endpoint of madeOf(endpoints)) left.push(...(await removeMade(graphql, { mark: runId, endpoint: { ...endpoint } })));
+  for (const { name } of madeOf(podTemplates))
+    left.push(...(await removeMade(graphql, { mark: runId, endpoint: {}, templateName: String(name) })));
   return left;
 }
 

@@ -18,8 +18,8 @@ const passed: TestResult = {
 const reportOf = (results: readonly TestResult[]): RunReport => ({
   runId: 'r',
   subject: 'image',
-  imageBytes: null,
   digest: 'sha256:1',
+  imageBytes: null,
   server: 'http://127.0.0.1',
   file: 'tests.json',
   startedAt: '2026-01-01T00:00:00Z',

@@ -1,8 +1,9 @@
+import { formatBytes } from '../base/size.js';
 import { type BuiltImage, layersOf, type PlatformImage } from '../build/built-image.js';
 import type { BuiltLayer } from '../build/layers.js';
 import { shortDigest } from '../oci/digest.js';
 import { formatPlatform } from '../oci/platform.js';
-import { formatBytes, formatTable } from './output.js';
+import { formatTable } from './output.js';
 
 /** What was built, for `--json`: all layers each once, and what each platform's image has of them. */
 export function describeBuilt(built: BuiltImage) {

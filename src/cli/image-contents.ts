@@ -1,10 +1,10 @@
+import { formatBytes } from '../base/size.js';
 import { type ImageContents, readContents } from '../image/contents.js';
 import type { ImageSource } from '../image/source.js';
 import { shortDigest } from '../oci/digest.js';
 import { parsePlatform } from '../oci/platform.js';
 import { type Context, textOf } from './command.js';
 import { type NamedImage, openNamedImage } from './image-source.js';
-import { formatBytes } from './output.js';
 
 export interface ReadImage {
   readonly source: ImageSource;

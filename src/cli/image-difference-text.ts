@@ -1,6 +1,7 @@
+import { formatBytes } from '../base/size.js';
 import type { ChangedFile, ImageDifference, NamedVersion, SizedFile } from '../image/difference.js';
 import { printableAll } from './image-text.js';
-import { formatBytes, formatTable } from './output.js';
+import { formatTable } from './output.js';
 
 const SHOWN = 20;
 

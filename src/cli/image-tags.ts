@@ -1,12 +1,13 @@
 import { openClock } from '../base/clock.js';
 import { WherryError } from '../base/errors.js';
+import { formatBytes } from '../base/size.js';
 import { openImage } from '../image/source.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { compareVersionTags, parseVersionTag, type VersionTag } from '../oci/semver-tag.js';
 import { forEachOf } from '../registry/parallel.js';
 import { type OpenRepository, readerOf } from './image-source.js';
-import { formatAgo, formatBytes, formatTable } from './output.js';
+import { formatAgo, formatTable } from './output.js';
 
 /** One tag of a repository. What is no image for the platform has neither time nor size. */
 export interface TagView {

@@ -1,6 +1,7 @@
+import { formatBytes } from '../base/size.js';
 import type { ImageSummary, LayerSummary } from '../image/summary.js';
 import { shortDigest } from '../oci/digest.js';
-import { colours, formatBytes, formatTable, printable } from './output.js';
+import { colours, formatTable, printable } from './output.js';
 
 const COMMAND_WIDTH = 70;
 const PACKAGES_SHOWN = 20;

@@ -1,6 +1,7 @@
 import type { ApiClient } from '../api/client.js';
 import type { DeployView, ReleaseOrigin, RolloutView, WorkerView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
+import { formatBytes } from '../base/size.js';
 import { type BuiltImage, blobsOf, layersOf, measureBuilt } from '../build/built-image.js';
 import type { ImageBlob } from '../build/layers.js';
 import { isAtRest, parseReleaseName, type ReleaseName } from '../domain/release.js';
@@ -9,7 +10,7 @@ import { formatPlatform } from '../oci/platform.js';
 import type { Project } from '../project/read.js';
 import type { PushResult } from '../registry/push.js';
 import type { Output } from './output.js';
-import { colours, formatBytes, formatSize } from './output.js';
+import { colours, formatSize } from './output.js';
 import type { Phases } from './phases.js';
 import { type BuildOptions, buildProject, collectAfter, type ImagePlace, writeOutput } from './project-image.js';
 import type { Embedded } from './project-push.js';

@@ -1,5 +1,6 @@
 import picocolors from 'picocolors';
 import { toWherryError, type WherryError } from '../base/errors.js';
+import { formatBytes } from '../base/size.js';
 import type { ImageSize } from '../oci/manifest.js';
 import { toTerminal, toTerminalJson } from './terminal-text.js';
 
@@ -99,12 +100,6 @@ function formatSpan(ms: number): string {
   if (seconds < 90) return `${seconds} s`;
   if (seconds < 5_400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
-}
-
-export function formatBytes(bytes: number): string {
-  if (bytes < 1024) return `${bytes} B`;
-  if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KiB`;
-  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 }
 
 /** `1.4 MiB compressed, 3 layers`. */

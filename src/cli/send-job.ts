@@ -1,5 +1,6 @@
 import type { ApiClient } from '../api/client.js';
 import type { JobView } from '../api/resources.js';
+import { isTerminal } from '../domain/job.js';
 import type { Output } from './output.js';
 
 export interface JobRequest {
@@ -22,7 +23,7 @@ export async function sendAndWait(client: ApiClient, { endpointId, body, waitMs,
 }
 
 export function isLive({ status }: JobView): boolean {
-  return status === 'IN_QUEUE' || status === 'IN_PROGRESS';
+  return !isTerminal(status);
 }
 
 /** What a single request of ours holds, within the server's bounds. */

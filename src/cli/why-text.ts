@@ -1,11 +1,12 @@
 import { formatFailure } from '../api/failure.js';
 import type { CrashLoopView, EndpointWhyView, JobWhyView, WaitingView } from '../api/resources.js';
+import { formatBytes } from '../base/size.js';
 import { type Phase, phasesOf, warmPhases } from '../domain/cold-start.js';
 import { formatAge } from '../domain/health.js';
 import { describeRollout, formatRelease } from '../domain/release.js';
 import { parseDigest, shortDigest } from '../oci/digest.js';
 import { formatLine } from './log-line.js';
-import { colours, formatAgo, formatBytes } from './output.js';
+import { colours, formatAgo } from './output.js';
 import { toTerminal } from './terminal-text.js';
 
 /** One screen about a job: why it waits, or how it went. */

@@ -48,7 +48,7 @@ export interface Core extends EngineOptions {
   /** The worker that crashed last, by endpoint: asked for by everybody who waits. */
   readonly lastCrashes: Map<string, Crash>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */
-  readonly removals: Map<string, Promise<void>>;
+  readonly removals: Map<string, Removal>;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */
   readonly life: { isStopped: boolean };
   /** Something changed that may need workers started or stopped. */
@@ -127,6 +127,13 @@ export interface WantedModels {
   readonly models: readonly string[];
   /** Of the worker: HF_TOKEN opens private ones. */
   readonly env: Readonly<Record<string, string>>;
+}
+
+/** A removal under way. */
+export interface Removal {
+  readonly done: Promise<void>;
+  /** Waits for its workers no longer: that may take longer than a stop may. */
+  readonly giveUp: () => void;
 }
 
 /** How a worker ended. */

@@ -11,7 +11,7 @@ import { createDecisions } from './decisions.js';
 import { getDelivery, listDeliveries, redeliver } from './deliveries.js';
 import { deploy, rollback } from './deploy.js';
 import type { DeployResult, Engine, EngineOptions, Health } from './engine.js';
-import { extend } from './expire.js';
+import { postponeExpiry } from './expire.js';
 import { measureEndpoints, summarizeEndpoints } from './figures.js';
 import { createFleet } from './fleet.js';
 import { createFreezer } from './freezer.js';
@@ -26,7 +26,7 @@ import { createPlaces } from './places.js';
 import { createPolls } from './polls.js';
 import { createReaper } from './reap.js';
 import { createReconciler } from './reconcile.js';
-import { removeEndpoint } from './remove.js';
+import { endRemovals, removeEndpoint } from './remove.js';
 import { listRollouts, listServing, stepRollout, waitRollout } from './rollout.js';
 import { listSecrets, putSecret, removeSecret } from './secrets.js';
 import { done } from './settle.js';
@@ -160,6 +160,8 @@ export function createEngine(options: EngineOptions): Engine {
       for (const { id } of await store.listWorkers(undefined)) core.polls.release(id);
       core.life.isStopped = true;
       await Promise.all(exits);
+      await endRemovals(core);
+      await reaper.settle();
       await backoff.settle();
     },
     async stopWorkers(graceMs) {
@@ -215,7 +217,7 @@ export function createEngine(options: EngineOptions): Engine {
       // In one step with the write: what is extended in time is not removed.
       const endpoint = await store.updateEndpoint(id, {
         ...change,
-        ...(expiresInMs !== undefined && { expiresAt: extend(before, expiresInMs, options.clock.now()) }),
+        ...(expiresInMs !== undefined && { expiresAt: postponeExpiry(before, expiresInMs, options.clock.now()) }),
         ...(isPaused !== undefined && { pausedReason: isPaused ? 'paused by request' : null }),
       });
       if (isPaused === false) fleet.forgetCrashes(id);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_SETTINGS, type Endpoint } from '../domain/endpoint.js';
-import { extend } from './expire.js';
+import { postponeExpiry } from './expire.js';
 
 const none = { activeRelease: null, pausedReason: null, labels: {} };
 const endpointOf = (expiresAt: number | null): Endpoint => ({
@@ -8,15 +8,19 @@ const endpointOf = (expiresAt: number | null): Endpoint => ({
   ...none,
 });
 
-describe('extend', () => {
+describe('postponeExpiry', () => {
   it('counts from now, whatever was planned, and takes the moment away', () => {
-    expect([extend(endpointOf(11), 5, 10), extend(endpointOf(100), 5, 10), extend(endpointOf(null), 5, 10)]).toEqual([15, 15, 15]);
-    expect(extend(endpointOf(11), null, 10)).toBeNull();
+    expect([
+      postponeExpiry(endpointOf(11), 5, 10),
+      postponeExpiry(endpointOf(100), 5, 10),
+      postponeExpiry(endpointOf(null), 5, 10),
+    ]).toEqual([15, 15, 15]);
+    expect(postponeExpiry(endpointOf(11), null, 10)).toBeNull();
   });
 
   it('refuses an endpoint whose moment has passed: its removal may have begun', () => {
     for (const expiresInMs of [5, null]) {
-      expect(() => extend(endpointOf(10), expiresInMs, 10)).toThrow(expect.objectContaining({ code: 'ENDPOINT_UNKNOWN' }));
+      expect(() => postponeExpiry(endpointOf(10), expiresInMs, 10)).toThrow(expect.objectContaining({ code: 'ENDPOINT_UNKNOWN' }));
     }
   });
 });

@@ -12,8 +12,16 @@ const PAGE = 100;
 /** Terminal jobs, and logs of workers that are forgotten, are removed so often. */
 const SWEEP_MS = 60_000;
 
+export interface Reaper {
+  start(): void;
+  /** No further looks; removals that were begun go on. */
+  stop(): Promise<void>;
+  /** Resolves when these have ended. */
+  settle(): Promise<void>;
+}
+
 /** Ends what is overdue: execution time-outs, ttl, leases of workers that were not heard of, endpoints; `remove` is for the last. */
-export function createReaper(core: () => Core, remove: (endpointId: string) => Promise<void>): { start(): void; stop(): Promise<void> } {
+export function createReaper(core: () => Core, remove: (endpointId: string) => Promise<void>): Reaper {
   const expiry = createExpiry(core, remove);
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
@@ -55,6 +63,7 @@ export function createReaper(core: () => Core, remove: (endpointId: string) => P
       clearInterval(timer);
       await Promise.all([running, sweeping]);
     },
+    settle: () => expiry.settle(),
   };
 }
 

@@ -1,4 +1,4 @@
-import { WherryError } from '../base/errors.js';
+import { toWherryError, WherryError } from '../base/errors.js';
 import { formatReleaseName, type Release } from '../domain/release.js';
 import { type FilledEnv, fillEnv, type Referring, type Secret, secretsOf } from '../domain/secret.js';
 import type { Core } from './core.js';
@@ -68,8 +68,9 @@ async function renewWorkers(core: Core, { endpointId, number }: Release, name: s
 function isSame({ seal }: Core, { name, sealed }: Secret, value: string): boolean {
   try {
     return seal.open(sealed, purposeOf(name)) === value;
-  } catch {
-    return false;
+  } catch (thrown) {
+    if (toWherryError(thrown).code === 'SEAL_BROKEN') return false;
+    throw thrown;
   }
 }
 

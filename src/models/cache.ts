@@ -3,11 +3,13 @@ import { mkdir, readdir, readFile, rm, stat, statfs, utimes } from 'node:fs/prom
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { formatBytes } from '../base/size.js';
 import { folderOf, formatModel, type Model, parseModel } from '../domain/model.js';
 import { forEachOf } from '../registry/parallel.js';
 import { download, isSealed, partialOf } from './download.js';
 import type { Caller, Hub, ModelFile, Snapshot } from './hub.js';
-import { type Part, writeSet } from './set.js';
+import { type Part, type SetPlan, writeSet } from './set.js';
+import { createSharedWork } from './shared-work.js';
 
 /** The models of a release on this machine: a cache as `huggingface_hub` lays it out, with nothing else in it. */
 export interface PreparedModels {
@@ -52,19 +54,6 @@ export interface ModelCacheOptions {
   readonly signal: AbortSignal;
 }
 
-/** What is being brought for all that wait for the same set. */
-interface Fetch {
-  readonly done: Promise<number>;
-  readonly listeners: Set<(text: string) => void>;
-  readonly ending: AbortController;
-}
-
-/** A file that is being fetched, for all that wait for it. */
-interface Flight {
-  readonly done: Promise<void>;
-  bytes: number;
-}
-
 const AT_ONCE = 4;
 const PROGRESS_MS = 2_000;
 const KEEP_MS = 24 * 60 * 60 * 1000;
@@ -75,26 +64,21 @@ const KEEP_MS = 24 * 60 * 60 * 1000;
  */
 export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, signal }: ModelCacheOptions): ModelCache {
   const [blobs, sets] = [join(dir, 'blobs'), join(dir, 'sets')];
-  const flights = new Map<string, Flight>();
-  const fetches = new Map<string, Fetch>();
+  const flights = createSharedWork<void, number>();
+  const fetches = createSharedWork<number, string>();
+  const isIdle = () => fetches.isIdle() && flights.isIdle();
   const blobOf = ({ hash }: Pick<ModelFile, 'hash'>) => join(blobs, hash);
 
-  const fly = async (part: Omit<Part, 'files'>, file: ModelFile, { caller, onBytes }: Flying): Promise<void> => {
-    const known = flights.get(file.hash);
-    if (known) return known.done;
-    const flight: Flight = {
-      bytes: 0,
-      done: download({
-        ...{ hub, file, retryDelayMs, caller, model: part.model, commit: part.commit, target: blobOf(file) },
-        onBytes: (bytes) => {
-          flight.bytes = bytes;
-          onBytes();
-        },
-      }).finally(() => flights.delete(file.hash)),
-    };
-    flights.set(file.hash, flight);
-    return flight.done;
-  };
+  /** Each token on its own: the refusal of one says nothing about another. */
+  const nameOf = (place: string, token: string | undefined) => ({ key: `${place} ${token ?? ''}`, place });
+  const fly = ({ model, commit }: Omit<Part, 'files'>, file: ModelFile, { token, signal, onBytes }: Flying): Promise<void> =>
+    flights.join(nameOf(file.hash, token), { signal, onNews: onBytes }, async (flight) => {
+      const target = blobOf(file);
+      // It may have come while this one waited for its turn.
+      if (await isSealed(target, file)) return;
+      const caller = { token, signal: flight.signal };
+      await download({ hub, model, commit, file, target, caller, retryDelayMs, onBytes: flight.tell });
+    });
   /** Gives how many bytes were missing. */
   const bring = async ({ model, commit, files }: Part, { onProgress, ...caller }: FetchOptions): Promise<number> => {
     const wanted = [...new Map(files.map((file) => [file.hash, file])).values()];
@@ -104,23 +88,17 @@ export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, s
     if (missing.length === 0) return 0;
     const total = sumOf(missing);
     await checkRoom(blobs, { model, sizeBytes: total - (await sumPartial(missing.map(blobOf))) });
-    const arrived = new Set<string>();
-    let toldAt = 0;
+    const arrived = new Map<string, number>();
     const tell = () => {
-      if (now() - toldAt < PROGRESS_MS) return;
-      toldAt = now();
-      const bytes = missing.reduce(
-        (sum, { hash, sizeBytes }) => sum + (arrived.has(hash) ? sizeBytes : (flights.get(hash)?.bytes ?? 0)),
-        0,
-      );
+      const bytes = [...arrived.values()].reduce((sum, size) => sum + size, 0);
       onProgress(`fetching model ${formatModel({ ...model, commit: null })}: ${formatBytes(bytes)} of ${formatBytes(total)}`);
     };
     tell();
     const ticking = setInterval(tell, PROGRESS_MS).unref();
     try {
       await forEachOf(missing, AT_ONCE, async (file) => {
-        await fly({ model, commit }, file, { caller, onBytes: tell });
-        arrived.add(file.hash);
+        await fly({ model, commit }, file, { ...caller, onBytes: (bytes) => arrived.set(file.hash, bytes) });
+        arrived.set(file.hash, file.sizeBytes);
       });
     } finally {
       clearInterval(ticking);
@@ -142,20 +120,6 @@ export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, s
     return bytes;
   };
 
-  const begin = (models: readonly Model[], key: string, token: string | undefined): Fetch => {
-    const listeners = new Set<(text: string) => void>();
-    const ending = new AbortController();
-    const onProgress = (text: string) => {
-      for (const listener of listeners) listener(text);
-    };
-    const done = fetchAll(models, key, { token, onProgress, signal: AbortSignal.any([signal, ending.signal]) })
-      .catch(wrapDisk)
-      .finally(() => fetches.delete(key));
-    const fetch = { done, listeners, ending };
-    fetches.set(key, fetch);
-    return fetch;
-  };
-
   return {
     async resolve(text, token) {
       const model = parseModel(text);
@@ -167,24 +131,21 @@ export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, s
       const models = texts.map(parseModel);
       const key = keyOf(texts);
       const prepared = { cacheDir: join(sets, key), folders: [...new Set(models.map(folderOf))] };
-      if (await isWhole(sets, key, blobOf)) return { ...prepared, bytes: 0 };
-      leaving.throwIfAborted();
-      const shared = fetches.get(key) ?? begin(models, key, token);
-      shared.listeners.add(onProgress);
-      const leave = () => {
-        shared.listeners.delete(onProgress);
-        if (shared.listeners.size === 0) shared.ending.abort();
-      };
-      leaving.addEventListener('abort', leave, { once: true });
-      try {
-        return { ...prepared, bytes: await shared.done };
-      } finally {
-        leaving.removeEventListener('abort', leave);
-      }
+      const isHere = () => isWhole({ sets, key, blobOf, now: now() });
+      if (await isHere()) return { ...prepared, bytes: 0 };
+      const bytes = await fetches
+        .join(nameOf(key, token), { signal: leaving, onNews: onProgress }, async (work) => {
+          if (await isHere()) return 0;
+          return fetchAll(models, key, { token, onProgress: work.tell, signal: AbortSignal.any([signal, work.signal]) });
+        })
+        .catch((thrown: unknown) => {
+          throw signal.aborted || leaving.aborted ? givenUp(thrown, signal.aborted) : wrapDisk(thrown);
+        });
+      return { ...prepared, bytes };
     },
     async forget(except) {
       // A set that is being made has links to nothing yet.
-      if (fetches.size > 0) return;
+      if (!isIdle()) return;
       const kept = new Set(except.map(keyOf));
       for (const name of await listFolder(sets)) {
         if (kept.has(name.replace(/\.json$/, '')) || !(await isOld(join(sets, name.replace(/(\.json)?$/, '.json')), now()))) continue;
@@ -194,16 +155,16 @@ export function openModelCache({ dir, hub, token: own, retryDelayMs, log, now, s
       for (const name of await listFolder(blobs)) {
         const found = await stat(join(blobs, name)).catch(() => undefined);
         const isNeedless = found?.nlink === 1 && now() - found.ctimeMs > KEEP_MS;
-        if (isNeedless && fetches.size === 0) await rm(join(blobs, name), { force: true });
+        if (isNeedless && isIdle()) await rm(join(blobs, name), { force: true });
       }
     },
     close: () => hub.close(),
   };
 }
 
-interface Flying {
-  readonly caller: Caller;
-  readonly onBytes: () => void;
+interface Flying extends Caller {
+  /** How many bytes of the file are here. */
+  readonly onBytes: (bytes: number) => void;
 }
 
 function keyOf(models: readonly string[]): string {
@@ -211,14 +172,14 @@ function keyOf(models: readonly string[]): string {
 }
 
 /** The set is there and every file in it is as it came; it is in use from now on. */
-async function isWhole(sets: string, key: string, blobOf: (file: ModelFile) => string): Promise<boolean> {
+async function isWhole({ sets, key, blobOf, now }: Omit<SetPlan, 'parts'> & { readonly now: number }): Promise<boolean> {
   const list = join(sets, `${key}.json`);
   const text = await readFile(list, 'utf8').catch(() => undefined);
   if (text === undefined) return false;
   const snapshots = JSON.parse(text) as readonly Snapshot[];
   for (const file of snapshots.flatMap(({ files }) => files)) if (!(await isSealed(blobOf(file), file))) return false;
   if (!(await stat(join(sets, key)).catch(() => undefined))) return false;
-  await utimes(list, new Date(), new Date());
+  await utimes(list, now / 1000, now / 1000);
   return true;
 }
 
@@ -258,15 +219,19 @@ async function checkRoom(dir: string, { model, sizeBytes }: { readonly model: Mo
   );
 }
 
-/** What the disk throws, as a failure of the models. */
-function wrapDisk(thrown: unknown): never {
-  if (thrown instanceof WherryError && thrown.code !== 'SIZE_INVALID') throw thrown;
-  throw new WherryError('MODEL_UNAVAILABLE', `models could not be kept: ${thrown instanceof Error ? thrown.message : String(thrown)}`, {
-    hint: 'look at the disk of the data directory',
-    cause: thrown,
+function givenUp(cause: unknown, isStopping: boolean): WherryError {
+  const why = isStopping ? 'the server stops' : 'nobody waits for them any more';
+  return new WherryError('MODEL_UNAVAILABLE', `the fetch of models was given up: ${why}`, {
+    hint: 'what came is kept, and the next start goes on behind it',
+    cause,
   });
 }
 
-function formatBytes(bytes: number): string {
-  return bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+/** What the disk throws, as a failure of the models. */
+function wrapDisk(thrown: unknown): WherryError {
+  if (thrown instanceof WherryError && thrown.code !== 'SIZE_INVALID') return thrown;
+  return new WherryError('MODEL_UNAVAILABLE', `models could not be kept: ${thrown instanceof Error ? thrown.message : String(thrown)}`, {
+    hint: 'look at the disk of the data directory',
+    cause: thrown,
+  });
 }

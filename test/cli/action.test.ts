@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -143,7 +145,7 @@ describe('the action', () => {
     const run = await job.ended;
     expect(run.conclusion).toBe('failure');
     const [error] = ordersOf(run, 'error');
-    expect(error?.text).toMatch(/there is no \.github\/tests\.json, there is no \.runpod\/tests\.json\nfix: /);
+    expect(error?.text).toMatch(/there is no \.github\/tests\.json, there is no \.runpod\/tests\.json.*\nfix: /);
     expect(error?.properties).toEqual({ title: 'NOT_FOUND' });
     expect(ordersOf(run, 'notice')).toEqual([]);
     expect(outputsOf(run)).toMatchObject({ results: '[]', 'total-tests': '0', succeeded: '0', digest: '' });
@@ -197,8 +199,8 @@ describe('the action on another server', () => {
   });
   afterAll(() => stage?.close());
 
-  const remote = (place: string) => {
-    const inputs = { 'image-tag': image, 'api-url': stage.url, 'runpod-api-key': '${{ secrets.KEY }}', runtime: 'process' };
+  const remote = (place: string, url = stage.url) => {
+    const inputs = { 'image-tag': image, 'api-url': url, 'runpod-api-key': '${{ secrets.KEY }}', runtime: 'process' };
     return start(place, { workflow: using(inputs), secrets: { KEY: stage.key } });
   };
   const endpoints = async () => ((await stage.call('/api/v1/endpoints')).json as { items: readonly object[] }).items;
@@ -215,17 +217,47 @@ describe('the action on another server', () => {
     await expectNothingLeft(job);
   });
 
-  it('removes its endpoints there when it was killed (row 110)', async () => {
+  it.each(['a wherry', "one with RunPod's APIs only"])('removes what it made there, %s, when it was killed (row 110)', async (kind) => {
     const mark = join(mkdtempSync(join(dir, 'hang-')), 'begun');
-    const job = remote(project([{ input: { hang: mark } }]));
-    await until(() => existsSync(mark), 'the handler to hang');
-    expect(await endpoints()).toMatchObject([{ labels: { 'wherry-test': expect.stringMatching(/^4711-/) } }]);
-    await job.cancel({ int: 0, term: 0 });
-    await job.ended;
+    const foreign = kind === 'a wherry' ? undefined : await openForeign(stage);
+    const job = remote(project([{ input: { hang: mark } }]), foreign?.url);
+    try {
+      await until(() => existsSync(mark), 'the handler to hang');
+      expect(await endpoints()).toMatchObject([
+        foreign ? { name: expect.stringMatching(/ 4711-/) } : { labels: { 'wherry-test': expect.stringMatching(/^4711-/) } },
+      ]);
+      await job.cancel({ int: 0, term: 0 });
+      await job.ended;
+    } finally {
+      await foreign?.close();
+    }
     expect(await endpoints()).toEqual([]);
+    const { json } = await stage.call('/graphql', { method: 'POST', body: { query: '{ podTemplates { name } }' } });
+    expect(json).toEqual({ data: { podTemplates: [] } });
     await expectNothingLeft(job);
   });
 });
+
+/** The server of a stage as if it were not ours: without `/api/v1`. */
+async function openForeign(stage: Stage): Promise<{ readonly url: string; close(): Promise<void> }> {
+  const server = createServer((incoming, answer) => {
+    const { method = 'GET', url = '/', headers } = incoming;
+    if (url.startsWith('/api/')) return void answer.writeHead(404).end('{}');
+    const outgoing = request(`${stage.url}${url}`, { method, headers }, (back) =>
+      back.pipe(answer.writeHead(back.statusCode ?? 500, back.headers)),
+    );
+    incoming.pipe(outgoing.on('error', () => answer.destroy()));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
 
 /** A program that gives a new network its own address, and then is what it was called for. */
 function loopback(): string {

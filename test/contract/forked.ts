@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +11,7 @@ import { packTar } from '../../src/oci/tar.js';
 import { markedPids } from '../../src/runtime/process/members.js';
 import { createProcessRuntime } from '../../src/runtime/process.js';
 import type { ImageName, ImageSource, Runtime, WorkerSpec } from '../../src/runtime/runtime.js';
+import { needsFork } from '../needs.js';
 import { listen, specOf, type Told, within } from './runtime.js';
 
 /** Python images in memory: the worker SDK of this tree, the project's files, and packages as if they were installed. */
@@ -108,8 +108,7 @@ export interface ForkStage {
 }
 
 /** Whether this host can fork workers; only Linux shows what that needs. */
-export const canFork =
-  existsSync('/proc/self') && spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0;
+export const canFork = needsFork();
 
 /** A handler's file that runs what the worker's own variable DO says. */
 export const OBEDIENT = 'import os\nexec(os.environ["DO"])\n';

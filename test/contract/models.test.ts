@@ -189,7 +189,42 @@ describe('models of a hub (row 88)', () => {
     await until(() => transfers().length === 1, 'a transfer');
     leaving.abort();
     await expect(fetched).rejects.toMatchObject({ code: 'MODEL_UNAVAILABLE' });
-    expect(told[0]).toBe('fetching model acme/tiny@main: 0.0 MiB of 0.3 MiB');
+    expect(told[0]).toBe('fetching model acme/tiny@main: 0 B of 293.0 KiB');
+  });
+
+  it('come for those who wait, also after others gave up the same file or the same models', async () => {
+    hub.commit('acme/tiny', FILES);
+    hub.commit('acme/copy', { w: WEIGHTS });
+    const cache = openCache();
+    const [tiny, copy] = [await cache.resolve('acme/tiny', undefined), await cache.resolve('acme/copy', undefined)];
+    let release = () => {};
+    hub.hold(new Promise((resolve) => (release = resolve)));
+    const leaving = new AbortController();
+    const fetchIt = (text: string, { signal } = new AbortController()) =>
+      cache.fetch([text], { token: undefined, onProgress: () => {}, signal });
+    const givenUp = fetchIt(tiny, leaving);
+    await until(() => transfers().length === 1, 'a transfer');
+    const other = fetchIt(copy);
+    await until(() => hub.seen.filter(({ path }) => path.includes('acme/copy')).length === 2, 'the other set to be described');
+    await until(() => existsSync(join(dir, 'blobs', `${sha256(WEIGHTS)}.incomplete`)), 'the shared file to be begun');
+    leaving.abort();
+    const again = fetchIt(tiny);
+    await expect(givenUp).rejects.toMatchObject({
+      code: 'MODEL_UNAVAILABLE',
+      message: 'the fetch of models was given up: nobody waits for them any more',
+    });
+    release();
+    const [{ cacheDir }] = await Promise.all([other, again]);
+    expect(hashOf(join(cacheDir, 'models--acme--copy/blobs', sha256(WEIGHTS)))).toBe(sha256(WEIGHTS));
+  });
+
+  it('come with the right token while the same are refused with another', async () => {
+    const commit = hub.commit('acme/gated', FILES);
+    hub.guard('acme/gated', 'hf_right', true);
+    const cache = openCache();
+    const fetched = ['hf_wrong', 'hf_right'].map((token) => fetchNow(cache, [`acme/gated@${commit}`], token));
+    const [refused, come] = await Promise.allSettled(fetched);
+    expect([refused?.status, come?.status]).toEqual(['rejected', 'fulfilled']);
   });
 
   it('stay while a release names them, and go a day after that', async () => {

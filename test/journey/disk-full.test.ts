@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { needsMount } from '../needs.js';
@@ -119,9 +119,12 @@ describe.skipIf(!canMount)('a full disk (needs root and a tmpfs mount)', () => {
 
   it('keeps what a worker prints meanwhile, and stores it when there is space again', async () => {
     const on = await openSmallStage();
-    const talking = `export async function handler() {
+    const count = join(on.project('count', { 'readme.txt': 'how much the worker said, on another disk' }), 'count');
+    const talking = `import { writeFileSync } from 'node:fs';
+export async function handler() {
   for (let n = 0; n < 40; n++) {
     console.log('said ' + n + ' ' + 'x'.repeat(1000));
+    writeFileSync(${JSON.stringify(count)}, String(n));
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
@@ -135,7 +138,7 @@ describe.skipIf(!canMount)('a full disk (needs root and a tmpfs mount)', () => {
     await until(async () => (await said()).length > 2, 'the first lines');
     fill(join(on.dataDir, 'ballast'));
     const before = (await said()).length;
-    await new Promise((resolve) => setTimeout(resolve, 1_500)); // Time is what passes: nothing tells what was not stored.
+    await until(() => Number(readFileSync(count, 'utf8')) >= before + 10, 'more to be said while nothing can be stored');
     rmSync(join(on.dataDir, 'ballast'));
     expect(before).toBeLessThan(30);
     await on.finished('full', id);

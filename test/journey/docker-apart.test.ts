@@ -1,11 +1,11 @@
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { needs } from '../needs.js';
+import { needs, needsNetworks } from '../needs.js';
 import { pushNodeBase } from '../node-base.js';
 import { openStage, runCli, type Stage, until } from '../stage.js';
 
@@ -74,10 +74,8 @@ async function openApart(): Promise<Apart> {
   };
 }
 
-const canSeparate = () => process.getuid?.() === 0 && spawnSync('ip', ['netns'], { stdio: 'ignore' }).status === 0;
-
 // Skipped where no Docker Engine is installed, or where no network namespace can be made (not root, no iproute2).
-describe.skipIf(!needs('dockerd') || !canSeparate())('workers of an engine whose network is not this machine', () => {
+describe.skipIf(!needs('dockerd') || !needsNetworks())('workers of an engine whose network is not this machine', () => {
   let engine: Apart;
   let stage: Stage;
   let dir: string;

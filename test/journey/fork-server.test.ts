@@ -1,11 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { needsFork } from '../needs.js';
 import { openStage, type Stage, until } from '../stage.js';
 
-const hasPython = spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0;
-const isAble = hasPython && existsSync('/proc/self/mem');
+const isAble = needsFork();
 
 /** Its worker ends after each job, so that every job starts from zero; `start` is called by the file itself. */
 const handlerOf = (version: number) => `import json, os, time

@@ -92,6 +92,7 @@ describe('frozen workers', () => {
       while (!isEnough) {
         const { id } = await stage.submit('random', { sleepMs: Math.floor(Math.random() * 30) });
         ids.push(id);
+        // The pause is the load, not a wait: jobs must meet workers that are being frozen, frozen, being thawed.
         await pause(Math.random() * 400);
       }
     };

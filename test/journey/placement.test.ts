@@ -103,7 +103,7 @@ describe('models of processes (row 88)', () => {
     const { id } = await stage.submit('patient', {});
     const why = await until(async () => {
       const waiting = await whyOf('patient', id);
-      return waiting?.evidence.includes('fetching model acme/large@main: 0.0 MiB of 2.9 MiB') ? waiting : undefined;
+      return waiting?.evidence.includes('fetching model acme/large@main: 0 B of 2.9 MiB') ? waiting : undefined;
     }, 'the evidence');
     expect(why.reason).toBe('pulling');
     await stage.kill();

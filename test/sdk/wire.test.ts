@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { needsPython } from '../needs.js';
 import { ROOT, until } from '../stage.js';
 import { type Asked, openPlatform, type Platform } from './platform.js';
 import { type Kind, NODE, PYTHON } from './programs.js';
@@ -92,7 +93,7 @@ function comparable(body: unknown): unknown {
   return { ...rest, error: { keys: Object.keys(told).sort(), message: told['error_message'], worker: told['worker_id'] } };
 }
 
-const hasPython = spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0;
+const hasPython = needsPython();
 
 const RECORDINGS = [
   { name: 'sync-values', handler: 'recorded', settings: {} },

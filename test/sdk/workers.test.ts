@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { needsPython } from '../needs.js';
 import { ROOT, until } from '../stage.js';
 
 /** The worker side of the protocol, played to the SDKs by a real HTTP server that the test scripts. */
@@ -126,7 +127,7 @@ def handler(job):
   env: { PYTHONPATH: join(ROOT, 'sdk/python') },
 };
 
-const hasPython = spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).status === 0;
+const hasPython = needsPython();
 
 // Python is left out where there is no python3 of 3.9 or newer: the product does the same.
 describe.each(hasPython ? [NODE, PYTHON] : [NODE])('the $name SDK', (kind) => {

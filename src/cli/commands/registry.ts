@@ -1,7 +1,8 @@
 import type { CollectedView, RegistryView, VerifyFaultView, VerifyLineView } from '../../api/resources.js';
 import { WherryError } from '../../base/errors.js';
+import { formatBytes } from '../../base/size.js';
 import type { Command, Context } from '../command.js';
-import { formatBytes, formatTable } from '../output.js';
+import { formatTable } from '../output.js';
 
 export const registry: Command = {
   name: 'registry',

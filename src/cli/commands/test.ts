@@ -47,7 +47,6 @@ export const test: Command = {
     const runOnce = async (): Promise<number> => {
       const report = await (baseline ? baseline() : runTests(context, request));
       await writeReports(report, request.reports);
-      for (const note of report.notes) output.talk(`  ${note}`);
       output.result(report, formatRun(report));
       if (context.signal.aborted) return 130;
       return report.failed === 0 ? 0 : 1;

@@ -1,4 +1,5 @@
 import type { DeliveryView } from '../../api/resources.js';
+import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { type Command, type Context, textOf } from '../command.js';
 import { endpointOf } from '../endpoint.js';
@@ -34,7 +35,7 @@ async function listDeliveries({ client, options, output }: Context, endpointId: 
     api.listDeliveries(endpointId, { limit: Number(textOf(options, 'limit') ?? 20), ...(state !== undefined && { state }) }),
   ]);
   output.talk(`  ${webhook.secrets.length === 0 ? 'not signed' : `signed with ${webhook.secrets.length} secret(s)`}`);
-  const now = Date.now();
+  const now = openClock().now();
   const rows = items.map(({ id, state: shown, jobId, jobStatus, createdAt, attempts, url }) => {
     const last = attempts.at(-1);
     const said = last?.reason ?? (last ? String(last.status) : '');

@@ -2,11 +2,12 @@ import { existsSync } from 'node:fs';
 import type { ApiClient } from '../../api/client.js';
 import type { WorkerView } from '../../api/resources.js';
 import { openClock } from '../../base/clock.js';
+import { formatBytes } from '../../base/size.js';
 import { formatAge } from '../../domain/health.js';
 import { formatRelease } from '../../domain/release.js';
 import { type Command, type Context, textOf } from '../command.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
-import { formatAgo, formatBytes, formatTable } from '../output.js';
+import { formatAgo, formatTable } from '../output.js';
 
 export const workers: Command = {
   name: 'workers',

@@ -22,10 +22,8 @@ export interface TestServer extends Embedded {
  * ended first. Throws what the server throws.
  */
 export async function openOwnServer(context: Context): Promise<TestServer> {
-  const { dataDir } = await context.settings();
-  const base = join(dataDir, 'test');
-  await endLeftovers(base, context);
-  const place = join(base, String(process.pid));
+  await endLeftovers(context);
+  const place = join(await placeOfServers(context), String(process.pid));
   const server = await composeServer({ dataDir: place, environment: context.environment, port: 0 });
   const close = async (): Promise<void> => {
     await server.stop({ stopWorkers: true });
@@ -41,8 +39,12 @@ export async function openOwnServer(context: Context): Promise<TestServer> {
   }
 }
 
+const placeOfServers = async (context: Context): Promise<string> => join((await context.settings()).dataDir, 'test');
+
 /** Takes up each server whose process is gone, and ends its workers with it. */
-async function endLeftovers(base: string, { environment, output }: Context): Promise<void> {
+export async function endLeftovers(context: Context): Promise<void> {
+  const { environment, output } = context;
+  const base = await placeOfServers(context);
   const names = await readdir(base).catch(() => []);
   for (const name of names.filter((pid) => !isAlive(Number(pid)))) {
     output.talk('  ending what a run that was killed left');

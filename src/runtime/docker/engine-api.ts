@@ -117,11 +117,20 @@ function parseBody(text: string): unknown {
   }
 }
 
+/** What to do, for who asked what is wrong: the hint sends others there. */
+export interface Remedy {
+  readonly fix: string;
+}
+
+const OPEN_SOCKET = 'add this user to the group of the socket (often `docker`), and log in again';
+const START = 'start the engine, or name another with WHERRY_DOCKER_HOST';
+
 function noAnswer({ text }: EngineAddress, cause: unknown): WherryError {
   const code = systemCodeOf(cause);
   const why = REASONS[code ?? ''] ?? (cause instanceof Error ? cause.message : String(cause));
   return new WherryError('RUNTIME_UNAVAILABLE', `docker engine at '${text}' does not answer: ${why}`, {
     hint: 'start it; `wherry doctor` says what is missing',
+    detail: { fix: code === 'EACCES' ? OPEN_SOCKET : START } satisfies Remedy,
     cause,
   });
 }

@@ -1,6 +1,6 @@
 import { toWherryError } from '../../base/errors.js';
 import { type EngineFacts, openEngine } from './engine.js';
-import { parseEngineAddress } from './engine-api.js';
+import { parseEngineAddress, type Remedy } from './engine-api.js';
 
 /** One thing that was looked at: what was found, and what to do when that is not right. */
 export interface Check {
@@ -22,16 +22,11 @@ export async function examineEngine(examined: Examined, now: () => number): Prom
   try {
     return judgeEngine(examined, (await openEngine(parseEngineAddress(examined.address), now)).facts);
   } catch (thrown) {
-    const { message, hint } = toWherryError(thrown);
-    const fix = FIXES.find(([words]) => message.includes(words))?.[1] ?? hint ?? 'look at the log of the engine';
+    const { message, hint, detail } = toWherryError(thrown);
+    const { fix = hint ?? 'look at the log of the engine' } = (detail ?? {}) as Partial<Remedy>;
     return [{ name: 'docker engine', status: 'fail', found: message, fix }];
   }
 }
-
-const FIXES = [
-  ['may not open', 'add this user to the group of the socket (often `docker`), and log in again'],
-  ['does not answer', 'start the engine, or name another with WHERRY_DOCKER_HOST'],
-] as const;
 
 /** What an engine can and what it lacks. */
 export function judgeEngine({ address, hasWorkerHost }: Examined, facts: EngineFacts): readonly Check[] {

@@ -1,5 +1,6 @@
 import { messageOf, WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
+import { createTurns } from '../../base/turns.js';
 import { type EngineApi, engineFailed, reasonOf } from './engine-api.js';
 import { networkNameOf, OWNER_LABELS } from './names.js';
 
@@ -148,23 +149,6 @@ function createListeners({ listener, log }: Pick<NetworksOptions, 'listener' | '
     async closeAll(): Promise<void> {
       for (const gateway of [...opened.keys()]) await close(gateway);
     },
-  };
-}
-
-type Turn = <T>(key: string, work: () => Promise<T>) => Promise<T>;
-
-/** Work on one key waits for the work before it. */
-function createTurns(): Turn {
-  const last = new Map<string, Promise<unknown>>();
-  return (key, work) => {
-    const turn = (last.get(key) ?? Promise.resolve()).then(work, work);
-    const settled = turn
-      .catch(() => {})
-      .finally(() => {
-        if (last.get(key) === settled) last.delete(key);
-      });
-    last.set(key, settled);
-    return turn;
   };
 }
 

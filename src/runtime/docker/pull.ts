@@ -1,4 +1,5 @@
 import { messageOf, WherryError } from '../../base/errors.js';
+import { formatBytes } from '../../base/size.js';
 import type { ImageName } from '../runtime.js';
 import type { Engine } from './engine.js';
 import { type EngineRequest, engineFailed } from './engine-api.js';
@@ -64,7 +65,7 @@ export async function pullImage(options: PullOptions, image: ImageName): Promise
   await markImage(options, image);
   // Podman does not say how much it fetched.
   const bytes = progress.bytes() || (await measureImage(options, image)) || 0;
-  onProgress(`pulled ${formatMebibytes(bytes)} in ${((now() - startedAt) / 1000).toFixed(1)} s`);
+  onProgress(`pulled ${formatBytes(bytes)} in ${((now() - startedAt) / 1000).toFixed(1)} s`);
   return bytes;
 }
 
@@ -128,10 +129,6 @@ export function createPullProgress(): PullProgress {
       });
     },
     bytes: () => sum('current'),
-    text: () => `${formatMebibytes(sum('current'))} of ${formatMebibytes(sum('total'))}, ${step.toLowerCase()}`,
+    text: () => `${formatBytes(sum('current'))} of ${formatBytes(sum('total'))}, ${step.toLowerCase()}`,
   };
-}
-
-function formatMebibytes(bytes: number): string {
-  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 }

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf, WherryError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
@@ -55,36 +56,43 @@ export function createSession(options: SessionOptions): Session {
     });
 
   /** One connection, from the first word to its end. */
-  const connect = async (signal: AbortSignal, onFirst: () => void): Promise<void> => {
+  const connect = async (signal: AbortSignal, onAdopted: () => void): Promise<void> => {
     const engine = await openEngine(address, options.now);
     // Events first: what happens while the rest is taken over is not missed.
     const events = await openEvents(engine, options.instanceId, signal);
-    epoch += 1;
-    current = engine;
-    const arrived = waiting;
-    waiting = [];
-    for (const { resolve } of arrived) resolve(engine);
-    await options.onConnect();
-    log.info({ address: address.text, version: engine.facts.version }, 'connected to the docker engine');
-    onFirst();
-    for await (const event of readJsonLines(events)) tell(event, options.onEvent);
-    throw new Error('its events ended');
+    try {
+      epoch += 1;
+      current = engine;
+      const arrived = waiting;
+      waiting = [];
+      for (const { resolve } of arrived) resolve(engine);
+      await options.onConnect();
+      log.info({ address: address.text, version: engine.facts.version }, 'connected to the docker engine');
+      onAdopted();
+      for await (const event of readJsonLines(events)) tell(event, options.onEvent);
+      throw new Error('its events ended');
+    } finally {
+      events.destroy();
+    }
   };
   const run = async (signal: AbortSignal, onFirst: () => void): Promise<void> => {
     let said = '';
     while (!signal.aborted) {
-      let wasThere = false;
-      await connect(signal, onFirst).catch((thrown: unknown) => {
-        wasThere = current !== undefined;
-        current = undefined;
-        options.onLose();
-        reason = messageOf(thrown);
-        if (!signal.aborted && (wasThere || said !== reason)) log.warn({ address: address.text, reason }, 'the docker engine is away');
-        said = reason;
-      });
+      let adoptedAt = Number.POSITIVE_INFINITY;
+      const onAdopted = () => {
+        adoptedAt = options.now();
+        onFirst();
+      };
+      const thrown = await connect(signal, onAdopted).catch((cause: unknown) => cause);
+      const hasLived = options.now() - adoptedAt >= RETRY_MS;
+      current = undefined;
+      options.onLose();
+      reason = messageOf(thrown);
+      if (!signal.aborted && (hasLived || said !== reason)) log.warn({ address: address.text, reason }, 'the docker engine is away');
+      said = reason;
       onFirst();
-      // A connection that broke may be had again at once.
-      if (!wasThere) await delay(RETRY_MS, undefined, { signal }).catch(() => {});
+      // One that lived may be had again at once; one that only answers, and then fails each time, may not be asked without end.
+      if (!hasLived) await delay(RETRY_MS, undefined, { signal }).catch(() => {});
     }
   };
   return {
@@ -117,10 +125,11 @@ export function createSession(options: SessionOptions): Session {
   };
 }
 
-async function openEvents({ api }: Engine, instanceId: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+async function openEvents({ api }: Engine, instanceId: string, signal: AbortSignal): Promise<IncomingMessage> {
   const filters = JSON.stringify({ type: ['container'], label: [`${OWNER_LABELS.instance}=${instanceId}`] });
   const events = await api.stream({ method: 'GET', path: '/events', query: { filters }, idleMs: 0, signal });
   if (events.statusCode === 200) return events;
+  events.destroy();
   throw new WherryError('RUNTIME_UNAVAILABLE', `docker engine at '${api.address}' tells no events: status ${events.statusCode}`);
 }
 

@@ -5,7 +5,12 @@ import { viewEndpoint, viewJob, viewJobFacts, viewWorker } from '../../views.js'
 import type { ApiContext, ApiServer } from './context.js';
 
 /** Endpoints, their workers and jobs. */
-export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): void {
+export function addEndpointRoutes(server: ApiServer, context: ApiContext): void {
+  addOwnRoutes(server, context);
+  addFleetRoutes(server, context);
+}
+
+function addOwnRoutes(server: ApiServer, { engine }: ApiContext): void {
   const params = schema.EndpointPath;
 
   server.get(
@@ -57,6 +62,11 @@ export function addEndpointRoutes(server: ApiServer, { engine }: ApiContext): vo
       return reply.code(204).send();
     },
   );
+}
+
+/** What an endpoint has: counts, workers, jobs. */
+function addFleetRoutes(server: ApiServer, { engine }: ApiContext): void {
+  const params = schema.EndpointPath;
   server.get(
     '/endpoints/:id/health',
     { schema: { summary: 'Counts of jobs and workers', params, response: { 200: schema.Health } } },

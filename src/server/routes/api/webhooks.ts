@@ -6,7 +6,12 @@ import type { ApiContext, ApiServer } from './context.js';
 const OVERLAP_MS = 86_400_000;
 
 /** How an endpoint's webhooks are signed, and the log of their deliveries. */
-export function addWebhookRoutes(server: ApiServer, { engine }: ApiContext): void {
+export function addWebhookRoutes(server: ApiServer, context: ApiContext): void {
+  addSigningRoutes(server, context);
+  addDeliveryRoutes(server, context);
+}
+
+function addSigningRoutes(server: ApiServer, { engine }: ApiContext): void {
   const params = schema.EndpointPath;
   server.get(
     '/endpoints/:id/webhook',
@@ -39,6 +44,10 @@ export function addWebhookRoutes(server: ApiServer, { engine }: ApiContext): voi
       return reply.code(204).send();
     },
   );
+}
+
+function addDeliveryRoutes(server: ApiServer, { engine }: ApiContext): void {
+  const params = schema.EndpointPath;
   server.get(
     '/endpoints/:id/deliveries',
     {
