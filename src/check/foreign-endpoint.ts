@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Graphql } from '../api/graphql.js';
 import { messageOf } from '../base/errors.js';
-import { stopping } from './stop.js';
 import type { TestGroup } from './suite.js';
 import type { TestEndpoint } from './test-endpoint.js';
 
@@ -54,10 +53,12 @@ export async function openForeignEndpoint(options: ForeignEndpointOptions): Prom
       made.templateName = name;
       const auth = registryAuth === undefined ? {} : { containerRegistryAuthId: registryAuth };
       const input = { ...auth, ...TEMPLATE, ...templateConfig, imageName: image, name };
-      made.endpoint['templateId'] = (await stopping(signal, graphql(SAVE_TEMPLATE, { input })))['saveTemplate']?.['id'];
+      made.endpoint['templateId'] = (await graphql(SAVE_TEMPLATE, { input }))['saveTemplate']?.['id'];
     } else made.endpoint['templateId'] = templateId;
+    signal.throwIfAborted();
     made.isEndpointSent = true;
-    const { saveEndpoint } = await stopping(signal, graphql(SAVE_ENDPOINT, { input: made.endpoint }));
+    // Waited for also after an abort: only the answer says what is to be removed.
+    const { saveEndpoint } = await graphql(SAVE_ENDPOINT, { input: made.endpoint });
     const endpointId = String(saveEndpoint?.['id']);
     made.endpoint['id'] = endpointId;
     const { workersMax } = made.endpoint;

@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { type JobOutcome, judgeOutcome } from './judge.js';
+import { FAILURES, type JobOutcome, judgeOutcome } from './judge.js';
 import type { Expectation } from './suite.js';
 
 const COMPLETED: JobOutcome = { status: 'COMPLETED', output: null, error: '', delayMs: 20, executionMs: 5, chunks: [] };
@@ -83,4 +84,9 @@ it('asks a command, and tells what it said', async () => {
   const command: Expectation = { kind: 'command', command: './check' };
   expect(await judge(command, { output: 1 })).toEqual([]);
   expect(await judge(command, { output: 1 }, 'exited with 1: too dark')).toEqual(["COMMAND_FAILED './check' exited with 1: too dark"]);
+});
+
+it('has a row in docs/testing.md for each code', () => {
+  const page = readFileSync(new URL('../../docs/testing.md', import.meta.url), 'utf8');
+  expect(FAILURES.filter((code) => !page.includes(`\`${code}\``))).toEqual([]);
 });

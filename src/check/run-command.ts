@@ -6,10 +6,10 @@ const LIMIT_MS = 60_000;
 /** Of what a command says, the last bytes are shown. */
 const SHOWN_BYTES = 2_000;
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** As {@link RunCommand} of a judge, ended when the signal aborts. */
 export type CommandRunner = (command: string, input: string, signal: AbortSignal) => ReturnType<RunCommand>;
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Runs commands of a project by the shell, in its directory, one minute at most. Keys of the environment are not for them. */
 export function createCommandRunner(dir: string, environment: Environment): CommandRunner {

@@ -75,13 +75,12 @@ export interface SuiteGateOptions {
   readonly dir: string;
   readonly server: string;
   readonly output: Output;
-  readonly signal: AbortSignal;
-  /** For the commands of tests. */
   readonly environment: Environment;
+  readonly signal: AbortSignal;
 }
 
 /** The candidate passes the project's tests, and its release keeps their report. Throws NOT_FOUND and CONFIG_INVALID before anything is deployed. */
-export async function openSuiteGate({ client, dir, server, output, signal, environment }: SuiteGateOptions): Promise<Gate> {
+export async function openSuiteGate({ client, dir, server, output, environment, signal }: SuiteGateOptions): Promise<Gate> {
   const suite = await findSuite(dir, undefined);
   return {
     async pass({ release, rollout, size }) {

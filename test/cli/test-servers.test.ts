@@ -164,7 +164,7 @@ describe("wherry test on a server with RunPod's APIs only", () => {
     const { code, report, stderr } = await runs.report(dir, '--image', image(), '--api-url', foreign.url, '--registry-auth', 'ra1');
     await foreign.close();
     expect([code, report.passed, report.failed], stderr).toEqual([1, 2, 1]);
-    expect(stderr).toContain(`3 tests start workers on 2 throw-away endpoint(s) of ${foreign.url}, which may cost money`);
+    expect(stderr).toContain(`3 tests start workers on 2 throw-away endpoints of ${foreign.url}, which may cost money`);
     expect(report.digest).toMatch(/^sha256:/);
     const sent = foreign.seen.filter(({ url }) => url === '/graphql').map(({ body }) => JSON.parse(body).variables.input ?? {});
     expect(sent[0]).toMatchObject({

@@ -10,9 +10,9 @@ import type { RunReport } from '../../check/result.js';
 import { groupTests, type Test } from '../../check/suite.js';
 import type { Environment } from '../../compose-settings.js';
 import type { Problem } from '../../project/document.js';
-import { type Context, textsOf } from '../command.js';
+import type { Context } from '../command.js';
 import { readRequest } from '../commands/test.js';
-import { parseReport, writeReports } from '../test/reports.js';
+import { writeReports } from '../test/reports.js';
 import { runTests, type TestRequest } from '../test/run.js';
 import { type ActionUse, readUse } from './inputs.js';
 import { openStepLog, type StepLog } from './log.js';
@@ -29,13 +29,12 @@ export async function runAction(context: Context): Promise<number> {
   try {
     const use = readUse(context);
     dir = use.projectDir;
-    const request = readActionRequest(use);
-    const reports = textsOf(use.context.options, 'report').map(parseReport);
+    const request = await readActionRequest(use);
     const suite = await findSuite(dir, request.file);
     tests = suite.tests;
     log.command(formatCommand('notice', describeCost(tests, request, use), { title: 'What this starts' }));
     report = await log.quote((output) => runTests({ ...use.context, output }, request));
-    await writeReports(report, reports);
+    await writeReports(report, request.reports);
     await showReport(report, { log, environment, dir });
     if (signal.aborted) return 130;
     return report.failed === 0 ? 0 : 1;
@@ -49,7 +48,7 @@ export async function runAction(context: Context): Promise<number> {
   }
 }
 
-function readActionRequest({ context, projectDir, hasSubject, apiUrl, apiKey, runId }: ActionUse): TestRequest {
+async function readActionRequest({ context, projectDir, hasSubject, apiUrl, apiKey, runId }: ActionUse): Promise<TestRequest> {
   if (!hasSubject)
     throw new WherryError('USAGE', 'neither image-tag nor project-dir is given, so there is nothing to test', { hint: 'give one of them' });
   if (apiUrl !== '' && apiKey === '')
@@ -58,7 +57,7 @@ function readActionRequest({ context, projectDir, hasSubject, apiUrl, apiKey, ru
     });
   if (apiUrl !== '' && !URL.canParse(apiUrl))
     throw new WherryError('USAGE', `api-url '${apiUrl}' is no URL`, { hint: 'write it as https://host' });
-  return { ...readRequest(context, projectDir), runId };
+  return { ...(await readRequest(context, projectDir)), runId };
 }
 
 /** What it will cost, before anything is started. */

@@ -250,9 +250,9 @@ async function openGate({ dir, scale }: Project, { client, context }: { readonly
     throw new WherryError('USAGE', 'no candidate can be tested: scale.max is 0', { hint: 'raise it, or leave --test out' });
   if (wish === false || scale.max === 0) return undefined;
   const [{ inputGate, openSuiteGate }, { findTestInput }] = await Promise.all([import('../gate.js'), import('../test-input.js')]);
-  const { output, signal, environment } = context;
+  const { output, environment, signal } = context;
   const { apiUrl = '' } = await context.settings();
-  if (wish === true) return openSuiteGate({ client, dir, server: apiUrl, output, signal, environment });
+  if (wish === true) return openSuiteGate({ client, dir, server: apiUrl, output, environment, signal });
   const input = await findTestInput(dir);
   return input && inputGate(client, input);
 }

@@ -36,19 +36,17 @@ export const test: Command = {
   example: 'wherry test examples/hello-node',
   async run(context) {
     const { options, output } = context;
-    const [{ runTests }, { formatRun }, { parseReport, writeReports }] = await Promise.all([
+    const [{ runTests }, { formatRun }, { writeReports }] = await Promise.all([
       import('../test/run.js'),
       import('../test/output.js'),
       import('../test/reports.js'),
     ]);
-    const reports = textsOf(options, 'report').map(parseReport);
     const dir = context.args[0] ?? '.';
-    const request = readRequest(context, dir);
+    const request = await readRequest(context, dir);
     const baseline = await baselineOf(context, request);
     const runOnce = async (): Promise<number> => {
       const report = await (baseline ? baseline() : runTests(context, request));
-      await writeReports(report, reports);
-      for (const note of report.notes) output.talk(`  ${note}`);
+      await writeReports(report, request.reports);
       output.result(report, formatRun(report));
       if (context.signal.aborted) return 130;
       return report.failed === 0 ? 0 : 1;
@@ -60,8 +58,9 @@ export const test: Command = {
 };
 
 /** What the options ask for, with the tests of a directory. Throws USAGE, CONFIG_INVALID. */
-export function readRequest(context: Context, dir: string): TestRequest {
+export async function readRequest(context: Context, dir: string): Promise<TestRequest> {
   const { options, environment } = context;
+  const { parseReport } = await import('../test/reports.js');
   const subject = subjectOf(context, dir);
   return {
     dir,
@@ -77,6 +76,7 @@ export function readRequest(context: Context, dir: string): TestRequest {
       environment['WHERRY_API_URL'] !== undefined,
     registryAuth: textOf(options, 'registryAuth'),
     isStrict: options['strict'] === true,
+    reports: textsOf(options, 'report').map(parseReport),
   };
 }
 

@@ -16,11 +16,16 @@ const SETTINGS = [PROJECT_FILE, '.dockerignore'];
 
 /**
  * Yields at each change of what the project's image is made of: exactly the files that a build takes, so that installed packages,
- * caches and ignored folders cost nothing; and of the `more` files that are named. It looks instead of asking the system, which also works on network and shared folders.
+ * caches and ignored folders cost nothing; and of the `more` files that are named. It looks instead of asking the system, which also works
+ * on network and shared folders. The first look is at once: what changes before the first step of who iterates is a change, too.
  */
-export async function* changesOf(dir: string, signal: AbortSignal, more: readonly string[] = []): AsyncIterable<void> {
+export function changesOf(dir: string, signal: AbortSignal, more: readonly string[] = []): AsyncIterable<void> {
   const look = () => stampProject(dir, more);
-  let before = await look();
+  return followChanges(look, look(), signal);
+}
+
+async function* followChanges(look: () => Promise<string>, first: Promise<string>, signal: AbortSignal): AsyncIterable<void> {
+  let before = await first;
   while (!signal.aborted) {
     const startedAt = performance.now();
     const now = await look();

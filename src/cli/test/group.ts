@@ -91,6 +91,8 @@ function runOn(
 async function openEndpoint(group: TestGroup, number: number, site: Site): Promise<TestEndpoint> {
   const { server, runId, image, registryAuth, signal } = site;
   const { client, graphql, kind } = server;
+  // The groups behind an interruption make nothing any more.
+  signal.throwIfAborted();
   if (kind === 'foreign') return openForeignEndpoint({ graphql, runId, number, group, image: image.reference, registryAuth, signal });
   const { templateId } = group.settings;
   const { reference, spec, settings } = image;

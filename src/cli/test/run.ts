@@ -10,6 +10,7 @@ import { parseDigest } from '../../oci/digest.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import type { Context } from '../command.js';
 import { runGroup, type Site } from './group.js';
+import type { ReportFile } from './reports.js';
 import { openKnownServer, openOwnServer, type TestServer } from './server.js';
 import { prepareSubject, type Subject } from './subject.js';
 
@@ -28,6 +29,7 @@ export interface TestRequest {
   readonly registryAuth: string | undefined;
   /** A test that does not test the subject is an error. */
   readonly isStrict: boolean;
+  readonly reports: readonly ReportFile[];
   /** Names the run and what it makes; one of its own when there is none. */
   readonly runId?: string;
 }
@@ -38,9 +40,10 @@ export async function runTests(context: Context, request: TestRequest): Promise<
   const begunAt = performance.now();
   const dir = resolve(request.dir);
   const suite = await findSuite(dir, request.file);
+  for (const note of suite.notes) context.output.talk(`  ${note}`);
   const notes = [...suite.notes, ...(request.subject.kind === 'endpoint' ? [] : noteUntested(suite, request.isStrict, context))];
   const server = request.isRemote ? await openKnownServer(context) : await openOwnServer(context);
-  const { runId = createEndpointId() } = request;
+  const runId = request.runId ?? createEndpointId();
   const { signal } = context;
   try {
     sayCost(server, { context, request, suite });
@@ -98,11 +101,11 @@ function sayCost({ kind, url }: TestServer, { context: { output }, request, suit
       output.warn('--registry-auth is for other servers: a wherry opens registries with its own credentials and those of docker login');
     return;
   }
-  const count = tests.length === 1 ? '1 test starts' : `${tests.length} tests start`;
-  const groups = request.subject.kind === 'endpoint' ? 'on the endpoint' : `on ${groupTests(tests).length} throw-away endpoint(s)`;
-  output.warn(
-    `${count} workers ${groups} of ${url}, which may cost money, for ${request.budgetMs / 1000} s at most; all of it is removed at the end`,
-  );
+  const groups = groupTests(tests).length;
+  const where =
+    request.subject.kind === 'endpoint' ? 'the endpoint' : groups === 1 ? 'a throw-away endpoint' : `${groups} throw-away endpoints`;
+  const what = `${tests.length === 1 ? '1 test starts' : `${tests.length} tests start`} workers on ${where} of ${url}`;
+  output.warn(`${what}, which may cost money, for ${request.budgetMs / 1000} s at most; what was made is removed at the end`);
 }
 
 interface Ran {
