@@ -71,7 +71,7 @@ export function createSharedWork<T, News>(): SharedWork<T, News> {
           share.holders.delete(holder);
           reject(signal.reason);
           if (share.holders.size > 0) return;
-          // At once: who comes now must not wait for what is ending.
+          // At once: who comes now must not join what is ending.
           if (shares.get(name.key) === share) shares.delete(name.key);
           share.ending.abort();
         };
