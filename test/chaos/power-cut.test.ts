@@ -63,8 +63,12 @@ describe.skipIf(!canCut)('a power cut (needs root, loop devices and XFS)', () =>
     });
   });
   afterAll(async () => {
-    await stage?.close();
-    disk?.close();
+    try {
+      await stage?.close();
+    } finally {
+      if (stage) spawnSync('umount', ['-l', stage.dataDir]);
+      disk?.close();
+    }
   });
 
   /** Sends jobs side by side, and gives the ids that were acknowledged. */
