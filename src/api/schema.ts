@@ -29,6 +29,7 @@ const SCALE = {
   type: oneOf(SCALER_TYPES),
   value: Type.Number({ exclusiveMinimum: 0, description: 'seconds for queueDelay, jobs a worker for requestCount' }),
   extra: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, description: 'idle workers to hold ready beyond what the queue needs' })),
+  restAfterMs: Type.Optional(ms('without a request for so long min and extra count as 0 until the next one; 0 is never')),
   keep: Type.Optional(oneOf(KEEPS)),
 };
 const LIMITS = {

@@ -22,6 +22,8 @@ export interface EndpointSettings {
     readonly value: number;
     /** Idle workers to hold ready beyond what the queue needs; absent: 0. */
     readonly extra?: number;
+    /** Without a request for so long, min and extra count as 0 until the next one; absent or 0: never. */
+    readonly restAfterMs?: number;
     /** Absent: freeze. */
     readonly keep?: Keep;
   };

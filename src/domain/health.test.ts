@@ -10,6 +10,7 @@ const CALM: HealthSample = {
   inQueue: 0,
   oldestAt: null,
   crashLoop: null,
+  rest: null,
   frozen: { workers: 0, bytes: 0, since: null },
   rollout: null,
 };
@@ -42,6 +43,10 @@ describe('the health of an endpoint in a sentence', () => {
     [
       'r18 is parked (max 0), no worker, nothing waiting',
       with_({ settings: { ...DEFAULT_SETTINGS, scale: { ...DEFAULT_SETTINGS.scale, max: 0 } } }),
+    ],
+    [
+      'serving r18, no worker, min of 2 counts as 0: no request for 72 h, nothing waiting',
+      { rest: 'min of 2 counts as 0: no request for 72 h' },
     ],
     ['serving r18, 1 without room, 1 waiting', { workers: { ...NOBODY, THROTTLED: 1 }, inQueue: 1 }],
   ])('%s', (sentence, change) => {

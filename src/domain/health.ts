@@ -12,6 +12,8 @@ export interface HealthSample {
   /** Since when the oldest queued job waits; null when none does. */
   readonly oldestAt: number | null;
   readonly crashLoop: Pick<CrashLoop, 'crashes'> | null;
+  /** Why it has fewer workers than its settings say; null while they count. */
+  readonly rest: string | null;
   readonly frozen: FrozenTotal;
   /** The newest one, while it moves. */
   readonly rollout: RolloutPlace | null;
@@ -22,7 +24,7 @@ export function describeHealth(sample: HealthSample, now: number): string {
   const { pausedReason } = sample.endpoint;
   const pause = pausedReason === null ? '' : `paused: ${pausedReason.split('\n')[0]}`;
   const rollout = sample.rollout === null ? '' : describeRollout(sample.rollout);
-  return [describeService(sample), ...describeWorkers(sample, now), rollout, describeQueue(sample, now), pause]
+  return [describeService(sample), ...describeWorkers(sample, now), sample.rest ?? '', rollout, describeQueue(sample, now), pause]
     .filter((part) => part !== '')
     .join(', ');
 }

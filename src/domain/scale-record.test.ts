@@ -12,6 +12,7 @@ const SAMPLE = {
   busy: 0,
   workedAt: null,
   stopping: 0,
+  requestedAt: 1,
   frozen: 0,
   throttled: 0,
 };

@@ -106,6 +106,19 @@ describe('the scaler under simulated load', () => {
     expect(result.samples.map(({ workers }) => workers)).toEqual([1]);
   });
 
+  it('lets min workers go without requests for long, and has them again with the next one (row 81)', () => {
+    for (const keep of ['none', 'freeze'] as const) {
+      const policy = { min: 2, max: 3, idleMs: 1_000, type: 'queueDelay', value: 4, keep, restAfterMs: 60_000 } as const;
+      const requests = [0, 200_000].map((at) => ({ at, runMs: 100 }));
+      const { samples } = simulateScale({ requests, policy, ready: 2, startMs: 500, thawMs: 5, stopMs: 300, silenceMs: 50_000 });
+      const awakeAt = (moment: number) => {
+        const { workers, frozen } = samples.findLast(({ at }) => at <= moment) ?? { workers: 0, frozen: 0 };
+        return workers - frozen;
+      };
+      expect([59_999, 62_000, 199_999, 202_000].map(awakeAt)).toEqual([2, 0, 0, 2]);
+    }
+  });
+
   it('holds extra workers ready while there is work, and none without (row 79)', () => {
     const policy = { min: 0, max: 8, idleMs: 5_000, type: 'queueDelay', value: 4, extra: 2, keep: 'none' } as const;
     const steady = Array.from({ length: 600 }, (_, tick) => Number(tick % 10 === 0));

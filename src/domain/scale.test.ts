@@ -4,8 +4,9 @@ import { DEFAULT_SETTINGS } from './endpoint.js';
 import { decideRest, decideScale, type IdleView, type ScaleSample } from './scale.js';
 
 const POLICY = DEFAULT_SETTINGS.scale;
-const QUIET: ScaleSample = { queued: 0, inProgress: 0, oldestQueuedAt: null, starting: 0, ready: 0, busy: 0, workedAt: null, stopping: 0 };
 const NOW = 1_000_000;
+const NOBODY = { starting: 0, ready: 0, busy: 0, workedAt: null, stopping: 0 };
+const QUIET: ScaleSample = { ...NOBODY, queued: 0, inProgress: 0, oldestQueuedAt: null, requestedAt: 0 };
 
 describe('decideScale by queue delay', () => {
   it('starts one worker at once for the first job (row 68)', () => {
@@ -62,6 +63,42 @@ describe('decideScale with extra workers', () => {
   });
 });
 
+describe('decideScale without requests for long (row 81)', () => {
+  const HOUR = 3_600_000;
+  const rests = { ...POLICY, min: 2, restAfterMs: 72 * HOUR };
+  const now = 100 * HOUR;
+  const quiet = { ...QUIET, ready: 2, requestedAt: now - 72 * HOUR };
+
+  it('counts min as 0 and says so, not a millisecond before', () => {
+    const reason = 'min of 2 counts as 0: no request for 72 h';
+    expect(decideScale(quiet, rests, now)).toMatchObject({ floor: 0, start: 0, rule: 'rest', reason });
+    expect(decideScale({ ...quiet, ready: 0 }, rests, now)).toMatchObject({ wanted: 0, start: 0, rule: 'rest', reason });
+    expect(decideScale({ ...quiet, ready: 0, requestedAt: quiet.requestedAt + 1 }, rests, now)).toMatchObject({ start: 2, rule: 'min' });
+    expect(decideScale(quiet, rests, now - 1)).toMatchObject({ floor: 2, rule: 'quiet' });
+  });
+
+  it('counts it again with the next request, and while a job waits or runs', () => {
+    expect(decideScale({ ...quiet, ready: 0, requestedAt: now }, rests, now)).toMatchObject({ start: 2, rule: 'min' });
+    expect(decideScale({ ...quiet, ready: 0, queued: 1, oldestQueuedAt: now }, rests, now)).toMatchObject({ start: 2, rule: 'min' });
+    expect(decideScale({ ...quiet, busy: 1, inProgress: 1 }, rests, now)).toMatchObject({ floor: 2 });
+  });
+
+  it('holds no extra workers ready either', () => {
+    const extra = { ...rests, min: 0, extra: 1, idleMs: 80 * HOUR };
+    const worked = { ...quiet, workedAt: now - 70 * HOUR };
+    expect(decideScale(worked, extra, now)).toMatchObject({ floor: 0, reason: 'extra of 1 counts as 0: no request for 72 h' });
+    expect(decideScale({ ...worked, requestedAt: now - 71 * HOUR }, extra, now).floor).toBe(1);
+  });
+
+  it('is never so without the setting, and says nothing where nothing is held', () => {
+    for (const restAfterMs of [undefined, 0]) {
+      const never = { ...POLICY, min: 2, ...(restAfterMs !== undefined && { restAfterMs }) };
+      expect(decideScale({ ...quiet, ready: 0 }, never, now)).toMatchObject({ start: 2, rule: 'min' });
+    }
+    expect(decideScale(quiet, { ...rests, min: 0 }, now).rule).toBe('quiet');
+  });
+});
+
 const samples = fc.record({
   queued: fc.nat(1000),
   inProgress: fc.nat(100),
@@ -71,12 +108,14 @@ const samples = fc.record({
   busy: fc.nat(20),
   workedAt: fc.option(fc.nat(NOW)),
   stopping: fc.nat(5),
+  requestedAt: fc.nat(NOW),
 });
 const policies = fc
   .record({
     min: fc.nat(5),
     extra: fc.nat(20),
     idleMs: fc.nat(10_000),
+    restAfterMs: fc.nat(NOW),
     type: fc.constantFrom('queueDelay', 'requestCount'),
     value: fc.integer({ min: 1, max: 50 }),
   })

@@ -1,3 +1,4 @@
+import { countPolicy, describeRest } from './at-rest.js';
 import type { EndpointSettings } from './endpoint.js';
 
 /** What the scaler sees of an endpoint at one moment. Workers of an outgoing release, candidates and throttled ones are not in it. */
@@ -17,6 +18,8 @@ export interface ScaleSample {
   readonly workedAt: number | null;
   /** Workers that are being stopped but still exist. */
   readonly stopping: number;
+  /** When the last request of any priority came; the moment itself while one waits. */
+  readonly requestedAt: number;
 }
 
 /** Which rule gave the number of wanted workers. */
@@ -29,6 +32,7 @@ export const SCALE_RULES = [
   'delayed',
   'extra',
   'min',
+  'rest',
   'max',
   'stopping',
 ] as const;
@@ -55,9 +59,10 @@ type Count = { readonly count: number; readonly rule: ScaleRule; readonly reason
 
 /**
  * How many workers an endpoint wants (endpoint-settings: queue delay, request count). A starting worker counts as
- * capacity, so there are no start storms. Never decides to stop a worker: that is {@link decideRest}.
+ * capacity, so there are no start storms. At rest, min and extra count as 0. Never decides to stop a worker: that is {@link decideRest}.
  */
-export function decideScale(sample: ScaleSample, policy: Policy, now: number): ScaleDecision {
+export function decideScale(sample: ScaleSample, settings: Policy, now: number): ScaleDecision {
+  const policy = countPolicy(sample, settings, now);
   const have = sample.starting + sample.ready;
   const asked = policy.type === 'requestCount' ? byRequests(sample, policy) : byDelay(sample, policy, now);
   const within = (count: number) => Math.min(policy.max, Math.max(policy.min, count));
@@ -67,7 +72,9 @@ export function decideScale(sample: ScaleSample, policy: Policy, now: number): S
   const floor = Math.max(policy.min, Math.min(policy.max, buffered));
   const room = Math.max(0, policy.max - have - sample.stopping);
   const start = Math.min(Math.max(0, wanted - have), room);
-  return { wanted, needed, floor, start, ...explain({ asked, policy, wanted, needed, isHeld: wanted > have && start === 0 }) };
+  const isHolding = settings.min > 0 || countBuffered(sample, settings, { now, asked: asked.count }) > 0;
+  const rest = policy !== settings && isHolding ? describeRest(settings, sample, now) : null;
+  return { wanted, needed, floor, start, ...explain({ asked, policy, wanted, needed, rest, isHeld: wanted > have && start === 0 }) };
 }
 
 /**
@@ -91,12 +98,15 @@ interface Outcome {
   readonly needed: number;
   /** More are wanted than there are, but none may start yet. */
   readonly isHeld: boolean;
+  /** Why min and extra do not count; null while they do. */
+  readonly rest: string | null;
 }
 
-function explain({ asked, policy, wanted, needed, isHeld }: Outcome): Pick<ScaleDecision, 'rule' | 'reason'> {
+function explain({ asked, policy, wanted, needed, isHeld, rest }: Outcome): Pick<ScaleDecision, 'rule' | 'reason'> {
   const { count, rule, reason } = asked;
   if (isHeld) return { rule: 'stopping', reason: `${reason}, but old workers are still stopping` };
   if (count > policy.max) return { rule: 'max', reason: `${reason}, held at max ${policy.max}` };
+  if (rest !== null) return { rule: 'rest', reason: rest };
   if (wanted > needed) return { rule: 'extra', reason: `${reason}; ${policy.extra ?? 0} extra are held ready` };
   return count < policy.min ? { rule: 'min', reason: `min is ${policy.min}` } : { rule, reason };
 }

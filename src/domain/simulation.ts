@@ -1,3 +1,4 @@
+import { countPolicy } from './at-rest.js';
 import type { EndpointSettings } from './endpoint.js';
 import { decideThaws } from './frozen.js';
 import { decideRest, decideScale, LOOK_MS } from './scale.js';
@@ -69,6 +70,7 @@ interface State {
   /** When the next look is due; null while nothing is to be looked at. */
   lookAt: number | null;
   lookedAt: number;
+  requestedAt: number;
   readonly samples: SimulationSample[];
   readonly starts: number[];
   readonly delaysMs: number[];
@@ -110,6 +112,7 @@ function createState(ready: number): State {
     queue: [],
     lookAt: 0,
     lookedAt: Number.NEGATIVE_INFINITY,
+    requestedAt: 0,
     samples: [],
     starts: [],
     delaysMs: [],
@@ -160,6 +163,7 @@ function finish(state: State): void {
 
 function arrive(state: State, plan: SimulationPlan, request: TracedRequest): void {
   state.queue.push(request);
+  state.requestedAt = state.now;
   const free = state.workers.filter((worker) => worker.goneAt === null && worker.idleSince !== null).length;
   if (free >= state.queue.length) return;
   // As the server does when a request comes and no worker waits.
@@ -201,15 +205,16 @@ function endFreeze(state: State, worker: SimulatedWorker): void {
 
 /** What the control loop does each time (engine/scaling). */
 function look(state: State, plan: SimulationPlan): void {
-  const { now, queue } = state;
+  const { now, queue, requestedAt } = state;
   const { policy, startMs } = plan;
   state.lookedAt = now;
   const up = state.workers.filter(({ goneAt }) => goneAt === null);
   const idle = up.filter(({ idleSince }) => idleSince !== null);
   const frozen = up.filter(({ frozenAt }) => frozenAt !== null).length;
-  thaw(state, plan, decideThaws({ queued: queue.length, idle: idle.length, awake: up.length - frozen, frozen }, policy));
-  const starting = up.filter(({ readyAt }) => readyAt > now).length;
   const busy = up.filter(({ busyUntil }) => busyUntil !== null).length;
+  const counted = countPolicy({ queued: queue.length, inProgress: busy, requestedAt }, policy, now);
+  thaw(state, plan, decideThaws({ queued: queue.length, idle: idle.length, awake: up.length - frozen, frozen }, counted));
+  const starting = up.filter(({ readyAt }) => readyAt > now).length;
   const decision = decideScale(
     {
       queued: queue.length,
@@ -220,6 +225,7 @@ function look(state: State, plan: SimulationPlan): void {
       busy,
       workedAt: latest(idle.flatMap(({ idleSince, readyAt }) => (idleSince !== null && idleSince > readyAt ? [idleSince] : []))),
       stopping: state.workers.length - up.length,
+      requestedAt,
     },
     policy,
     now,

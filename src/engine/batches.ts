@@ -5,6 +5,7 @@ import { JOB_LIMITS, type JobFacts } from '../domain/job.js';
 import type { Batches, BatchName, BatchStatus } from './batch.js';
 import type { Core } from './core.js';
 import { endJob, requireEndpoint } from './jobs.js';
+import { noteRequest } from './requests.js';
 
 /** Records of a batch go when its jobs cannot be known any more: their longest ttl, and a day. */
 const KEEP_MS = JOB_LIMITS.ttlMs.max + 86_400_000;
@@ -159,6 +160,7 @@ async function enqueueRequests(core: Core, { id: batchId, endpointId }: Batch): 
   const { limits } = (await requireEndpoint(core, endpointId)).settings;
   const now = core.clock.now();
   const requests = await listRequests(core, batchId);
+  noteRequest(core, endpointId);
   const fixed = { endpointId, extras: null, isSync: false, priority: 'batch', webhook: null, batchId, pinnedRelease: null } as const;
   const times = { executionTimeoutMs: limits.executionMs, expiresAt: now + JOB_LIMITS.ttlMs.max };
   await Promise.all(

@@ -41,6 +41,8 @@ export interface Core extends EngineOptions {
   readonly startedAt: number;
   /** Recent queue lengths by endpoint; `pending` are submissions that are not in the store yet. */
   readonly depths: Map<string, { at: number; count: number; pending: number }>;
+  /** When the last request came by endpoint; kept in memory, because it changes with every request. */
+  readonly requests: Map<string, number>;
   /** Endpoints whose workers do not all take the same jobs: a wake-up may find nobody who can. Noted by each look of the control loop. */
   readonly split: Set<string>;
   /** What a runtime said last about a worker, for those that wait for it. */

@@ -66,6 +66,7 @@ export function createEngine(options: EngineOptions): Engine {
     seen: new Map(),
     startedAt: options.clock.now(),
     depths: new Map(),
+    requests: new Map(),
     split: new Set(),
     lastNotes: new Map(),
     lastCrashes: new Map(),

@@ -1,12 +1,15 @@
+import { describeRest } from '../domain/at-rest.js';
 import type { CrashLoop } from '../domain/crashes.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { totalFrozen } from '../domain/frozen.js';
 import { describeHealth } from '../domain/health.js';
 import { servingReleases } from '../domain/release.js';
 import { WORKER_STATES, type Worker, type WorkerState } from '../domain/worker.js';
+import type { QueueSample } from '../store/store.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import type { EndpointFigures, EndpointSummary } from './reports.js';
+import { countScale, lastRequestAt } from './requests.js';
 import { findMovingRollout } from './rollout.js';
 
 /** Every endpoint. */
@@ -45,6 +48,7 @@ export async function measureEndpoint(core: Core, backoff: Backoff, { endpoint, 
     outdated: live.filter(({ release, isCandidate }) => !isCandidate && !serving.has(release)).length,
     frozen: totalFrozen(live),
     crashLoop: crashLoopOf(backoff, endpoint),
+    rest: restOf(core, endpoint, queue),
   };
 }
 
@@ -52,6 +56,13 @@ export async function measureEndpoint(core: Core, backoff: Backoff, { endpoint, 
 function crashLoopOf(backoff: Backoff, { id, activeRelease }: Endpoint): CrashLoop | null {
   const loop = activeRelease === null ? undefined : backoff.loopOf({ endpointId: id, release: activeRelease });
   return loop && loop.crashes > 0 ? loop : null;
+}
+
+/** Of an endpoint whose min does not count; null for others. */
+function restOf(core: Core, endpoint: Endpoint, queue: QueueSample): string | null {
+  const { scale } = endpoint.settings;
+  if (scale.min === 0 || countScale(core, endpoint, queue) === scale) return null;
+  return describeRest(scale, { requestedAt: lastRequestAt(core, endpoint, queue.inQueue) }, core.clock.now());
 }
 
 function countStates(workers: readonly Pick<Worker, 'state'>[]): Record<WorkerState, number> {

@@ -15,6 +15,7 @@ import { DEFAULT_SPEC } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { Core } from './core.js';
 import { drain } from './drain.js';
+import { countScale } from './requests.js';
 import { type Demand, demandOf, type Host } from './room.js';
 
 /** A worker counts as starting until it is ready, but no longer than this: one that loads a large model keeps nobody waiting. */
@@ -172,6 +173,7 @@ const isResting = ({ state }: Worker) => state === 'IDLE' || state === 'FROZEN';
 
 async function countSpare(core: Core, endpointId: string, { up, idle }: { readonly up: number; readonly idle: number }): Promise<number> {
   const endpoint = await core.store.getEndpoint(endpointId);
-  const { queuedNormal } = await core.store.sampleQueue(endpointId);
-  return Math.max(0, Math.min(idle, up - (endpoint?.settings.scale.min ?? 0), idle - queuedNormal));
+  const queue = await core.store.sampleQueue(endpointId);
+  const min = endpoint ? countScale(core, endpoint, queue).min : 0;
+  return Math.max(0, Math.min(idle, up - min, idle - queue.queuedNormal));
 }

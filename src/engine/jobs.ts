@@ -7,6 +7,7 @@ import { formatRelease, type Release } from '../domain/release.js';
 import type { NewJob } from '../store/store.js';
 import type { Core } from './core.js';
 import type { JobName, Submission } from './engine.js';
+import { noteRequest } from './requests.js';
 import { stopWork } from './stops.js';
 
 /** The endpoint or ENDPOINT_UNKNOWN. */
@@ -56,6 +57,7 @@ export async function submit(core: Core, submission: Submission): Promise<Job> {
   checkWebhook(core, submission.webhook);
   if (submission.pinnedRelease !== undefined) await requireRelease(core, endpoint.id, submission.pinnedRelease);
   const admitted = await admit(core, endpoint);
+  noteRequest(core, endpoint.id);
   const now = clock.now();
   const { endpointId, isSync } = submission;
   const id = isSync ? `sync-${createUuid(now)}` : createUuid(now);
@@ -210,6 +212,7 @@ export async function retry(core: Core, endpointId: string, jobId: string): Prom
       hint: 'only FAILED and TIMED_OUT jobs get a new run; submit the input as a new job',
     });
   }
+  noteRequest(core, endpointId);
   core.polls.wake(endpointId);
   // The workers there are may have had it already.
   core.wake(endpointId);

@@ -73,6 +73,7 @@ async function remove(core: Core, id: string, { settle, givenUp }: Removing): Pr
   await removeBatches(core, id);
   await core.decisions.forget(id);
   core.depths.delete(id);
+  core.requests.delete(id);
   core.lastCrashes.delete(id);
   await core.logs.removeEndpoint(id);
 }

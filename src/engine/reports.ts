@@ -20,6 +20,8 @@ export interface EndpointFigures {
   readonly frozen: FrozenTotal;
   /** Of the release that serves; null without crashes since its last success. */
   readonly crashLoop: CrashLoop | null;
+  /** Why it is at rest, with fewer workers than min; null while it is not. */
+  readonly rest: string | null;
   /** The newest one, while it is open or workers of other releases are left. */
   readonly rollout: RolloutProgress | null;
 }

@@ -10,7 +10,7 @@ type Policy = Endpoint['settings']['scale'];
 export interface RestingFleet {
   readonly endpointId: string;
   readonly release: number;
-  /** The release's part of the endpoint's scale. */
+  /** The release's part of the endpoint's scale, as it counts now. */
   readonly policy: Policy;
   readonly up: readonly Worker[];
 }

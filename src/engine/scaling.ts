@@ -1,3 +1,4 @@
+import { countPolicy } from '../domain/at-rest.js';
 import type { Endpoint, EndpointSettings } from '../domain/endpoint.js';
 import { placesHeld, scaleOfCanary, scaleOfStable } from '../domain/lane.js';
 import { decideScale, type ScaleDecision, type ScaleSample } from '../domain/scale.js';
@@ -6,6 +7,7 @@ import type { FleetView } from '../store/store.js';
 import type { Backoff } from './backoff.js';
 import type { Core } from './core.js';
 import { drain } from './drain.js';
+import { lastRequestAt } from './requests.js';
 import { type RestingFleet, restWorkers, thawWorkers } from './resting.js';
 
 /** The workers of one release that gets jobs, with its part of the endpoint's scale. */
@@ -67,8 +69,8 @@ async function scaleLane(core: Core, lane: Lane, backoff: Backoff): Promise<numb
   const { endpoint, release, policy, workers, throttled } = lane;
   const now = core.clock.now();
   const up = workers.filter(({ state }) => state !== 'DRAINING' && state !== 'UNHEALTHY');
-  const fleet = { endpointId: endpoint.id, release, policy, up };
   const sample = await sampleLane(core, lane, up);
+  const fleet = { endpointId: endpoint.id, release, policy: countPolicy(sample, policy, now), up };
   if (endpoint.pausedReason === null) thawWorkers(core, fleet, sample.queued);
   const decision = decideScale(sample, policy, now);
   const hold = holdOf(endpoint, now < backoff.nextStartAt({ endpointId: endpoint.id, release }));
@@ -92,7 +94,7 @@ async function scaleLane(core: Core, lane: Lane, backoff: Backoff): Promise<numb
 }
 
 async function sampleLane(core: Core, { endpoint, release, isWhole, workers, held }: Lane, up: readonly Worker[]): Promise<ScaleSample> {
-  const { queuedNormal, inProgress, oldestQueuedAt } = await core.store.sampleQueue(endpoint.id, isWhole ? undefined : release);
+  const { queuedNormal, inQueue, inProgress, oldestQueuedAt } = await core.store.sampleQueue(endpoint.id, isWhole ? undefined : release);
   const starting = up.filter(({ state }) => state === 'INITIALIZING').length;
   const busy = up.filter(({ state }) => state === 'RUNNING').length;
   const worked = up.flatMap(({ state, idleSince, readyAt }) => {
@@ -101,7 +103,8 @@ async function sampleLane(core: Core, { endpoint, release, isWhole, workers, hel
   });
   const workedAt = worked.length === 0 ? null : Math.max(...worked);
   const stopping = workers.length - up.length + held;
-  return { queued: queuedNormal, inProgress, oldestQueuedAt, starting, ready: up.length - starting, busy, workedAt, stopping };
+  const requestedAt = lastRequestAt(core, endpoint, inQueue);
+  return { queued: queuedNormal, inProgress, oldestQueuedAt, starting, ready: up.length - starting, busy, workedAt, stopping, requestedAt };
 }
 
 function countFrozen({ up }: RestingFleet): number {

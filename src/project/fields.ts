@@ -272,6 +272,14 @@ const SCALE_FIELDS: readonly Field[] = [
     rules: { minimum: 0 },
   },
   {
+    path: 'scale.restAfter',
+    type: 'duration',
+    default: '0s',
+    goesTo: 'endpoint',
+    description: 'Without a request for so long, min and extra count as 0 until the next one; 0s is never.',
+    example: '3d',
+  },
+  {
     path: 'scale.keep',
     type: 'string',
     default: 'freeze',

@@ -29,6 +29,7 @@ export interface ProjectFile {
     readonly type?: 'queueDelay' | 'requestCount';
     readonly value?: number;
     readonly extra?: number;
+    readonly restAfter?: string;
     readonly keep?: 'freeze' | 'none';
   };
   readonly limits?: {

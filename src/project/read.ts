@@ -157,6 +157,7 @@ function settingsOf({ scale = {}, limits = {}, runtime }: ProjectFile): Endpoint
       type: scale.type ?? preset.scale.type,
       value: scale.value ?? preset.scale.value,
       ...(scale.extra !== undefined && { extra: scale.extra }),
+      ...(scale.restAfter !== undefined && { restAfterMs: parseDuration(scale.restAfter) }),
       ...(scale.keep !== undefined && { keep: scale.keep }),
     },
     ...(runtime !== undefined && { runtime }),

@@ -57,7 +57,7 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     'resources: { cpu: 1.5, memory: 512MiB, disk: 2GB, gpu: [A, B] }',
     'models: [acme/tiny, acme/large@v2]',
     'placement: { cuda: 12.10, labels: { rack: 7 } }',
-    'scale: { min: 1, max: 2, idle: 1m30s, type: requestCount, value: 2 }',
+    'scale: { min: 1, max: 2, idle: 1m30s, type: requestCount, value: 2, restAfter: 3d }',
     'limits: { execution: 1s, ttl: 2s, retention: 3s, retentionSync: 4s, init: 5s }',
   ].join('\n');
   const dir = await setup({ 'wherry.yaml': file, 'lib/work.mjs': 'export const run = () => 1;\n' });
@@ -73,7 +73,7 @@ test('takes what the file says, in milliseconds and bytes', async () => {
     models: ['acme/tiny', 'acme/large@v2'],
     placement: { cuda: '12.10', labels: { rack: '7' } },
     initTimeoutMs: 5_000,
-    scale: { min: 1, max: 2, idleMs: 90_000, type: 'requestCount', value: 2 },
+    scale: { min: 1, max: 2, idleMs: 90_000, type: 'requestCount', value: 2, restAfterMs: 259_200_000 },
     limits: { executionMs: 1_000, ttlMs: 2_000, retentionMs: 3_000, retentionSyncMs: 4_000 },
     chosen: [],
     hasFile: true,

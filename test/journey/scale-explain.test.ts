@@ -131,6 +131,28 @@ describe('extra workers', () => {
   });
 });
 
+describe('an endpoint without requests for long', () => {
+  it('lets its min workers go, says why, and has them again with the next job (row 81)', async () => {
+    await deploy('resting', 'min: 2, max: 3, idle: 1s');
+    await until(async () => (await workers('resting')).filter(({ state }) => state === 'IDLE').length === 2, 'min workers');
+    const asked = Date.now();
+    await stage.finished('resting', (await stage.submit('resting', {})).id);
+    expect(await stage.cli('scale', '-e', 'resting', '--rest-after', '4s')).toMatch(/restAfter +4s/);
+    await noWorker('resting');
+    const rest = (await decisions('resting')).filter(({ rule }) => rule === 'rest');
+    expect(Date.parse(rest.at(-1)?.at ?? '')).toBeGreaterThanOrEqual(asked + 4_000);
+    expect(new Set(rest.flatMap(({ actions }) => actions.stop)).size).toBe(2);
+    const reason = 'min of 2 counts as 0: no request for ';
+    for (const args of [['scale', 'explain', '-e', 'resting'], ['why', 'resting'], ['status']]) {
+      expect(await stage.cli(...args)).toContain(reason);
+    }
+    const again = new Date().toISOString();
+    expect((await stage.runsync('resting', {})).status).toBe('COMPLETED');
+    const starts = (await decisions('resting', `?since=${again}`)).filter(({ rule }) => rule === 'min');
+    expect(starts.flatMap(({ actions: { start, throttle } }) => [...start, ...throttle])).toHaveLength(2);
+  });
+});
+
 describe('`wherry scale`', () => {
   it('shows the settings and changes them in place, without a release', async () => {
     expect(await stage.cli('scale', '-e', 'extra')).toMatch(/max +3/);

@@ -57,8 +57,9 @@ async function settings(context: Context): Promise<number> {
   return 0;
 }
 
-function listSettings({ min, max, idleMs, type, value, extra = 0, keep = 'freeze' }: Scale): string[][] {
-  const rows = { min, max, idle: formatDuration(idleMs), type, value, extra, keep };
+function listSettings({ min, max, idleMs, type, value, extra = 0, restAfterMs = 0, keep = 'freeze' }: Scale): string[][] {
+  const restAfter = restAfterMs === 0 ? 'never' : formatDuration(restAfterMs);
+  const rows = { min, max, idle: formatDuration(idleMs), type, value, extra, restAfter, keep };
   return Object.entries(rows).map(([name, shown]) => [name, String(shown)]);
 }
 

@@ -14,6 +14,7 @@ export const POLICY_OPTIONS: readonly Option[] = [
   { flags: '--type <type>', text: 'queueDelay or requestCount' },
   { flags: '--value <number>', text: 'seconds for queueDelay, jobs a worker for requestCount' },
   { flags: '--extra <n>', text: 'idle workers to hold ready beyond what the queue needs' },
+  { flags: '--rest-after <duration>', text: 'without a request for so long, min and extra count as 0; 0 is never' },
   { flags: '--keep <what>', text: 'freeze or none: what becomes of an idle worker' },
 ];
 
@@ -24,6 +25,7 @@ const READERS: Readonly<Record<string, (text: string) => ScaleChange>> = {
   type: (text) => ({ type: readOneOf('type', text, SCALER_TYPES) }),
   value: (text) => ({ value: readPositive('value', text) }),
   extra: (text) => ({ extra: readCount('extra', text) }),
+  restAfter: (text) => ({ restAfterMs: readDuration('restAfter', text) }),
   keep: (text) => ({ keep: readOneOf('keep', text, KEEPS) }),
 };
 

@@ -56,15 +56,16 @@ describe('a file of arrivals', () => {
 
 describe('settings to simulate', () => {
   it('are named as in wherry.yaml', () => {
-    expect(parsePolicyChange('max=10, idle=1m30s,type=requestCount,value=0.5,extra=1,keep=none')).toEqual({
+    expect(parsePolicyChange('max=10, idle=1m30s,type=requestCount,value=0.5,extra=1,restAfter=3d,keep=none')).toEqual({
       max: 10,
       idleMs: 90_000,
       type: 'requestCount',
       value: 0.5,
       extra: 1,
+      restAfterMs: 259_200_000,
       keep: 'none',
     });
-    expect(readPolicyOptions({ min: '2', idle: '5s', limit: '9' })).toEqual({ min: 2, idleMs: 5_000 });
+    expect(readPolicyOptions({ min: '2', idle: '5s', restAfter: '0', limit: '9' })).toEqual({ min: 2, idleMs: 5_000, restAfterMs: 0 });
     expect(readPolicyOptions({})).toEqual({});
   });
 

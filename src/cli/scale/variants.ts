@@ -42,7 +42,7 @@ export function makeVariants(scale: Scale, changes: readonly ScaleChange[]): rea
 
 function formatChange(change: ScaleChange): string {
   return Object.entries(change)
-    .map(([name, value]) => (name === 'idleMs' ? `idle=${formatDuration(Number(value))}` : `${name}=${value}`))
+    .map(([name, value]) => (name.endsWith('Ms') ? `${name.slice(0, -2)}=${formatDuration(Number(value))}` : `${name}=${value}`))
     .join(',');
 }
 
@@ -98,6 +98,7 @@ const ROWS: readonly (readonly [string, (outcome: Outcome) => string])[] = [
   ['idle', ({ scale }) => formatDuration(scale.idleMs)],
   ['type, value', ({ scale }) => `${scale.type}, ${scale.value}`],
   ['extra, keep', ({ scale }) => `${scale.extra ?? 0}, ${scale.keep ?? 'freeze'}`],
+  ['restAfter', ({ scale: { restAfterMs = 0 } }) => (restAfterMs === 0 ? 'never' : formatDuration(restAfterMs))],
   ['requests', ({ metrics }) => String(metrics.requests)],
   ['not served', ({ metrics }) => String(metrics.left)],
   ['cold starts', ({ metrics }) => String(metrics.coldStarts)],

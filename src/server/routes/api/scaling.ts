@@ -25,7 +25,7 @@ export function addScalingRoutes(server: ApiServer, { engine }: ApiContext): voi
 }
 
 function viewDecision({ at, sample, ...rest }: ScaleRecord): DecisionView {
-  const { oldestQueuedAt, workedAt: _workedAt, ...counts } = sample;
+  const { oldestQueuedAt, workedAt: _workedAt, requestedAt: _requestedAt, ...counts } = sample;
   const oldestWaitMs = oldestQueuedAt === null ? null : Math.max(0, at - oldestQueuedAt);
   return { at: new Date(at).toISOString(), ...rest, sample: { ...counts, oldestWaitMs } };
 }
