@@ -149,7 +149,7 @@ describe('an endpoint without requests for long', () => {
     const again = new Date().toISOString();
     expect((await stage.runsync('resting', {})).status).toBe('COMPLETED');
     const starts = (await decisions('resting', `?since=${again}`)).filter(({ rule }) => rule === 'min');
-    expect(starts.flatMap(({ actions: { start, throttle } }) => [...start, ...throttle])).toHaveLength(2);
+    expect(new Set(starts.flatMap(({ actions: { start, throttle } }) => [...start, ...throttle])).size).toBe(2);
   });
 });
 
