@@ -68,6 +68,7 @@ export function createEngine(options: EngineOptions): Engine {
     depths: new Map(),
     split: new Set(),
     lastNotes: new Map(),
+    preparations: new Map(),
     lastCrashes: new Map(),
     removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),
