@@ -29,7 +29,8 @@ if (spawnSync('sh', ['-c', 'command -v dockerd']).status !== 0) {
 const dir = mkdtempSync(join(tmpdir(), 'wherry-bench-build-'));
 const server = await openServer({ isPinned: false });
 const host = new URL(server.url).host;
-const engine = await openEngine({ host, key: server.key });
+const engine = await openEngine();
+engine.logIn({ host, key: server.key });
 try {
   writeFileSync(join(dir, 'peak.mjs'), PEAK);
   const wheels = join(dir, 'wheels');

@@ -9,6 +9,7 @@ import { readNode } from './compose-node.js';
 import { type Environment, readPort, readServerFile } from './compose-settings.js';
 import { type Check, examineEngine, judge } from './runtime/docker/examine.js';
 import { detectCgroups, hasController, removeGroups } from './runtime/process/cgroup.js';
+import { readConfinement } from './runtime/process/confine.js';
 import { resolveInterpreter } from './runtime/process/interpreter.js';
 
 export type { Check } from './runtime/docker/examine.js';
@@ -30,6 +31,7 @@ export async function examine(examined: Examined): Promise<readonly Check[]> {
     checkDataDir(examined.dataDir),
     checkPort(examined),
     checkCgroups(),
+    checkConfinement(),
     checkLabels(examined.environment),
     checkPython(examined.environment),
     checkEngine(examined.environment),
@@ -117,6 +119,15 @@ function checkCgroups(): Check {
   return judge(there.length === 3, 'limits of processes', {
     found: there.length === 0 ? 'no writable cgroup: process workers have no limits' : `cgroups with ${there.join(', ')}`,
     fix: 'run the server where it may make cgroups (as a systemd unit with Delegate=yes), or run workers in containers',
+  });
+}
+
+function checkConfinement(): Check {
+  const { hasNoNewPrivileges, hasFileLimit } = readConfinement();
+  const kept = [...(hasNoNewPrivileges ? ['no new privileges'] : []), ...(hasFileLimit ? ['open files'] : [])];
+  return judge(hasNoNewPrivileges && hasFileLimit, 'confinement of processes', {
+    found: kept.length === 0 ? 'process workers may gain rights and open any number of files' : kept.join(', '),
+    fix: 'install setpriv (Debian: util-linux), or run workers in containers',
   });
 }
 

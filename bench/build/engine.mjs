@@ -14,18 +14,22 @@ import json, os, pip, sys, sysconfig
 print(json.dumps({"executable": os.path.realpath(sys.executable), "library": sysconfig.get_path("stdlib"),
   "pip": os.path.dirname(pip.__file__), "version": "%d.%d" % sys.version_info[:2]}))
 `;
+/** Networks of its own: another engine may run. */
+const POOL = ['--default-address-pool', 'base=10.199.0.0/16,size=24'];
 const LEFT_OUT = ['test', 'idlelib', 'tkinter', 'ensurepip', 'lib2to3', 'config-*', 'site-packages', 'dist-packages', 'EXTERNALLY-MANAGED'];
 
-/** Starts an engine whose client is logged in to `host` with `key`. */
-export async function openEngine({ host, key }) {
+/** Starts an engine of its own; `logIn` lets its client push to a registry. */
+export async function openEngine() {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-bench-engine-'));
   const config = join(dir, 'config');
   mkdirSync(config);
-  const auth = Buffer.from(`anyone:${key}`).toString('base64');
-  writeFileSync(join(config, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
+  const logIn = ({ host, key }) => {
+    const auth = Buffer.from(`anyone:${key}`).toString('base64');
+    writeFileSync(join(config, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
+  };
   const socket = `unix://${dir}/docker.sock`;
   const folders = ['--data-root', join(dir, 'data'), '--exec-root', join(dir, 'exec'), '--pidfile', join(dir, 'pid')];
-  const child = spawn('dockerd', [...folders, '-H', socket, '--bridge', 'none', '--iptables=false'], { stdio: 'ignore' });
+  const child = spawn('dockerd', [...folders, '-H', socket, '--bridge', 'none', '--iptables=false', ...POOL], { stdio: 'ignore' });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   const env = { ...process.env, DOCKER_BUILDKIT: '1', BUILDKIT_PROGRESS: 'plain' };
   const docker = (...args) =>
@@ -41,7 +45,7 @@ export async function openEngine({ host, key }) {
     await close();
     throw thrown;
   }
-  return { dir, config, docker, close, version: docker('version', '--format', '{{.Server.Version}}').trim() };
+  return { dir, config, address: socket, docker, logIn, close, version: docker('version', '--format', '{{.Server.Version}}').trim() };
 }
 
 /** Pushes an image of this machine's Python with pip, and of `wheels` as the place where pip finds packages. Gives the version of Python. */

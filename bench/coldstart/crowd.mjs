@@ -1,4 +1,4 @@
-// From no worker to fifty that work, and what the server costs while they are idle. `--runtime=docker --base=REFERENCE` for containers (the base holds Node).
+// From no worker to fifty that work, and what the server costs while they are idle.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +11,6 @@ const IDLE_S = 30;
 /** Jobs last until there are as many workers as jobs. */
 const HANDLER = 'export const handler = ({ input }) => new Promise((done) => setTimeout(done, input.ms));\n';
 const LONG_MS = 120_000;
-
-const flagOf = (name) => process.argv.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3);
 
 async function grow({ url, key }) {
   const at = `${url}/v2/crowd`;
@@ -40,13 +38,16 @@ async function calm({ url, key }) {
 }
 
 export async function measureCrowd() {
-  const runtime = flagOf('runtime') ?? 'process';
   const server = await openServer({ isPinned: false });
+  await measureCrowdOn(server, { runtime: 'process', base: 'scratch' }).finally(() => server.close());
+}
+
+/** `base` holds Node where the runtime needs it to. */
+export async function measureCrowdOn(server, { runtime, base }) {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-bench-crowd-'));
   try {
     writeFileSync(join(dir, 'handler.mjs'), HANDLER);
     const scale = `scale: { max: ${WORKERS}, idle: 10s, type: requestCount, value: 1, keep: none }`;
-    const base = flagOf('base') ?? 'scratch';
     writeFileSync(join(dir, 'wherry.yaml'), `name: crowd\nhandler: handler.mjs:handler\nbase: ${base}\nruntime: ${runtime}\n${scale}\n`);
     server.cli('deploy', dir);
     await until(async () => (await call(`${server.url}/api/v1/endpoints/crowd/workers`, server)).items.length === 0);
@@ -62,7 +63,6 @@ export async function measureCrowd() {
     const share = ((sumCpuMs([server.pid]) - before) / (IDLE_S * 1_000)) * 100;
     console.log(`crowd, ${runtime}: ${WORKERS} idle workers   server ${share.toFixed(2)} % of a core over ${IDLE_S} s (target: below 2 %)`);
   } finally {
-    await server.close();
     rmSync(dir, { recursive: true, force: true });
   }
 }

@@ -357,6 +357,8 @@ export interface EndpointWhyView {
   readonly crashLoop: CrashLoopView | null;
   /** The newest one, while it is open or workers of other releases are left. */
   readonly rollout: RolloutProgressView | null;
+  /** How far the image of the next release is, while it is deployed; null while nobody deploys. */
+  readonly preparing: string | null;
 }
 
 export interface JobQuery {

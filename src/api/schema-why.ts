@@ -65,6 +65,7 @@ export const EndpointWhy = Type.Unsafe<EndpointWhyView>(
     waiting: nullable(Waiting),
     crashLoop: nullable(CrashLoop),
     rollout: nullable(RolloutProgress),
+    preparing: nullable(Type.String({ description: 'how far the image of the next release is, while it is deployed' })),
   }),
 );
 export const JobPath = Type.Object({ job: Type.String() });

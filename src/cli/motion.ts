@@ -141,14 +141,16 @@ export async function releasePhases(
   const result = await phases.run(
     'release',
     () =>
-      client.deploy(endpointId, {
-        ...originOf(reference),
-        sourceRevision,
-        ...(spec && { spec }),
-        ...(supersede && { supersede }),
-        ...(canary !== undefined && { canary }),
-        ...(hold && { hold }),
-      }),
+      tellingProgress(client, endpointId, output, () =>
+        client.deploy(endpointId, {
+          ...originOf(reference),
+          sourceRevision,
+          ...(spec && { spec }),
+          ...(supersede && { supersede }),
+          ...(canary !== undefined && { canary }),
+          ...(hold && { hold }),
+        }),
+      ),
     ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest as never)}${rollout ? '' : ' (nothing changed)'}`,
   );
   for (const warning of result.warnings) output.warn(warning);
@@ -170,6 +172,26 @@ export function specOf(project: Project) {
     isHardened: project.isHardened ?? false,
     initTimeoutMs: project.initTimeoutMs,
   };
+}
+
+/** Between two questions how far a deploy is. */
+const PROGRESS_MS = 1_000;
+
+/** Says how far the server is with an image while the work waits for it. */
+async function tellingProgress<T>(client: ApiClient, endpointId: string, { talk }: Output, work: () => Promise<T>): Promise<T> {
+  let told: string | null = null;
+  const ask = async (): Promise<void> => {
+    // Progress is worth no error.
+    const { preparing } = await client.explainEndpoint(endpointId).catch(() => ({ preparing: null }));
+    if (preparing !== null && preparing !== told) talk(`  release    ${preparing}`);
+    told = preparing;
+  };
+  const asking = setInterval(() => void ask(), PROGRESS_MS);
+  try {
+    return await work();
+  } finally {
+    clearInterval(asking);
+  }
 }
 
 /** An image by its reference, or that of a release by its name. */

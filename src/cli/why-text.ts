@@ -27,12 +27,13 @@ export function formatJobWhy(why: JobWhyView, now: number): string {
 
 /** One screen about an endpoint: how it is, and what holds its queue. */
 export function formatEndpointWhy(why: EndpointWhyView, now: number): string {
-  const { endpointId, summary, image, waiting, crashLoop, rollout, pausedReason } = why;
+  const { endpointId, summary, image, waiting, crashLoop, rollout, pausedReason, preparing } = why;
   const moving = rollout && `${describeRollout(rollout)}, begun ${formatAgo(rollout.startedAt, now)}`;
   return [
     `${endpointId}  ${summary}`,
     ...field('image', image && formatImage(image)),
     ...(waiting ? formatWaiting(waiting, now) : []),
+    ...field('deploy', preparing),
     ...field('rollout', moving),
     ...field('crashes', crashLoop && formatCrashes(crashLoop, now)),
     // The reason why jobs wait, if they do, says it already.

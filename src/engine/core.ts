@@ -47,6 +47,8 @@ export interface Core extends EngineOptions {
   readonly split: Set<string>;
   /** What a runtime said last about a worker, for those that wait for it. */
   readonly lastNotes: Map<string, string>;
+  /** What is done for the next release of an endpoint before it is stored: its image is pulled. */
+  readonly preparations: Map<string, string>;
   /** The worker that crashed last, by endpoint: asked for by everybody who waits. */
   readonly lastCrashes: Map<string, Crash>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */

@@ -69,6 +69,7 @@ export function createEngine(options: EngineOptions): Engine {
     requests: new Map(),
     split: new Set(),
     lastNotes: new Map(),
+    preparations: new Map(),
     lastCrashes: new Map(),
     removals: new Map(),
     wake: (endpointId) => reconciler.wake(endpointId),

@@ -107,12 +107,29 @@ async function store(core: Core, { image, warnings, plan, release }: Planned): P
   const size = await core.images.measure(image);
   const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image, release.spec);
   const begunAt = core.clock.now();
-  await runtime.prepare({ repository: image.repository, digest: image.digest });
+  await prepare(core, { endpointId: release.endpointId, image, runtime });
   const now = core.clock.now();
   core.meter.recordPrepare(release.endpointId, now - begunAt);
   const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);
   core.wake(release.endpointId);
   return { ...added, warnings: [...warnings, ...noticePlace(core, release.spec, runtime)], size };
+}
+
+interface Preparation {
+  readonly endpointId: string;
+  readonly image: ReleaseImage;
+  readonly runtime: Runtime;
+}
+
+/** Who deploys waits for it, and may ask how far it is. */
+async function prepare({ preparations }: Core, { endpointId, image, runtime }: Preparation): Promise<void> {
+  preparations.set(endpointId, 'its image is made ready');
+  try {
+    const { repository, digest } = image;
+    await runtime.prepare({ repository, digest }, (text) => void preparations.set(endpointId, text));
+  } finally {
+    preparations.delete(endpointId);
+  }
 }
 
 /** What the author should know of where its workers run. */

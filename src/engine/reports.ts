@@ -74,6 +74,8 @@ export interface EndpointWhy {
   readonly crashLoop: CrashReport | null;
   /** The newest one, while it is open or workers of other releases are left. */
   readonly rollout: RolloutProgress | null;
+  /** How far the next release is that is not stored yet; null while nobody deploys. */
+  readonly preparing: string | null;
   /** The one that serves. */
   readonly release: Release | null;
 }

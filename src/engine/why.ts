@@ -61,6 +61,7 @@ export async function explainEndpoint(core: Core, backoff: Backoff, endpointId: 
     waiting: await explainHead(core, backoff, figures),
     crashLoop: loop && { ...loop, budget: CRASH_BUDGET, last },
     rollout,
+    preparing: core.preparations.get(endpointId) ?? null,
     release: activeRelease === null ? null : ((await store.getRelease(endpointId, activeRelease)) ?? null),
   };
 }

@@ -137,9 +137,9 @@ class ContainerRuntime implements DockerRuntime {
     await this.#images.accept(image);
   }
 
-  async prepare(image: ImageName): Promise<void> {
+  async prepare(image: ImageName, onProgress: (text: string) => void = () => {}): Promise<void> {
     await this.accept(image);
-    await this.#images.prepare(image);
+    await this.#images.prepare(image, onProgress);
   }
 
   async forgetImages(except: ReadonlySet<Digest>): Promise<void> {

@@ -105,8 +105,8 @@ export interface Runtime {
   stop(): Promise<void>;
   /** Looks whether it can run the image, at the cost of reading its config. Throws RUNTIME_REFUSED with the runtime that could run it. */
   accept(image: ImageName): Promise<void>;
-  /** Makes the image ready to start quickly (verify, pull, unpack). Throws as `accept` does, and RUNTIME_UNAVAILABLE. */
-  prepare(image: ImageName): Promise<void>;
+  /** Makes the image ready to start quickly (verify, pull, unpack), and tells how far it is. Throws as `accept` does, and RUNTIME_UNAVAILABLE. */
+  prepare(image: ImageName, onProgress?: (text: string) => void): Promise<void>;
   /** Frees what `prepare` keeps for other images; a worker of one of those only starts more slowly. */
   forgetImages(except: ReadonlySet<Digest>): Promise<void>;
   /** Throws RUNTIME_UNAVAILABLE, and RUNTIME_REFUSED for what it can never start; then nothing runs. */

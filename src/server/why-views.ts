@@ -21,7 +21,7 @@ export function viewJobWhy({ job, notes, worker, release, lines }: JobWhy, servi
 }
 
 export function viewEndpointWhy(why: EndpointWhy): EndpointWhyView {
-  const { endpoint, summary, queue, workers, waiting, crashLoop, rollout, release } = why;
+  const { endpoint, summary, queue, workers, waiting, crashLoop, rollout, preparing, release } = why;
   const { inQueue, inProgress, oldestAt } = queue;
   return {
     endpointId: endpoint.id,
@@ -33,6 +33,7 @@ export function viewEndpointWhy(why: EndpointWhy): EndpointWhyView {
     waiting: waiting && viewWaiting(waiting),
     crashLoop: crashLoop && viewCrashLoop(crashLoop),
     rollout: rollout && viewProgress(rollout),
+    preparing,
   };
 }
 

@@ -462,6 +462,15 @@ describe.skipIf(!existsSync('/proc/self'))('the process runtime on a host with /
     expect(await endMembers(() => markedPids(`${opened.instanceId}-x/`))).toEqual([]);
   });
 
+  it('gives a worker no way to gain rights and a limit of open files, which its children keep (S11)', async () => {
+    const script = `import { spawnSync } from 'node:child_process';
+      const told = spawnSync('sh', ['-c', 'grep NoNewPrivs /proc/self/status; ulimit -Hn'], { encoding: 'utf8' }).stdout;
+      console.log(JSON.stringify(told.split(/\\s+/)));`;
+    const [, isTight, files] = JSON.parse(await startAndRead('w-1', script)) as string[];
+    expect([isTight, Number(files)]).toEqual(['1', expect.any(Number)]);
+    expect(Number(files)).toBeLessThanOrEqual(65_536);
+  });
+
   it('holds the memory limit (S11, C2)', async (context) => {
     if (runtime.capabilities.limits.memory !== 'cgroup') return context.skip('no writable memory cgroup on this host');
     const script = 'const kept = []; for (let n = 0; n < 600; n += 1) kept.push(Buffer.alloc(1024 * 1024, 1)); console.log(kept.length);';

@@ -86,6 +86,25 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     expect(metrics).toMatch(/^wherry_worker_pulled_bytes_total\{endpoint="way"\} [1-9]/m);
   });
 
+  it('pulls before a release is stored, and tells who deploys how far it is (row 80)', async () => {
+    await until(async () => (await containers('way')).length === 0, 'no worker');
+    await engine.docker('image', 'prune', '--all', '--force');
+    const told = new Set<string>();
+    let isDone = false;
+    const deployed = deploy('ahead').finally(() => {
+      isDone = true;
+    });
+    await until(async () => {
+      const { json } = await stage.call('/api/v1/endpoints/ahead/why');
+      const { preparing } = json as { readonly preparing?: string | null };
+      if (preparing) told.add(preparing);
+      return isDone;
+    }, 'the deploy to end');
+    await deployed;
+    expect([...told].join('\n')).toMatch(/its image is made ready\n(?:.*\n)*.*\d+(?:\.\d+)? [KMG]iB/);
+    expect((await stage.call('/api/v1/endpoints/ahead/why')).json).toMatchObject({ preparing: null });
+  });
+
   it('rolls to another version and back (rows 15, 18)', async () => {
     await deploy('way', '', PROBE.replace('VERSION = 1', 'VERSION = 2'));
     expect(await stage.runsync('way', ['version'])).toMatchObject({ output: 2 });

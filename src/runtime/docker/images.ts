@@ -29,7 +29,7 @@ export interface ImageStore {
   accept(image: ImageName): Promise<Settings>;
   referenceOf(image: ImageName): string;
   /** Pulls it, unless it is there. */
-  prepare(image: ImageName): Promise<void>;
+  prepare(image: ImageName, onProgress: (text: string) => void): Promise<void>;
   /** Gives the bytes that were fetched. Those who ask for one image at once share one pull. */
   pull(image: ImageName, onProgress: (text: string) => void): Promise<number>;
   /** Removes what this server pulled, except these, what was pulled just now and what containers use. */
@@ -88,10 +88,13 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
       return config;
     },
     referenceOf: (image) => imageReferenceOf(registry(), image),
-    async prepare(image) {
+    async prepare(image, onProgress) {
       preparedAt.set(image.digest, now());
       if ((await measureImage({ engine: engine(), registry: registry() }, image)) !== undefined) return;
-      await pull(image, (text) => log.info({ image: `${image.repository}@${image.digest}` }, text));
+      await pull(image, (text) => {
+        log.info({ image: `${image.repository}@${image.digest}` }, text);
+        onProgress(text);
+      });
     },
     pull,
     async forget(except) {

@@ -6,6 +6,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { WherryError } from '../../base/errors.js';
+import { confine, readConfinement } from './confine.js';
 import {
   type Answer,
   createJsonReader,
@@ -84,7 +85,8 @@ export async function openLink(options: LinkOptions): Promise<Link> {
 
 function startSupervisor({ entry, searchPath, logFile, supervisor }: LinkOptions): { hasFailed(): boolean } {
   const log = openSync(logFile, 'w', 0o600);
-  const child = spawn(process.execPath, [entry, JSON.stringify(supervisor)], {
+  const [file = '', ...args] = confine([process.execPath, entry, JSON.stringify(supervisor)], readConfinement());
+  const child = spawn(file, args, {
     detached: true,
     stdio: ['ignore', log, log],
     env: { PATH: searchPath },
