@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
+import { openRegistryServer } from '../contract/registry-server.js';
 import { type JobRun, type RunnerOptions, type StartedJob, startJob } from '../hosted-runner/workflow.js';
-import { openStage, pidsWith, ROOT, type Stage, until } from '../stage.js';
+import { openStage, pidsWith, ROOT, runCli, type Stage, until } from '../stage.js';
 
 const EXAMPLE = join(ROOT, 'examples/hello-python');
 const WORKFLOW = readFileSync(join(EXAMPLE, '.github/workflows/test.yml'), 'utf8');
@@ -105,6 +106,24 @@ describe('the action', () => {
     const told = run.lines.findIndex((line) => line.includes('no cost'));
     expect(told).toBeLessThan(run.lines.findIndex((line) => line.includes('push')));
     await expectNothingLeft(job);
+  });
+
+  it('tests an image of a registry in the server inside the runner, on the digest that its tag means (rows 106, B4)', async () => {
+    const registry = await openRegistryServer();
+    try {
+      const tests = [{ input: { value: 'same' }, output: 'same' }];
+      const target = `${registry.host}/tested:1`;
+      const pushed = await runCli(['push', project(tests), '--to', target, '--data', mkdtempSync(join(dir, 'data-')), '--json']);
+      expect(pushed.code, pushed.stderr).toBe(0);
+      const { digest } = JSON.parse(pushed.stdout) as { readonly digest: string };
+      const job = start(workspace({ '.github/tests.json': JSON.stringify(tests) }), { workflow: using({ 'image-tag': target }) });
+      const run = await job.ended;
+      expect([run.conclusion, run.lines]).toEqual(['success', expect.arrayContaining([`1 passed, 0 failed, image ${digest}`])]);
+      expect(outputsOf(run)).toMatchObject({ succeeded: '1', 'output-matched': '1', digest });
+      await expectNothingLeft(job);
+    } finally {
+      await registry.close();
+    }
   });
 
   it('fails for a wrong output, at its line, with all outputs; what the worker printed is folded and no order (rows 106, 111, B3)', async () => {
