@@ -91,18 +91,18 @@ describe.skipIf(!needs('dockerd'))('workers in containers', () => {
     await engine.docker('image', 'prune', '--all', '--force');
     const told = new Set<string>();
     let isDone = false;
-    const deployed = deploy('ahead').finally(() => {
+    const deployed = deploy('told').finally(() => {
       isDone = true;
     });
     await until(async () => {
-      const { json } = await stage.call('/api/v1/endpoints/ahead/why');
+      const { json } = await stage.call('/api/v1/endpoints/told/why');
       const { preparing } = json as { readonly preparing?: string | null };
       if (preparing) told.add(preparing);
       return isDone;
     }, 'the deploy to end');
     await deployed;
     expect([...told].join('\n')).toMatch(/its image is made ready\n(?:.*\n)*.*\d+(?:\.\d+)? [KMG]iB/);
-    expect((await stage.call('/api/v1/endpoints/ahead/why')).json).toMatchObject({ preparing: null });
+    expect((await stage.call('/api/v1/endpoints/told/why')).json).toMatchObject({ preparing: null });
   });
 
   it('rolls to another version and back (rows 15, 18)', async () => {
