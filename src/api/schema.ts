@@ -14,7 +14,7 @@ import { SPEC } from './schema-spec.js';
 /** The shapes of /api/v1, which are also its OpenAPI document. Loaded by the server only: `resources.ts` has the types for others. */
 const strict = { additionalProperties: false } as const;
 const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
-const oneOf = (values: readonly string[]) => Type.Enum([...values]);
+const oneOf = <const T extends string>(values: readonly T[]) => Type.Unsafe<T>(Type.Enum([...values]));
 const moment = Type.String({ description: 'RFC 3339' });
 const ms = (description: string) => Type.Integer({ minimum: 0, maximum: 2_592_000_000, description: `${description}, in milliseconds` });
 const share = (what: string) => Type.Integer({ minimum: 1, maximum: 99, description: `percent of ${what}` });

@@ -1,3 +1,4 @@
+import { escapeXml } from '../base/xml.js';
 import type { RunReport, TestResult } from './result.js';
 
 /** The report as JUnit XML, in the form that CI systems read: one suite, a case for each test. */
@@ -30,13 +31,4 @@ function attributes(values: Readonly<Record<string, string | number>>): string {
   return Object.entries(values)
     .map(([name, value]) => `${name}="${escapeXml(String(value))}"`)
     .join(' ');
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-
-/** XML 1.0 has no way to write most control characters, nor half of a pair. */
-function escapeXml(text: string): string {
-  return text
-    .replace(/[&<>"]/g, (letter) => ENTITIES[letter] ?? letter)
-    .replace(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, '\ufffd');
 }

@@ -151,7 +151,7 @@ export async function releasePhases(
           ...(hold && { hold }),
         }),
       ),
-    ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest as never)}${rollout ? '' : ' (nothing changed)'}`,
+    ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest)}${rollout ? '' : ' (nothing changed)'}`,
   );
   for (const warning of result.warnings) output.warn(warning);
   return result;

@@ -37,6 +37,9 @@ export interface ForeignTarOptions {
 
 const NAME_LIMITS: NameLimits = { pathLength: 4_096, pathDepth: 256 };
 
+/** Its types are of an older version of the package, which had no such setting. */
+const DECODING: Parameters<typeof extract>[0] & { readonly filenameEncoding: BufferEncoding } = { filenameEncoding: 'latin1' };
+
 /**
  * Reads a tar (POSIX pax, ustar, GNU) one entry after another, in memory that does not grow with its size. Names are only checked; what
  * a link may lead to is for whoever follows it. Throws LAYER_INVALID for what is no tar, for `..` and zero bytes in paths, for names beyond
@@ -45,7 +48,7 @@ const NAME_LIMITS: NameLimits = { pathLength: 4_096, pathDepth: 256 };
 export async function* readTar(source: AsyncIterable<Uint8Array>, options: ForeignTarOptions = {}): AsyncIterable<ForeignEntry> {
   const { what = 'a layer', limits = NAME_LIMITS, signal } = options;
   // Names are decoded here, because bytes that are not UTF-8 would otherwise become equal.
-  const extractor = extract({ filenameEncoding: 'latin1' } as never);
+  const extractor = extract(DECODING);
   const input = Readable.from(source);
   input.on('error', (error) => extractor.destroy(error));
   if (signal) addAbortSignal(signal, input);

@@ -1,3 +1,4 @@
+import { escapeXml } from '../../base/xml.js';
 import type { SimulationSample } from '../../domain/simulation.js';
 import type { Outcome } from './variants.js';
 
@@ -128,12 +129,4 @@ function colourOf(index: number): string {
 
 function round(value: number): number {
   return Math.round(value * 10) / 10;
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' };
-
-/** Names of endpoints and settings as text of a document. Characters that XML has no place for are left out. */
-function escapeXml(content: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what XML does not allow
-  return content.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, '').replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }

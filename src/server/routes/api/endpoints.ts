@@ -92,7 +92,7 @@ function addFleetRoutes(server: ApiServer, { engine }: ApiContext): void {
       },
     },
     async ({ params: { id }, query: { state, worker, limit = 100 } }) => {
-      const states = state === undefined ? {} : { states: [state as never] };
+      const states = state === undefined ? {} : { states: [state] };
       const jobs = await engine.listJobs({ endpointId: id, limit, ...states, ...(worker !== undefined && { workerId: worker }) });
       return { items: jobs.map(viewJobFacts) };
     },
