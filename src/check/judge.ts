@@ -1,3 +1,4 @@
+import { shorten } from '../base/shorten.js';
 import { compareValues, type Difference } from './compare.js';
 import { compileSchema } from './json-schema.js';
 import { isObject, lookAt, parsePointer } from './pointer.js';
@@ -119,7 +120,7 @@ function judgePart(expectation: OnPart, output: unknown): readonly Failure[] {
       const text = typeof part.value === 'string' ? part.value : JSON.stringify(part.value);
       return new RegExp(expectation.pattern, 'u').test(text)
         ? []
-        : differ(`${where} does not match /${expectation.pattern}/: ${shorten(text)}`);
+        : differ(`${where} does not match /${expectation.pattern}/: ${shorten(text, MOST_SHOWN)}`);
     }
     case 'schema':
       return compileSchema(expectation.schema)(part.value).map((problem) => ({ code: 'OUTPUT_DIFFERS', text: `${where}: ${problem}` }));
@@ -153,10 +154,6 @@ function formatDifference({ at, ...sides }: Difference): string {
   return `${place} is ${show(sides.actual)}, expected ${show(sides.expected)}`;
 }
 
-const show = (value: unknown): string => shorten(JSON.stringify(value) ?? 'nothing');
+const show = (value: unknown): string => shorten(JSON.stringify(value) ?? 'nothing', MOST_SHOWN);
 
 const MOST_SHOWN = 200;
-
-function shorten(text: string): string {
-  return text.length <= MOST_SHOWN ? text : `${text.slice(0, MOST_SHOWN)}… (${text.length} characters)`;
-}

@@ -1,3 +1,4 @@
+import { shorten } from '../base/shorten.js';
 import { phasesOf, warmPhases } from '../domain/cold-start.js';
 import type { RunReport, TestedJob, TestResult } from './result.js';
 
@@ -57,8 +58,8 @@ function formatFailed({ name, place, failures, log }: TestResult): string {
   const folded =
     log.length === 0
       ? []
-      : ['', '<details><summary>last lines of its worker</summary>', '', ...fence(shorten(log.join('\n'))), '', '</details>'];
-  return ['', `#### ${cell(name)} (${place.file}:${place.line})`, '', ...fence(shorten(said)), ...folded].join('\n');
+      : ['', '<details><summary>last lines of its worker</summary>', '', ...fence(shorten(log.join('\n'), MOST_SHOWN)), '', '</details>'];
+  return ['', `#### ${cell(name)} (${place.file}:${place.line})`, '', ...fence(shorten(said, MOST_SHOWN)), ...folded].join('\n');
 }
 
 function phases(job: TestedJob | null): string {
@@ -71,10 +72,6 @@ function phases(job: TestedJob | null): string {
 }
 
 const cell = (text: string): string => text.replace(/[|\\`<>\n]/g, (letter) => (letter === '\n' ? ' ' : `\\${letter}`));
-
-function shorten(text: string): string {
-  return text.length <= MOST_SHOWN ? text : `${text.slice(0, MOST_SHOWN)}\n… (${text.length} characters)`;
-}
 
 const code = (text: string): string => `\`${text.replaceAll('`', "'")}\``;
 

@@ -54,6 +54,27 @@ export interface RunReport extends Tested {
   readonly notes: readonly string[];
 }
 
+/** What a report says beside its results and their count. */
+export type ReportFacts = Omit<RunReport, 'startedAt' | 'tookMs' | 'passed' | 'failed' | 'results'>;
+
+/** The report of a run that began at `startedAt`, a moment in milliseconds. */
+export function composeReport(
+  facts: ReportFacts,
+  results: readonly TestResult[],
+  run: { readonly startedAt: number; readonly tookMs: number },
+): RunReport {
+  const passed = results.filter(({ isPassed }) => isPassed).length;
+  const { startedAt, tookMs } = run;
+  return {
+    ...facts,
+    startedAt: new Date(startedAt).toISOString(),
+    tookMs: Math.round(tookMs),
+    passed,
+    failed: results.length - passed,
+    results,
+  };
+}
+
 /** A release keeps no larger report (1 MiB, with room for what is put around it). */
 const MOST_BYTES = 1_000_000;
 

@@ -3,6 +3,7 @@ import type { ApiClient } from '../api/client.js';
 import { formatFailure } from '../api/failure.js';
 import type { JobView } from '../api/resources.js';
 import { messageOf, WherryError } from '../base/errors.js';
+import { isTerminal } from '../domain/job.js';
 import { type Failure, judgeOutcome } from './judge.js';
 import type { TestedJob, TestResult } from './result.js';
 import type { CommandRunner } from './run-command.js';
@@ -149,9 +150,7 @@ async function cancel(job: JobView, { client, endpointId }: TestSite): Promise<J
   return Promise.race([client.cancel(endpointId, job.id).catch(() => undefined), late]);
 }
 
-function isLive({ status }: JobView): boolean {
-  return status === 'IN_QUEUE' || status === 'IN_PROGRESS';
-}
+const isLive = ({ status }: JobView): boolean => !isTerminal(status);
 
 function describeJob({ id, status, workerId, delayTime, executionTime, output, error, timeline }: JobView): TestedJob {
   return {

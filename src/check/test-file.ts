@@ -1,5 +1,6 @@
 import { Ajv, type ErrorObject } from 'ajv';
 import { messageOf, type WherryError } from '../base/errors.js';
+import { shorten } from '../base/shorten.js';
 import { type Finding, openDocument, type Segments, type SourceDocument } from '../project/document.js';
 import { findNearest } from '../project/nearest.js';
 import { parseDuration, parseSize } from '../project/units.js';
@@ -93,7 +94,7 @@ function findingOf(error: ErrorObject): Finding {
   }
   const field = at.length === 0 ? 'the file' : `'${at.filter((part) => typeof part === 'string').at(-1) ?? at.at(-1)}'`;
   const wanted = wantedOf(error);
-  return { at, problem: `${field} should ${wanted.replace(/^must /, '')}, not ${shorten(JSON.stringify(data))}` };
+  return { at, problem: `${field} should ${wanted.replace(/^must /, '')}, not ${shorten(JSON.stringify(data) ?? 'nothing', 60)}` };
 }
 
 function wantedOf({ keyword, params, message, parentSchema }: ErrorObject): string {
@@ -106,10 +107,6 @@ function wantedOf({ keyword, params, message, parentSchema }: ErrorObject): stri
 function nameOfType(type: unknown): string {
   const names: Readonly<Record<string, string>> = { string: 'a text', integer: 'a whole number', array: 'a list', object: 'an object' };
   return names[String(type)] ?? `a ${String(type)}`;
-}
-
-function shorten(text: string | undefined): string {
-  return text === undefined ? 'nothing' : text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 function unknownField(name: string, known: readonly string[], at: Segments): Finding {

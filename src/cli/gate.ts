@@ -4,14 +4,16 @@ import type { DeployView, JobView, RolloutView } from '../api/resources.js';
 import { openClock } from '../base/clock.js';
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret } from '../base/ids.js';
+import { shorten } from '../base/shorten.js';
 import { findSuite } from '../check/find-suite.js';
-import { fitReport, type RunReport } from '../check/result.js';
+import { composeReport, fitReport, type RunReport } from '../check/result.js';
 import { createCommandRunner } from '../check/run-command.js';
 import { runSuite } from '../check/run-suite.js';
 import { stopOn } from '../check/stop.js';
+import { NO_SETTINGS, type Suite } from '../check/suite.js';
 import { watchRollout } from '../check/test-endpoint.js';
 import type { Environment } from '../compose-settings.js';
-import type { ReleaseName } from '../domain/release.js';
+import { formatRelease, type ReleaseName } from '../domain/release.js';
 import type { Output } from './output.js';
 import { formatValue, isLive } from './send-job.js';
 import { sayResult } from './test/output.js';
@@ -63,12 +65,11 @@ async function finishJob(client: ApiClient, endpointId: string, body: TestInput 
 }
 
 function describeEnd({ id, status, output, error, executionTime }: JobView): string {
-  if (status === 'COMPLETED') return `answered in ${executionTime ?? 0} ms: ${shorten(formatValue(output))}`;
+  if (status === 'COMPLETED') return `answered in ${executionTime ?? 0} ms: ${shorten(formatValue(output), SHOWN)}`;
   return `job ${id} ended ${status}${error === undefined ? '' : `: ${formatFailure(error)}`}`;
 }
 
 const SHOWN = 60;
-const shorten = (text: string) => (text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`);
 
 export interface SuiteGateOptions {
   readonly client: ApiClient;
@@ -80,12 +81,14 @@ export interface SuiteGateOptions {
 }
 
 /** The candidate passes the project's tests, and its release keeps their report. Throws NOT_FOUND and CONFIG_INVALID before anything is deployed. */
-export async function openSuiteGate({ client, dir, server, output, environment, signal }: SuiteGateOptions): Promise<Gate> {
+export async function createSuiteGate({ client, dir, server, output, environment, signal }: SuiteGateOptions): Promise<Gate> {
   const suite = await findSuite(dir, undefined);
+  const notes = [...suite.notes, ...noteSettings(suite)];
+  for (const note of notes) output.warn(note);
   return {
     async pass({ release, rollout, size }) {
       const clock = openClock();
-      const [startedAt, begunAt, runId] = [clock.now(), performance.now(), createSecret(9)];
+      const [startedAt, runId] = [clock.now(), createSecret(9)];
       const { endpointId, to } = rollout;
       const ended = new AbortController();
       const stop = stopOn(signal, TEST_MS);
@@ -102,30 +105,27 @@ export async function openSuiteGate({ client, dir, server, output, environment, 
         parallel: 1,
         signal: AbortSignal.any([stop.signal, broken]),
         onResult: (result) => sayResult(output, result),
+      }).finally(() => {
+        ended.abort();
+        stop.release();
       });
-      ended.abort();
-      stop.release();
-      const passed = results.filter(({ isPassed }) => isPassed).length;
-      const report: RunReport = {
-        runId,
-        subject: `${endpointId}@r${to}`,
-        digest: release.image.digest,
-        imageBytes: size.bytes,
-        server,
-        file: suite.file,
-        startedAt: new Date(startedAt).toISOString(),
-        tookMs: Math.round(performance.now() - begunAt),
-        passed,
-        failed: results.length - passed,
-        results,
-        notes: suite.notes,
-      };
+      const subject = `${endpointId}@${formatRelease(to)}`;
+      const facts = { runId, subject, digest: release.image.digest, imageBytes: size.bytes, server, file: suite.file, notes };
+      const report = composeReport(facts, results, { startedAt, tookMs: clock.now() - startedAt });
       await keepReport(client, { endpointId, number: to }, { report, output });
       const first = results.find(({ isPassed }) => !isPassed);
       const why = first ? `: '${first.name}' ${first.failures.map(({ code, text }) => `${code} ${text.split('\n')[0]}`).join(', ')}` : '';
-      return { isPassed: report.failed === 0, text: `${passed} of ${results.length} tests passed${why}`, job: null, report };
+      return { isPassed: report.failed === 0, text: `${report.passed} of ${results.length} tests passed${why}`, job: null, report };
     },
   };
+}
+
+/** A candidate is what the deploy made it; settings of tests would make it another release. */
+function noteSettings({ file, tests }: Suite): readonly string[] {
+  const count = tests.filter(({ settings }) => JSON.stringify(settings) !== JSON.stringify(NO_SETTINGS)).length;
+  return count === 0
+    ? []
+    : [`${file}: the hardwareConfig or config of ${count} test(s) is not used: all run on the candidate as it is deployed`];
 }
 
 /** A report that cannot be kept does not change what the tests said. */

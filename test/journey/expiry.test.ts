@@ -1,18 +1,17 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApiClient } from '../../src/api/client.js';
-import { openStage, pidsWith, type Stage, until } from '../stage.js';
+import { pidsWith, type Stage, until } from '../stage.js';
+import { openStages } from './beside.js';
 import { ECHO, nodeProject } from './projects.js';
 
 let stage: Stage;
 let remote: Stage;
+let close: () => Promise<void>;
 beforeAll(async () => {
-  remote = await openStage();
-  const auth = Buffer.from(`anyone:${remote.key}`).toString('base64');
-  const config = JSON.stringify({ auths: { [new URL(remote.url).host]: { auth } } });
-  stage = await openStage({ DOCKER_CONFIG: remote.project('login', { 'config.json': config }) });
+  ({ stage, remote, close } = await openStages());
 });
-afterAll(() => Promise.all([stage.close(), remote.close()]));
+afterAll(() => close());
 
 const make = (id: string, body: object) => stage.call('/api/v1/endpoints', { method: 'POST', body: { id, ...body } });
 const change = (id: string, body: object) => stage.call(`/api/v1/endpoints/${id}`, { method: 'PATCH', body });

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openStage, type Stage } from '../stage.js';
+import type { Stage } from '../stage.js';
+import { openStages } from './beside.js';
 import { nodeProject } from './projects.js';
 
 interface Release {
@@ -14,13 +15,11 @@ interface Release {
 
 let stage: Stage;
 let remote: Stage;
+let close: () => Promise<void>;
 beforeAll(async () => {
-  remote = await openStage();
-  const auth = Buffer.from(`anyone:${remote.key}`).toString('base64');
-  const config = JSON.stringify({ auths: { [new URL(remote.url).host]: { auth } } });
-  stage = await openStage({ DOCKER_CONFIG: remote.project('login', { 'config.json': config }) });
+  ({ stage, remote, close } = await openStages());
 });
-afterAll(() => Promise.all([stage.close(), remote.close()]));
+afterAll(() => close());
 
 const answering = (value: string) => `export const handler = () => [${JSON.stringify(value)}, process.env.STAGE ?? null];\n`;
 

@@ -68,7 +68,11 @@ describe('the test report of a release', () => {
 });
 
 describe('wherry deploy --test', () => {
-  const tests = (message: string) => JSON.stringify([{ input: { name: 'Ada' }, expect: { subset: { message } } }, { input: {} }]);
+  const tests = (message: string) =>
+    JSON.stringify([
+      { input: { name: 'Ada' }, expect: { subset: { message } } },
+      { input: {}, hardwareConfig: { endpointConfig: { workersMax: 1 } } },
+    ]);
   const handler = (word: string) => `export const handler = ({ input }) => ({ message: \`${word}, \${input.name}!\`, at: Date.now() });\n`;
   const write = (word: string) =>
     stage.project('gated', { ...nodeProject('gated', handler(word)), '.github/tests.json': tests('Hello, Ada!') });
@@ -79,6 +83,7 @@ describe('wherry deploy --test', () => {
     const dir = write('Hello');
     const deployed = JSON.parse(await stage.cli('deploy', dir, '--test', '--json'));
     expect(deployed).toMatchObject({ rollout: { state: 'DONE' }, report: { passed: 2, failed: 0, subject: 'gated@r1' } });
+    expect(deployed.report.notes).toEqual([expect.stringContaining('of 1 test(s) is not used: all run on the candidate')]);
     expect(await releases()).toMatchObject([{ number: 1, tests: { passed: 2, failed: 0 } }]);
   });
 

@@ -249,10 +249,10 @@ async function openGate({ dir, scale }: Project, { client, context }: { readonly
   if (wish === true && scale.max === 0)
     throw new WherryError('USAGE', 'no candidate can be tested: scale.max is 0', { hint: 'raise it, or leave --test out' });
   if (wish === false || scale.max === 0) return undefined;
-  const [{ inputGate, openSuiteGate }, { findTestInput }] = await Promise.all([import('../gate.js'), import('../test-input.js')]);
+  const [{ inputGate, createSuiteGate }, { findTestInput }] = await Promise.all([import('../gate.js'), import('../test-input.js')]);
   const { output, environment, signal } = context;
   const { apiUrl = '' } = await context.settings();
-  if (wish === true) return openSuiteGate({ client, dir, server: apiUrl, output, environment, signal });
+  if (wish === true) return createSuiteGate({ client, dir, server: apiUrl, output, environment, signal });
   const input = await findTestInput(dir);
   return input && inputGate(client, input);
 }

@@ -3,7 +3,7 @@ import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { createEndpointId } from '../../base/ids.js';
 import { findSuite } from '../../check/find-suite.js';
-import type { RunReport, TestResult } from '../../check/result.js';
+import { composeReport, type RunReport, type TestResult } from '../../check/result.js';
 import { stopOn } from '../../check/stop.js';
 import { groupTests, type Suite, type Test } from '../../check/suite.js';
 import { parseDigest } from '../../oci/digest.js';
@@ -37,7 +37,7 @@ export interface TestRequest {
 /** Runs the tests of a directory once. Throws what reading, building and pushing throw; whatever happens then is the verdict of tests. */
 export async function runTests(context: Context, request: TestRequest): Promise<RunReport> {
   const clock = openClock();
-  const begunAt = performance.now();
+  const startedAt = clock.now();
   const dir = resolve(request.dir);
   const suite = await findSuite(dir, request.file);
   for (const note of suite.notes) context.output.talk(`  ${note}`);
@@ -51,20 +51,8 @@ export async function runTests(context: Context, request: TestRequest): Promise<
     const image = await prepareSubject(request.subject, { context, server });
     signal.throwIfAborted();
     const { results, warnings, ...tested } = await runGroups(suite, { ...request, context, server, runId, image, dir });
-    const passed = results.filter(({ isPassed }) => isPassed).length;
-    return {
-      runId,
-      subject: image.name,
-      ...tested,
-      server: server.url,
-      file: suite.file,
-      startedAt: new Date(clock.now() - Math.round(performance.now() - begunAt)).toISOString(),
-      tookMs: Math.round(performance.now() - begunAt),
-      passed,
-      failed: results.length - passed,
-      results,
-      notes: [...notes, ...warnings],
-    };
+    const facts = { runId, subject: image.name, ...tested, server: server.url, file: suite.file, notes: [...notes, ...warnings] };
+    return composeReport(facts, results, { startedAt, tookMs: clock.now() - startedAt });
   } finally {
     await server.close();
   }
