@@ -12,6 +12,7 @@ export function createGraphqlClient({ url, key }: { readonly url: string; readon
       .then(async (answer) => ({ status: answer.status, text: await answer.text() }))
       .catch((cause: unknown) => {
         throw new WherryError('SERVER_UNAVAILABLE', `no GraphQL answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, {
+          hint: 'check --api-url, or name the GraphQL of the server with --graphql-url',
           cause,
         });
       });
@@ -24,7 +25,9 @@ export function createGraphqlClient({ url, key }: { readonly url: string; readon
     if (errors !== undefined)
       throw new WherryError('REQUEST_INVALID', errors.map(({ message }) => message ?? 'no reason given').join('; '));
     if (data) return data;
-    throw new WherryError('SERVER_UNAVAILABLE', `${url} answered ${status}, which is no answer of GraphQL`);
+    throw new WherryError('SERVER_UNAVAILABLE', `${url} answered ${status}, which is no answer of GraphQL`, {
+      hint: 'check --api-url, or name the GraphQL of the server with --graphql-url',
+    });
   };
 }
 

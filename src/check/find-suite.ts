@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
+import { formatBytes } from '../base/size.js';
 import { parseProject } from '../project/parse.js';
 import type { ProjectFile } from '../project/project-file.js';
 import { PROJECT_FILE } from '../project/read.js';
@@ -44,7 +45,10 @@ async function readText(path: string): Promise<string | undefined> {
     return bytes.toString('utf8');
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT' || systemCodeOf(thrown) === 'ENOTDIR') return undefined;
-    throw new WherryError('CONFIG_INVALID', `'${path}' cannot be read: ${messageOf(thrown)}`, { cause: thrown });
+    throw new WherryError('CONFIG_INVALID', `'${path}' cannot be read: ${messageOf(thrown)}`, {
+      hint: `a file of tests is one that this user may read, of ${formatBytes(MOST_BYTES)} at most`,
+      cause: thrown,
+    });
   }
 }
 

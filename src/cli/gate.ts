@@ -58,7 +58,10 @@ async function finishJob(client: ApiClient, endpointId: string, body: TestInput 
   const end = performance.now() + TEST_MS;
   let job = await client.submit(endpointId, body);
   while (isLive(job)) {
-    if (performance.now() > end) throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${TEST_MS / 1000} s`);
+    if (performance.now() > end)
+      throw new WherryError('WAIT_TIMEOUT', `job '${job.id}' is still ${job.status} after ${TEST_MS / 1000} s`, {
+        hint: `\`wherry why ${job.id}\` says what holds it; --no-test deploys without this test`,
+      });
     job = await client.jobStatus(endpointId, job.id, LOOK_MS);
   }
   return job;

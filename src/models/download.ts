@@ -5,8 +5,9 @@ import type { Dispatcher } from 'undici';
 import { WherryError } from '../base/errors.js';
 import { formatModel, type Model } from '../domain/model.js';
 import { writeAll } from '../oci/durable-file.js';
+import { TRIES } from '../registry/connections.js';
 import { backOffMs } from '../registry/refusal.js';
-import { type Caller, type Hub, isPassing, type ModelFile, pauseAfter, TRIES, unreachable } from './hub.js';
+import { type Caller, type Hub, isPassing, type ModelFile, pauseAfter, unreachable } from './hub.js';
 
 /** A file that is being fetched into `target`. */
 export interface Download {

@@ -4,7 +4,7 @@ import type { Dispatcher } from 'undici';
 import { messageOf, WherryError } from '../base/errors.js';
 import { formatModel, type Model } from '../domain/model.js';
 import { isLoopback } from '../registry/auth.js';
-import { type Network, openConnections, type Patience, targetOf } from '../registry/connections.js';
+import { MAX_REDIRECTS, type Network, openConnections, type Patience, REDIRECTS, TRIES, targetOf } from '../registry/connections.js';
 import { backOffMs, readLimited, retryAfterMs, retryAfterOf } from '../registry/refusal.js';
 
 /** A file of a repository, and what its bytes must be. */
@@ -55,10 +55,6 @@ export interface HubOptions {
   readonly retryDelayMs: number;
 }
 
-/** How often something is tried in all. */
-export const TRIES = 5;
-const MAX_REDIRECTS = 5;
-const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 const TRANSIENT: readonly number[] = [408, 429, 500, 502, 503, 504];
 /** A list of a hundred thousand files. */
 const LIST_LIMIT_BYTES = 32 * 1024 * 1024;

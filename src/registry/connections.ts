@@ -33,6 +33,12 @@ export interface Patience {
 /** Five questions that nobody answers take less than the five minutes that clients wait for a deploy. */
 export const PATIENCE: Patience = { connectMs: 10_000, readMs: 30_000, writeMs: 60_000 };
 
+/** How often something is tried in all. */
+export const TRIES = 5;
+/** Statuses that send elsewhere (RFC 9110 §15.4), and how often that is followed. */
+export const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+export const MAX_REDIRECTS = 5;
+
 /** Connections through a network; none is made yet. */
 export function openConnections({ proxies, noProxy, authorities }: Network, { connectMs }: Patience): Connections {
   const tls = { timeout: connectMs, ...(authorities.length > 0 && { ca: [...rootCertificates, ...authorities] }) };

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import { type ClientContext, nameOf, pullScope, type WantedBlob, wrongBytes } from './client-context.js';
+import { TRIES } from './connections.js';
 import { type Answer, backOffMs, unreachable } from './refusal.js';
-import { TRIES } from './transport.js';
 
 /** A try that brought less did not get on, and a body that brings less in its time only trickles: a byte now and then would hold a pull for ever. */
 const LEAST_BYTES = 16 * 1024;

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import { type BlobSize, type ClientContext, hasBlob, nameOf, pullScope, pushScope } from './client-context.js';
+import { TRIES } from './connections.js';
 import { backOffMs, retryAfterOf } from './refusal.js';
-import { type Call, type Sent, TRIES } from './transport.js';
+import type { Call, Sent } from './transport.js';
 
 export interface PushedBlob {
   readonly repository: string;

@@ -3,7 +3,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
-import { type Connections, type Network, openConnections, type Patience, targetOf } from './connections.js';
+import {
+  type Connections,
+  MAX_REDIRECTS,
+  type Network,
+  openConnections,
+  type Patience,
+  REDIRECTS,
+  TRIES,
+  targetOf,
+} from './connections.js';
 import { type Answer, backOffMs, isPassing, readLimited, readText, refusal, refused, retryAfterOf, unreachable } from './refusal.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
@@ -45,11 +54,6 @@ export interface TransportOptions {
   /** First pause before trying again, in milliseconds; each further one is twice as long. */
   readonly retryDelayMs: number;
 }
-
-/** How often something is tried in all. */
-export const TRIES = 5;
-const MAX_REDIRECTS = 5;
-const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
 interface Found {
   readonly answer: Sent;
