@@ -44,18 +44,20 @@ import type { DecisionQuery, DecisionView } from './scaling.js';
 /** Settings of which only some are given; the others stay. */
 export type SettingsChange = { readonly [K in keyof EndpointSettings]?: Partial<EndpointSettings[K]> };
 
+/** What an endpoint is made with. */
+export interface FirstEndpoint {
+  readonly name?: string;
+  readonly settings?: SettingsChange;
+  readonly labels?: Labels;
+  readonly expiresInMs?: number;
+}
+
 /** The server's API as functions. Every one rejects with the server's own error, or SERVER_UNAVAILABLE. */
 export interface ApiClient {
   status(): Promise<StatusView>;
   listEndpoints(query?: EndpointQuery): Promise<readonly EndpointView[]>;
   /** With `expiresInMs` (1 s to 24 h) the server removes it by itself so long after now. */
-  createEndpoint(body: {
-    readonly id: string;
-    readonly name?: string;
-    readonly settings?: SettingsChange;
-    readonly labels?: Labels;
-    readonly expiresInMs?: number;
-  }): Promise<EndpointView>;
+  createEndpoint(body: FirstEndpoint & { readonly id: string }): Promise<EndpointView>;
   getEndpoint(id: string): Promise<EndpointView>;
   /** `expiresInMs` counts from now; null: it is kept until somebody removes it. */
   updateEndpoint(
@@ -68,9 +70,11 @@ export interface ApiClient {
     },
   ): Promise<EndpointView>;
   removeEndpoint(id: string): Promise<void>;
+  /** With `endpoint` that one is made in the same step; NAME_TAKEN when it is there. */
   deploy(
     id: string,
     body: ReleaseOrigin & {
+      readonly endpoint?: FirstEndpoint;
       readonly spec?: Partial<ReleaseSpec>;
       readonly sourceRevision?: string | null;
       readonly supersede?: boolean;

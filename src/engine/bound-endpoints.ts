@@ -4,7 +4,7 @@ import { createTurns } from '../base/turns.js';
 import type { Endpoint, EndpointSettings } from '../domain/endpoint.js';
 import type { Binding, Extras, NewTemplate, SavedContent, Template, TemplateContent } from '../domain/template.js';
 import { grantWishes, NO_WISHES, type Wishes } from '../domain/wishes.js';
-import type { Engine } from './engine.js';
+import type { DeployRequest, Engine } from './engine.js';
 import type { Templates } from './templates.js';
 
 export interface BoundEndpointsOptions {
@@ -79,9 +79,8 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
       const before: Binding = { templateId: template.id, isOwn: 'own' in chosen, saved: null, extras: {} };
       const id = createEndpointId();
       try {
-        const endpoint = await engine.createEndpoint({ id, name, settings });
-        const binding = await bind({ id, before, wanted: { ...wanted, template } }, saver);
-        return { endpoint, binding };
+        const binding = await bind({ id, endpoint: { name, settings }, before, wanted: { ...wanted, template } }, saver);
+        return { endpoint: await engine.getEndpoint(id), binding };
       } catch (cause) {
         // It may never have been made, and why is the answer.
         await engine.removeEndpoint(id).catch(() => {});
@@ -104,6 +103,8 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
 
 interface Bound {
   readonly id: string;
+  /** Makes it. */
+  readonly endpoint?: DeployRequest['endpoint'];
   readonly before: Binding | undefined;
   readonly wanted: Pick<EndpointSave, 'template' | 'wishes' | 'extras'>;
 }
@@ -115,9 +116,10 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     if ('id' in chosen) return templates.get(chosen.id);
     return templates.save(before?.isOwn ? (before.templateId ?? undefined) : undefined, chosen.own);
   };
-  const release = async (id: string, { image, credential, spec, ...wishes }: SavedContent, { author, notify }: Saver) => {
+  const release = async ({ id, endpoint }: Bound, { image, credential, spec, ...wishes }: SavedContent, { author, notify }: Saver) => {
     const { change, notices } = grantWishes(spec, wishes, host());
     const { warnings } = await deploy(id, {
+      ...(endpoint && { endpoint }),
       from: { reference: image, ...(credential !== null && { credential }) },
       spec: { ...spec, ...change },
       author,
@@ -126,11 +128,12 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     });
     for (const notice of [...notices, ...warnings]) notify(notice);
   };
-  return async ({ id, before, wanted }: Bound, saver: Saver): Promise<Binding> => {
+  return async (bound: Bound, saver: Saver): Promise<Binding> => {
+    const { id, before, wanted } = bound;
     const template = await choose(before, wanted.template);
     const content = template ?? before?.saved;
     const saved = content ? describeContent(content, wanted.wishes ?? before?.saved ?? NO_WISHES) : null;
-    if (saved && !isEqual(saved, before?.saved ?? null)) await release(id, saved, saver);
+    if (saved && !isEqual(saved, before?.saved ?? null)) await release(bound, saved, saver);
     const templateId = template?.id ?? before?.templateId ?? null;
     const isOwn =
       (wanted.template !== undefined && 'own' in wanted.template) || (before?.isOwn === true && before.templateId === templateId);

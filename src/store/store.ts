@@ -242,8 +242,16 @@ export interface Store {
   removeEndpoint(id: string): Promise<void>;
   /** Deletes at most `limit` jobs of an endpoint that is being removed. Gives their number. */
   removeJobs(endpointId: string, limit: number): Promise<number>;
-  /** Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN. */
-  addRelease(release: Omit<Release, 'number'>, plan: RolloutPlan, now: number): Promise<{ release: Release; rollout: Rollout }>;
+  /**
+   * Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. With `endpoint` that one is added in the same
+   * step. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN, NAME_TAKEN.
+   */
+  addRelease(
+    release: Omit<Release, 'number'>,
+    plan: RolloutPlan,
+    now: number,
+    made?: { readonly endpoint: Endpoint },
+  ): Promise<{ release: Release; rollout: Rollout }>;
   getRelease(endpointId: string, number: number): Promise<Release | undefined>;
   /** Newest first. */
   listReleases(endpointId: string, range?: ReleaseRange): Promise<readonly Release[]>;

@@ -391,6 +391,17 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect(await store.listReleases('e1')).toHaveLength(2);
     });
 
+    it('adds an endpoint with its first release, or neither', async () => {
+      const image = { reference: 'a:1', repository: 'a', tag: '1', digest: digestOf('a') };
+      const release = { createdAt: NOW, author: 'me', source: 'deploy', sourceRevision: null, image, spec: DEFAULT_SPEC };
+      const make = (id: string) =>
+        store.addRelease({ ...release, endpointId: id }, WHOLE_ROLLOUT, NOW, { endpoint: endpointOf(id, { name: 'made' }) });
+      expect(await make('e2')).toMatchObject({ release: { number: 1 }, rollout: { from: null, to: 1 } });
+      expect(await store.getEndpoint('e2')).toEqual(endpointOf('e2', { name: 'made' }));
+      await expect(make('e1')).rejects.toMatchObject({ code: 'NAME_TAKEN' });
+      expect([(await store.getEndpoint('e1'))?.name, await store.listReleases('e1')]).toEqual(['e1', []]);
+    });
+
     it('guards the edges of a worker', async () => {
       await store.addWorker(workerOf('w1'));
       expect(await store.changeWorker({ id: 'w1', state: 'FROZEN' })).toBeUndefined();

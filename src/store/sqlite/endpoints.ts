@@ -1,5 +1,5 @@
 import { WherryError } from '../../base/errors.js';
-import type { Endpoint } from '../../domain/endpoint.js';
+import { type Endpoint, nameTaken } from '../../domain/endpoint.js';
 import {
   formatRelease,
   isOpen,
@@ -44,19 +44,7 @@ export function createEndpoints(
   const get = (id: string): Endpoint => readEndpoint(sql.get.get(id) ?? unknown(id));
 
   return {
-    addEndpoint: (endpoint) =>
-      commits.write(
-        () => {
-          const { id, name, type, settings, createdAt, labels, expiresAt } = endpoint;
-          if (sql.get.get(id)) {
-            throw new WherryError('NAME_TAKEN', `endpoint '${id}' exists already`, {
-              hint: 'choose another name, or deploy to the existing one',
-            });
-          }
-          sql.add.run(id, name, type, JSON.stringify(settings), createdAt, JSON.stringify(labels), expiresAt);
-        },
-        { isDurable: true },
-      ),
+    addEndpoint: (endpoint) => commits.write(() => addEndpoint(endpoint), { isDurable: true }),
 
     updateEndpoint: (id, change) =>
       commits.write(
@@ -103,7 +91,11 @@ export function createEndpoints(
         { isDurable: true },
       ),
 
-    addRelease: (release, plan, now) => commits.write(() => addRelease(release, plan, now), releaseStep),
+    addRelease: (release, plan, now, made) =>
+      commits.write(() => {
+        if (made) addEndpoint(made.endpoint);
+        return addRelease(release, plan, now);
+      }, releaseStep),
     getRelease: async (endpointId, number) => {
       const row = sql.getRelease.get(endpointId, number);
       return row && readRelease(row);
@@ -130,6 +122,11 @@ export function createEndpoints(
         change.state === 'DONE' ? activateStep : { isDurable: true },
       ),
   };
+
+  function addEndpoint({ id, name, type, settings, createdAt, labels, expiresAt }: Endpoint): void {
+    if (sql.get.get(id)) throw nameTaken(id);
+    sql.add.run(id, name, type, JSON.stringify(settings), createdAt, JSON.stringify(labels), expiresAt);
+  }
 
   function addRelease(release: Omit<Release, 'number'>, { share, holdMs, reason }: RolloutPlan, now: number) {
     const { endpointId, author, source, sourceRevision, image, spec, createdAt } = release;
