@@ -192,12 +192,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
   const isMetricsOpen = isSwitchedOn(environment, 'WHERRY_METRICS_OPEN');
   const version = __WHERRY_VERSION__;
-  const templates = createTemplates({
-    records: recordsOf(store, 'template'),
-    bindings: recordsOf(store, 'binding'),
-    listEndpoints: () => engine.listEndpoints(),
-    clock,
-  });
+  const templates = createTemplates({ store, clock });
   const boundEndpoints = createBoundEndpoints({ engine, templates });
   const server = createServer({
     ...{ engine, keys, registry, pullToken, upkeep, credentials, namedCredentials, templates, boundEndpoints },

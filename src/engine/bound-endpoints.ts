@@ -1,4 +1,5 @@
 import { isEqual } from '../base/equal.js';
+import { WherryError } from '../base/errors.js';
 import { createEndpointId } from '../base/ids.js';
 import { createTurns } from '../base/turns.js';
 import type { Endpoint, EndpointSettings } from '../domain/endpoint.js';
@@ -50,18 +51,17 @@ export interface BoundEndpoints {
 }
 
 export function createBoundEndpoints({ engine, templates }: BoundEndpointsOptions): BoundEndpoints {
-  const { bindings } = templates;
   /** Saves of one endpoint come after each other: each looks at what the one before left. */
   const inTurn = createTurns();
   const bind = createBind(engine, templates);
 
   const read = async (id: string): Promise<BoundEndpoint> => {
-    const [endpoint, binding] = await Promise.all([engine.getEndpoint(id), bindings.get(id)]);
+    const [endpoint, binding] = await Promise.all([engine.getEndpoint(id), templates.findBinding(id)]);
     return { endpoint, binding };
   };
-  /** Unless somebody made another endpoint of it meanwhile. */
+  /** Unless somebody made another endpoint of it meanwhile, or is about to. */
   const removeOwn = async ({ isOwn, templateId }: Binding) => {
-    if (isOwn && templateId !== null && (await templates.listBound(templateId)).length === 0) await templates.remove(templateId);
+    if (isOwn && templateId !== null) await templates.remove(templateId).catch(letStay);
   };
   const save: BoundEndpoints['save'] = (id, change, saver) =>
     inTurn(id, async () => {
@@ -95,7 +95,7 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
     read,
     list: async () => {
       const endpoints = await engine.listEndpoints();
-      return Promise.all(endpoints.map(async (endpoint) => ({ endpoint, binding: await bindings.get(endpoint.id) })));
+      return Promise.all(endpoints.map(async (endpoint) => ({ endpoint, binding: await templates.findBinding(endpoint.id) })));
     },
     remove: (id) => engine.removeEndpoint(id),
   };
@@ -138,9 +138,14 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     const isOwn =
       (wanted.template !== undefined && 'own' in wanted.template) || (before?.isOwn === true && before.templateId === templateId);
     const binding: Binding = { templateId, isOwn, saved, extras: { ...before?.extras, ...wanted.extras } };
-    await templates.bindings.put(id, binding);
+    await templates.bind(id, binding);
     return binding;
   };
+}
+
+function letStay(thrown: unknown): void {
+  if (thrown instanceof WherryError && (thrown.code === 'TEMPLATE_IN_USE' || thrown.code === 'TEMPLATE_UNKNOWN')) return;
+  throw thrown;
 }
 
 function describeContent({ image, credential, spec }: TemplateContent, { gpu, sizes, cuda, models, volumes }: Wishes): SavedContent {

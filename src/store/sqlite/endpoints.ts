@@ -85,6 +85,7 @@ export function createEndpoints(
           lanes.forget(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
           sql.removeKeys.run(id);
+          sql.leaveTemplate.run(id);
           sql.removeOwnTemplate.run(id);
           sql.unbind.run(id);
         },
@@ -170,8 +171,15 @@ function prepare(db: Database) {
     list: db.prepare('SELECT * FROM endpoint ORDER BY id'),
     remove: db.prepare('DELETE FROM endpoint WHERE id = ?'),
     removeKeys: db.prepare(`DELETE FROM record WHERE kind = 'key' AND json_extract(value, '$.endpointId') = ?`),
-    removeOwnTemplate: db.prepare(`DELETE FROM record WHERE kind = 'template' AND id = (SELECT json_extract(value, '$.templateId')
-      FROM record WHERE kind = 'binding' AND id = ? AND json_extract(value, '$.isOwn'))`),
+    leaveTemplate:
+      db.prepare(`DELETE FROM record WHERE kind = 'bound-endpoint' AND id = (SELECT json_extract(value, '$.templateId') || '/' || id
+      FROM record WHERE kind = 'binding' AND id = ?)`),
+    // Ids between t/ and t0 begin with t/.
+    removeOwnTemplate:
+      db.prepare(`DELETE FROM record AS template WHERE kind = 'template' AND id = (SELECT json_extract(value, '$.templateId')
+      FROM record WHERE kind = 'binding' AND id = ? AND json_extract(value, '$.isOwn')) AND NOT EXISTS (SELECT 1
+      FROM record WHERE kind = 'bound-endpoint' AND id > template.id || '/' AND id < template.id || '0'
+      AND substr(id, length(template.id) + 2) IN (SELECT id FROM endpoint))`),
     unbind: db.prepare(`DELETE FROM record WHERE kind = 'binding' AND id = ?`),
     lastNumber: db.prepare('SELECT max(number) AS last FROM release WHERE endpoint_id = ?'),
     addRelease: db.prepare(
