@@ -128,9 +128,8 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     });
     for (const notice of [...notices, ...warnings]) notify(notice);
   };
-  return async (bound: Bound, saver: Saver): Promise<Binding> => {
+  const keep = async (bound: Bound, saver: Saver, template?: Template): Promise<Binding> => {
     const { id, before, wanted } = bound;
-    const template = await choose(before, wanted.template);
     const content = template ?? before?.saved;
     const saved = content ? describeContent(content, wanted.wishes ?? before?.saved ?? NO_WISHES) : null;
     if (saved && !isEqual(saved, before?.saved ?? null)) await release(bound, saved, saver);
@@ -138,8 +137,13 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     const isOwn =
       (wanted.template !== undefined && 'own' in wanted.template) || (before?.isOwn === true && before.templateId === templateId);
     const binding: Binding = { templateId, isOwn, saved, extras: { ...before?.extras, ...wanted.extras } };
-    await templates.bind(id, binding);
+    await templates.bind(id, binding, template);
     return binding;
+  };
+  // A deploy may take long: the template stays until the endpoint is bound to it.
+  return async (bound: Bound, saver: Saver): Promise<Binding> => {
+    const chosen = await choose(bound.before, bound.wanted.template);
+    return chosen ? templates.hold(chosen.id, (template) => keep(bound, saver, template)) : keep(bound, saver);
   };
 }
 

@@ -23,12 +23,14 @@ export interface Templates {
   /** Undefined when there is none. */
   find(id: string): Promise<Template | undefined>;
   findByName(name: string): Promise<Template | undefined>;
+  /** While something is made of it nobody removes it. Throws TEMPLATE_UNKNOWN. */
+  hold<T>(id: string, work: (template: Template) => Promise<T>): Promise<T>;
   /** Throws TEMPLATE_UNKNOWN, TEMPLATE_IN_USE. */
   remove(id: string): Promise<void>;
   /** What an endpoint was made of; undefined when it was made otherwise. */
   findBinding(endpointId: string): Promise<Binding | undefined>;
-  /** Keeps that. */
-  bind(endpointId: string, binding: Binding): Promise<void>;
+  /** Keeps that. `held`: the template that is bound, where it is another one than before. */
+  bind(endpointId: string, binding: Binding, held?: Template): Promise<void>;
   /** Ids of the endpoints that were made of it and are there; costs what they are, not how many others there are. */
   listBound(id: string): Promise<readonly string[]>;
 }
@@ -41,6 +43,13 @@ export interface TemplatesOptions {
 export function createTemplates({ store, clock }: TemplatesOptions): Templates {
   /** Looking and writing are one step: names are unique, and what is bound is there. */
   const inTurn = createTurns();
+  /** How many make something of it now. */
+  const held = new Map<string, number>();
+  const count = (id: string, by: 1 | -1) => {
+    const left = (held.get(id) ?? 0) + by;
+    if (left === 0) held.delete(id);
+    else held.set(id, left);
+  };
   const find = (id: string) => store.getRecord('template', id);
   const get = async (id: string): Promise<Template> => {
     const found = await find(id);
@@ -58,8 +67,9 @@ export function createTemplates({ store, clock }: TemplatesOptions): Templates {
   const requireUnused = async (id: string) => {
     const { name } = await get(id);
     const [user] = await listBound(id);
-    if (user === undefined) return;
-    throw new WherryError('TEMPLATE_IN_USE', `template '${name}' is used by endpoint '${user}'`, {
+    const by = user === undefined ? 'an endpoint that is being made of it' : `endpoint '${user}'`;
+    if (user === undefined && !held.has(id)) return;
+    throw new WherryError('TEMPLATE_IN_USE', `template '${name}' is used by ${by}`, {
       hint: 'remove the endpoint first, or give it another template',
     });
   };
@@ -82,16 +92,27 @@ export function createTemplates({ store, clock }: TemplatesOptions): Templates {
     get,
     find,
     findByName,
+    async hold(id, work) {
+      const template = await inTurn('', async () => {
+        const found = await get(id);
+        count(id, 1);
+        return found;
+      });
+      return work(template).finally(() => count(id, -1));
+    },
     remove: (id) =>
       inTurn('', async () => {
         await requireUnused(id);
         await store.removeRecord('template', id);
       }),
     findBinding: (endpointId) => store.getRecord('binding', endpointId),
-    bind: (endpointId, binding) =>
+    bind: (endpointId, binding, template) =>
       inTurn('', async () => {
         const before = await store.getRecord('binding', endpointId);
+        // The endpoint that it came with may have taken it along: written again it stays, whichever of the two is first.
+        const kept = template && ((await find(template.id)) ?? template);
         await store.changeRecords([
+          ...(kept ? [{ kind: 'template', id: kept.id, value: kept } as const] : []),
           ...moveBound(endpointId, before?.templateId ?? null, binding.templateId),
           { kind: 'binding', id: endpointId, value: binding },
         ]);
