@@ -1,4 +1,4 @@
-import { messageOf, WherryError } from '../base/errors.js';
+import { messageOf, systemCodeOf, toWherryError, WherryError } from '../base/errors.js';
 import type { EndpointSettings, Labels } from '../domain/endpoint.js';
 import type { KeyScope } from '../domain/key.js';
 import { isAtRest, type ReleaseSpec } from '../domain/release.js';
@@ -52,7 +52,7 @@ export interface FirstEndpoint {
   readonly expiresInMs?: number;
 }
 
-/** The server's API as functions. Every one rejects with the server's own error, or SERVER_UNAVAILABLE. */
+/** The server's API as functions. Every one rejects with the server's own error, SERVER_UNAVAILABLE, or OUTCOME_UNKNOWN when it may have been done all the same. */
 export interface ApiClient {
   status(): Promise<StatusView>;
   listEndpoints(query?: EndpointQuery): Promise<readonly EndpointView[]>;
@@ -177,11 +177,14 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     });
   const call = async <T>(method: string, path: string, body?: unknown, more: Readonly<Record<string, string>> = {}): Promise<T> => {
     const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json', ...more }, body: JSON.stringify(body) };
-    const answer = await open(path, { method, ...sent });
-    const text = await answer.text();
-    const value = parseJson(text);
-    if (!answer.ok) throw parseError(answer.status, value);
-    return value as T;
+    try {
+      const answer = await open(path, { method, ...sent });
+      const value = parseJson(await readBody(answer));
+      if (!answer.ok) throw parseError(answer.status, value);
+      return value as T;
+    } catch (thrown) {
+      throw method === 'GET' ? thrown : doubt(toWherryError(thrown), `${method} ${path.split('?')[0]}`);
+    }
   };
   const list = async <T>(path: string): Promise<readonly T[]> => (await call<Items<T>>('GET', path)).items;
   const at = (id: string, rest = '') => `/api/v1/endpoints/${encodeURIComponent(id)}${rest}`;
@@ -277,6 +280,28 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function readBody(answer: Response): Promise<string> {
+  return answer.text().catch((cause: unknown) => {
+    throw new WherryError('SERVER_UNAVAILABLE', `the answer of ${answer.url} broke off: ${messageOf(causeOf(cause))}`, {
+      hint: 'try again',
+      cause,
+    });
+  });
+}
+
+/** What ends a request before anything of it is sent. */
+const UNSENT =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL|ERR_TLS_|ERR_SSL_|CERT_)/;
+
+/** The error of a request that changes something: without an answer of the server itself nobody knows whether it was done. */
+function doubt(error: WherryError, request: string): WherryError {
+  if (error.code !== 'SERVER_UNAVAILABLE' || UNSENT.test(systemCodeOf(causeOf(error.cause)) ?? '')) return error;
+  return new WherryError('OUTCOME_UNKNOWN', `${request} may have been done, or not: ${error.message}`, {
+    hint: 'look whether it was, then send it again',
+    cause: error,
+  });
 }
 
 /** `fetch` hides the reason one level down. */
