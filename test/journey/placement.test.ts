@@ -218,7 +218,7 @@ export async function handler({ input }) {
     const jobs = [await stage.submit('cards', { until: flag('first') }), await stage.submit('cards', { until: flag('second') })];
     const running = await until(async () => {
       const busy = (await workers('cards')).filter(({ state }) => state === 'RUNNING');
-      return busy.length === 2 && busy;
+      return busy.length === 2 ? busy : undefined;
     }, 'two busy workers');
     expect(running.flatMap(({ gpus }) => gpus).toSorted()).toEqual(['GPU-a', 'GPU-b']);
 
