@@ -85,6 +85,7 @@ CREATE INDEX worker_stopped ON worker (endpoint_id, stopped_at) WHERE state = 'S
     name: '0007-expiring-endpoints',
     sql: `ALTER TABLE endpoint ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'; ALTER TABLE endpoint ADD COLUMN expires_at INTEGER;`,
   },
+  { name: '0008-gpus-of-workers', sql: 'ALTER TABLE worker ADD COLUMN gpus TEXT;' },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */
