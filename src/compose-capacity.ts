@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { toWherryError, WherryError } from './base/errors.js';
 import { readNode } from './compose-node.js';
-import { type Environment, readText } from './compose-settings.js';
+import { type Environment, readNumber, readText } from './compose-settings.js';
 import type { HostCapacity } from './domain/capacity.js';
 import { parseSize } from './project/units.js';
 
@@ -14,25 +12,15 @@ const LEAST_RESERVE_BYTES = 256 * 2 ** 20;
 const STARTS_A_CORE = 2;
 
 /**
- * WHERRY_CAPACITY_CPU, WHERRY_CAPACITY_MEMORY, WHERRY_CAPACITY_GPU and WHERRY_STARTS; what is not set is measured: the cores and the memory that this
- * process may use, GPUs by their device files or the tool of their driver. Throws CONFIG_INVALID.
+ * WHERRY_CAPACITY_CPU, WHERRY_CAPACITY_MEMORY, WHERRY_STARTS, and what {@link readNode} reads; what is not set is measured: the cores and the
+ * memory that this process may use, the GPUs of the host. Throws CONFIG_INVALID.
  */
 export async function readCapacity(environment: Environment): Promise<HostCapacity> {
   const cpu = readNumber(environment, 'WHERRY_CAPACITY_CPU', { isWhole: false }) ?? (await measureCores());
   const memoryBytes = readMemory(environment) ?? measureMemory();
-  const gpu = readNumber(environment, 'WHERRY_CAPACITY_GPU') ?? (await countGpus());
   const startLimit = readNumber(environment, 'WHERRY_STARTS', { least: 1 }) ?? Math.ceil(availableParallelism() * STARTS_A_CORE);
-  return { total: { cpu, memoryBytes, gpu }, startLimit, node: await readNode(environment) };
-}
-
-function readNumber(environment: Environment, name: string, { isWhole = true, least = 0 } = {}): number | undefined {
-  const text = environment[name];
-  if (!text) return undefined;
-  const value = Number(text);
-  if (Number.isFinite(value) && value >= least && (!isWhole || Number.isInteger(value))) return value;
-  throw new WherryError('CONFIG_INVALID', `${name} is '${text}', not a ${isWhole ? 'whole ' : ''}number from ${least}`, {
-    hint: 'leave it out to have it measured',
-  });
+  const node = await readNode(environment);
+  return { total: { cpu, memoryBytes, gpu: node.gpus.length }, startLimit, node };
 }
 
 function readMemory(environment: Environment): number | undefined {
@@ -75,18 +63,4 @@ async function readUnifiedQuota(): Promise<number | undefined> {
 async function readSplitQuota(): Promise<number | undefined> {
   const [quota, period] = await Promise.all(['quota', 'period'].map((name) => readText(join(CGROUPS, `cpu/cpu.cfs_${name}_us`))));
   return quota !== undefined && period !== undefined && Number(quota) > 0 ? Number(quota) / Number(period) : undefined;
-}
-
-async function countGpus(): Promise<number> {
-  const devices = (await readdir('/dev').catch(() => [])).filter((name) => /^nvidia\d+$/.test(name));
-  return devices.length > 0 ? devices.length : countListedGpus();
-}
-
-/** Where GPUs have no device files (WSL) the driver's tool lists them. */
-function countListedGpus(): Promise<number> {
-  return new Promise((resolve) => {
-    execFile('nvidia-smi', ['--list-gpus'], { timeout: 5_000 }, (error, stdout) => {
-      resolve(error ? 0 : stdout.split('\n').filter((line) => line.startsWith('GPU ')).length);
-    });
-  });
 }

@@ -1,17 +1,19 @@
 import { execFile } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
 import { WherryError } from './base/errors.js';
-import { type Environment, readList } from './compose-settings.js';
+import { type Environment, readList, readNumber } from './compose-settings.js';
+import { firstGpus, type GpuDevice } from './domain/gpu-device.js';
 import type { NodeFacts } from './domain/placement.js';
 
 /** What the GPUs' driver tells about itself and them; empty without one. */
 export interface Driver {
-  readonly gpus: readonly string[];
+  readonly gpus: readonly GpuDevice[];
   readonly cuda: string | undefined;
 }
 
 /**
- * WHERRY_NODE_LABELS (`KEY=VALUE`, a key may come more than once) and WHERRY_GPU. Labels `gpu` and `cuda` that are not set are asked of the
- * driver. Throws CONFIG_INVALID.
+ * WHERRY_NODE_LABELS (`KEY=VALUE`, a key may come more than once), WHERRY_GPU and WHERRY_CAPACITY_GPU. Labels `gpu` and `cuda` that are not
+ * set are asked of the driver, GPUs always: only it knows which is which. Throws CONFIG_INVALID.
  */
 export async function readNode(environment: Environment, askDriver: () => Promise<Driver> = askNvidia): Promise<NodeFacts> {
   const labels: Record<string, string[]> = {};
@@ -26,12 +28,23 @@ export async function readNode(environment: Environment, askDriver: () => Promis
   const text = environment['WHERRY_GPU'] || 'match';
   if (text !== 'match' && text !== 'ignore')
     throw new WherryError('CONFIG_INVALID', `WHERRY_GPU is '${text}', neither match nor ignore`, { hint: 'write match or ignore' });
-  if (labels['gpu'] && labels['cuda']) return { labels, isGpuIgnored: text === 'ignore' };
   const { gpus, cuda } = await askDriver();
+  const names = [...new Set(gpus.flatMap(({ name }) => name ?? []))];
   return {
-    labels: { ...(gpus.length > 0 && { gpu: gpus }), ...(cuda !== undefined && { cuda: [cuda] }), ...labels },
+    labels: { ...(names.length > 0 && { gpu: names }), ...(cuda !== undefined && { cuda: [cuda] }), ...labels },
     isGpuIgnored: text === 'ignore',
+    gpus: await listGpus(gpus, readNumber(environment, 'WHERRY_CAPACITY_GPU')),
   };
+}
+
+/** So many as are set, else those that the driver lists, else those that have device files. What no driver lists goes by its index. */
+async function listGpus(listed: readonly GpuDevice[], set: number | undefined): Promise<readonly GpuDevice[]> {
+  const count = set ?? (listed.length || (await countDeviceFiles()));
+  return firstGpus(count).map((id, index) => listed[index] ?? { id });
+}
+
+async function countDeviceFiles(): Promise<number> {
+  return (await readdir('/dev').catch(() => [])).filter((name) => /^nvidia\d+$/.test(name)).length;
 }
 
 /** Names and version as `nvidia-smi` prints them in its table and its list. */
@@ -43,8 +56,8 @@ async function askNvidia(): Promise<Driver> {
 
 /** `list` has a line `GPU 0: NAME (UUID: …)` for each; `table` names the version of CUDA. */
 export function parseDriver(list: string, table: string): Driver {
-  const gpus = [...list.matchAll(/^GPU \d+: (.+?) \(UUID/gm)].map(([, name = '']) => name);
-  return { gpus: [...new Set(gpus)], cuda: /CUDA Version: (\d+\.\d+)/.exec(table)?.[1] };
+  const gpus = [...list.matchAll(/^GPU \d+: (.+?) \(UUID: (.+?)\)/gm)].map(([, name, id = '']) => ({ id, name }));
+  return { gpus, cuda: /CUDA Version: (\d+\.\d+)/.exec(table)?.[1] };
 }
 
 function runTool(args: readonly string[]): Promise<string | undefined> {

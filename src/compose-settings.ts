@@ -129,3 +129,14 @@ export function readPort(environment: Environment, name: string): number | undef
   if (Number.isInteger(port) && port >= 0 && port < 65_536) return port;
   throw new WherryError('CONFIG_INVALID', `${name} is '${text}', not a port`, { hint: 'use a number from 0 to 65535' });
 }
+
+/** A number that is set, or undefined. Throws CONFIG_INVALID. */
+export function readNumber(environment: Environment, name: string, { isWhole = true, least = 0 } = {}): number | undefined {
+  const text = environment[name];
+  if (!text) return undefined;
+  const value = Number(text);
+  if (Number.isFinite(value) && value >= least && (!isWhole || Number.isInteger(value))) return value;
+  throw new WherryError('CONFIG_INVALID', `${name} is '${text}', not a ${isWhole ? 'whole ' : ''}number from ${least}`, {
+    hint: 'leave it out to have it measured',
+  });
+}

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 const MIB = 1024 * 1024;
 const PACKAGES = 8;
 const FILES = 60;
+const IGNORED = 'peer.*\nwherry.*\n';
 
 const MAKE_WHEELS = `
 import base64, hashlib, os, sys, zipfile
@@ -59,6 +60,8 @@ export function nodeProject(dir, { base, scratch }) {
   const made = project(dir, {
     settings: `name: node\nhandler: handler.mjs:handler\nbase: ${base}\n`,
     files: {
+      // The tarballs are in neither image.
+      '.dockerignore': `${IGNORED}packages\n`,
       'package.json': JSON.stringify({
         name: 'app',
         version: '1.0.0',
@@ -121,9 +124,11 @@ function project(dir, { settings, files, dockerfile, code }) {
   mkdirSync(dir, { recursive: true });
   const all = {
     'wherry.yaml': settings,
-    ...files,
     'peer.Dockerfile': `${dockerfile.join('\n')}\n`,
-    '.dockerignore': 'peer.Dockerfile\nwherry.*\n',
+    // What BuildKit reads in place of the other one.
+    'peer.Dockerfile.dockerignore': IGNORED,
+    '.dockerignore': IGNORED,
+    ...files,
   };
   for (const [name, text] of Object.entries(all)) writeFileSync(join(dir, name), text);
   const write = (text) => {

@@ -102,6 +102,8 @@ export interface WorkerView {
   readonly frozenAt: string | null;
   /** Held while it is frozen. */
   readonly memoryBytes: number | null;
+  /** Ids of the GPUs that it has for itself. */
+  readonly gpus: readonly string[];
   readonly runtime: string;
   /** How it came to run; null until it does. */
   readonly path: StartPath | null;

@@ -187,6 +187,7 @@ export const Worker = Type.Unsafe<WorkerView>(
     idleSince: nullable(moment),
     frozenAt: nullable(moment),
     memoryBytes: nullable(Type.Integer({ description: 'held while it is frozen' })),
+    gpus: Type.Array(Type.String(), { description: 'ids of those it has for itself' }),
     runtime: Type.String(),
     path: nullable(oneOf(START_PATHS)),
     jobs: Type.Array(Type.String(), { description: 'ids of those it has' }),

@@ -1,7 +1,6 @@
 import { WherryError } from '../base/errors.js';
-import { type Memory, readKnownPackages } from '../image/known-packages.js';
-import { makeSbom, SBOM_TYPE } from '../image/sbom.js';
-import { type ImageSource, readBlob } from '../image/source.js';
+import { SBOM_TYPE } from '../image/sbom.js';
+import { readBlob } from '../image/source.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf } from '../oci/digest.js';
 import { isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
@@ -24,8 +23,10 @@ export interface AttachedSbom {
  * Idempotent: the same text gives the same manifest. Throws what the client throws.
  */
 export async function attachSbom({ client, name }: OpenRepository, image: Descriptor, sbom: string): Promise<AttachedSbom> {
-  const config = await putBytes({ client, name }, EMPTY_TYPE, Buffer.from('{}'));
-  const layer = await putBytes({ client, name }, SBOM_TYPE, Buffer.from(sbom));
+  const [config, layer] = await Promise.all([
+    putBytes({ client, name }, EMPTY_TYPE, Buffer.from('{}')),
+    putBytes({ client, name }, SBOM_TYPE, Buffer.from(sbom)),
+  ]);
   const { mediaType, digest: subject, size } = image;
   const manifest: Manifest = {
     schemaVersion: 2,
@@ -37,24 +38,15 @@ export async function attachSbom({ client, name }: OpenRepository, image: Descri
   };
   const bytes = Buffer.from(JSON.stringify(manifest));
   const digest = digestOf(bytes);
-  await client.putManifest(name, digest, bytes, MEDIA_TYPES.manifest);
-  const listed = await client.listReferrers(name, subject);
-  if (listed) return { digest, isTagged: false };
+  const taken = await client.putManifest(name, digest, bytes, MEDIA_TYPES.manifest);
+  if (taken.subject !== undefined) return { digest, isTagged: false };
   await tagReferrer({ client, name }, subject, { mediaType: MEDIA_TYPES.manifest, digest, size: bytes.length, artifactType: SBOM_TYPE });
   return { digest, isTagged: true };
 }
 
-/**
- * Makes the SBOM of an image out of its layers and attaches it, unless one is attached; undefined then. The image must be in the
- * repository. Throws LAYER_INVALID and what the client throws.
- */
-export async function ensureSbom(
-  repository: OpenRepository,
-  source: ImageSource,
-  { toolVersion, memory }: { readonly toolVersion: string; readonly memory: Memory },
-): Promise<AttachedSbom | undefined> {
-  if ((await findReferrer(repository, source.descriptor.digest)) !== undefined) return undefined;
-  return attachSbom(repository, source.descriptor, makeSbom(source, await readKnownPackages(source, memory), toolVersion));
+/** Whether an SBOM is attached to an image. Throws what the client throws. */
+export async function hasSbom(repository: OpenRepository, image: Digest): Promise<boolean> {
+  return (await findReferrer(repository, image)) !== undefined;
 }
 
 /** The SBOM that is attached to an image, as parsed JSON, or undefined. Throws MANIFEST_INVALID and what the client throws. */

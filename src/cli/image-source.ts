@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import type { ApiClient } from '../api/client.js';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { silentLog } from '../base/log.js';
+import type { PlatformImage } from '../build/built-image.js';
 import { openRemoteRegistry } from '../compose-registry.js';
 import { parseReleaseName, type ReleaseName } from '../domain/release.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
@@ -124,6 +125,14 @@ async function openBuilt(name: string, { settings }: Needs): Promise<NamedReader
 /** An image of the layout that `wherry build` writes. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
 export function openLayoutImage(layout: Layout, digest: Digest): Promise<ImageSource> {
   return openImage(layoutReader(layout), { reference: digest, name: digest, platform: undefined });
+}
+
+/** The image of one platform as it was built, wherever the build has its layers. Throws as {@link openLayoutImage}. */
+export function openBuiltImage(layout: Layout, { descriptor: { digest }, blobs }: PlatformImage): Promise<ImageSource> {
+  const reader = layoutReader(layout);
+  const known = new Map(blobs.map((blob) => [blob.digest, blob]));
+  const getBlob: ImageReader['getBlob'] = (blob) => known.get(blob.digest)?.open() ?? reader.getBlob(blob);
+  return openImage({ ...reader, getBlob }, { reference: digest, name: digest, platform: undefined });
 }
 
 async function findBuild(layout: Layout, dir: string): Promise<Digest> {

@@ -23,7 +23,7 @@ export const UNDECLARED_MEMORY_BYTES = 64 * 2 ** 20;
 
 /**
  * What a worker takes of its host, from the decision to start it until nothing of it is left, frozen too. Cores that are not declared count
- * as none. GPUs count where workers have them for themselves.
+ * as none. GPUs count where there are some to have, or a worker cannot be without.
  */
 export function needOf({ cpu = 0, memoryBytes = UNDECLARED_MEMORY_BYTES, gpu }: ReleaseSpec['resources'], hasGpus: boolean): Room {
   return { cpu, memoryBytes, gpu: hasGpus ? countGpus(gpu) : 0 };
@@ -59,6 +59,8 @@ export interface WantedWorker {
   /** Since when it is wanted. */
   readonly since: number;
   readonly need: Room;
+  /** Of the GPUs it would rather have. */
+  readonly kinds?: readonly string[] | undefined;
   /** Why it can never run on this node, whatever is free. */
   readonly misfit?: string | undefined;
 }

@@ -3,7 +3,7 @@ import { matchKinds } from './gpu.js';
 import { countGpus, findMisfit, type GpuGrant, type NodeFacts, noticePlacement, resourcesOn } from './placement.js';
 import type { ReleaseSpec } from './release.js';
 
-const node = (labels: NodeFacts['labels'], isGpuIgnored = false): NodeFacts => ({ labels, isGpuIgnored });
+const node = (labels: NodeFacts['labels'], isGpuIgnored = false): NodeFacts => ({ labels, isGpuIgnored, gpus: [] });
 const L4 = node({ gpu: ['NVIDIA L4'], cuda: ['12.4'] });
 const misfit = (wishes: Partial<ReleaseSpec>, on = L4, grant: GpuGrant = 'engine') => findMisfit({ resources: {}, ...wishes }, on, grant);
 
@@ -90,6 +90,12 @@ describe('what keeps a release from a node', () => {
       'it asks for a GPU, which this node ignores (WHERRY_GPU): workers run without',
     ]);
   });
+});
+
+test('a process that asks for a GPU is told only where there is none to give (row 89)', () => {
+  const wishes = { resources: { gpu: 1 } };
+  expect(noticePlacement(wishes, { ...L4, gpus: [{ id: 'GPU-1' }] }, 'host')).toEqual([]);
+  expect(noticePlacement(wishes, L4, 'host')).toEqual([expect.stringContaining('no GPU to give')]);
 });
 
 test('a release without wishes has no notices and fits everywhere', () => {

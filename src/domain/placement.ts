@@ -1,26 +1,31 @@
 import { type GpuMatch, matchKinds } from './gpu.js';
+import type { GpuDevice } from './gpu-device.js';
 import type { ReleaseSpec } from './release.js';
 
-/** What is known of the machine that workers run on, beside how much it has. */
+/** What is known of the machine that workers run on, beside its cores and memory. */
 export interface NodeFacts {
   /** Values by key. `gpu` are names or pools of its GPUs, `cuda` is what its driver can do; others are its owner's. */
   readonly labels: Readonly<Record<string, readonly string[]>>;
   /** Releases that ask for GPUs or CUDA run without. */
   readonly isGpuIgnored: boolean;
+  /** Those that workers may have. */
+  readonly gpus: readonly GpuDevice[];
 }
 
-/** How a runtime gives GPUs to workers: each has its own from its `engine`, or all see those of the `host`; `absent`: its engine has none to give. */
+/** How a runtime gives GPUs to workers: its `engine` shows each its own, or each is told its own of the `host`; `absent`: its engine has none to give. */
 export type GpuGrant = 'engine' | 'host' | 'absent';
 
 /** A version of CUDA: major and minor. */
 export const CUDA_PATTERN = '^\\d{1,3}\\.\\d{1,3}$';
 
 type Wishes = Pick<ReleaseSpec, 'resources' | 'placement'>;
+/** What its owner and its driver tell of a node. */
+type Told = Omit<NodeFacts, 'gpus'>;
 
 const WHERE = 'WHERRY_NODE_LABELS';
 
 /** What of a release's GPUs a runtime is to give: none where the node ignores them. */
-export function resourcesOn({ isGpuIgnored }: NodeFacts, resources: ReleaseSpec['resources']): ReleaseSpec['resources'] {
+export function resourcesOn({ isGpuIgnored }: Told, resources: ReleaseSpec['resources']): ReleaseSpec['resources'] {
   if (!isGpuIgnored) return resources;
   const { gpu: _, ...rest } = resources;
   return rest;
@@ -32,7 +37,7 @@ export function countGpus(gpu: ReleaseSpec['resources']['gpu']): number {
 }
 
 /** Why no worker of the release can ever run on this node, for people; undefined when one can. Room is looked at elsewhere. */
-export function findMisfit({ resources, placement = {} }: Wishes, node: NodeFacts, grant: GpuGrant): string | undefined {
+export function findMisfit({ resources, placement = {} }: Wishes, node: Told, grant: GpuGrant): string | undefined {
   const { labels, isGpuIgnored } = node;
   return (isGpuIgnored ? undefined : misfitOfGpu(resources.gpu, labels, grant)) ?? misfitOfLabels(placement, node);
 }
@@ -45,8 +50,8 @@ export function noticePlacement(wishes: Wishes, node: NodeFacts, grant: GpuGrant
   return [
     ...(unknown.length > 0 && !node.isGpuIgnored ? [`${quote(unknown)}: no known kind of GPU, taken for any`] : []),
     ...(hasGpuWish(wishes) && node.isGpuIgnored ? ['it asks for a GPU, which this node ignores (WHERRY_GPU): workers run without'] : []),
-    ...(countGpus(gpu) > 0 && !node.isGpuIgnored && grant === 'host'
-      ? ['workers that are processes are given no GPU of their own: they see those of the machine, and none is counted']
+    ...(countGpus(gpu) > 0 && !node.isGpuIgnored && grant === 'host' && node.gpus.length === 0
+      ? ['this node has no GPU to give: workers that are processes run without one of their own']
       : []),
     ...(misfit === undefined ? [] : [`no worker of it can run on this node: ${misfit}`]),
   ];
@@ -64,7 +69,7 @@ function misfitOfGpu(gpu: ReleaseSpec['resources']['gpu'], labels: NodeFacts['la
     : undefined;
 }
 
-function misfitOfLabels({ cuda, labels: wanted = {} }: NonNullable<ReleaseSpec['placement']>, node: NodeFacts): string | undefined {
+function misfitOfLabels({ cuda, labels: wanted = {} }: NonNullable<ReleaseSpec['placement']>, node: Told): string | undefined {
   const [version] = node.labels['cuda'] ?? [];
   if (cuda !== undefined && !node.isGpuIgnored && !hasCuda(cuda, version)) {
     const what = typeof cuda === 'string' ? `${cuda} or newer` : cuda.join(' or ');
@@ -91,7 +96,8 @@ function hasCuda(cuda: string | readonly string[], version: string | undefined):
   return major > leastMajor || (major === leastMajor && minor >= leastMinor);
 }
 
-function kindsOf(gpu: ReleaseSpec['resources']['gpu']): readonly string[] {
+/** Kinds of GPUs in `resources.gpu`, exclusions too. */
+export function kindsOf(gpu: ReleaseSpec['resources']['gpu']): readonly string[] {
   return typeof gpu === 'string' ? gpu.split(',').flatMap((kind) => kind.trim() || []) : [];
 }
 

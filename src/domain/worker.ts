@@ -80,6 +80,8 @@ export interface Worker {
   readonly runtime: string;
   /** Runtime's handle as JSON text; null until it started. */
   readonly handle: string | null;
+  /** Ids of the GPUs that it has for itself; null while it is throttled, and in rows of versions that gave numbers of them. */
+  readonly gpus: readonly string[] | null;
   /** Started to prove its release; above `max`, counted apart. */
   readonly isCandidate: boolean;
   /** Since when it is wanted. */

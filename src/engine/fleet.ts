@@ -1,7 +1,6 @@
 import { messageOf, WherryError } from '../base/errors.js';
 import { createSecret, createWorkerId, hashSecret } from '../base/ids.js';
 import { JOB_LIMITS } from '../domain/job.js';
-import { countGpus, resourcesOn } from '../domain/placement.js';
 import { formatRelease, type Release } from '../domain/release.js';
 import type { StartPath, Worker } from '../domain/worker.js';
 import { OWN_VARIABLES, protocolVariables, SDK_DEFAULTS } from '../domain/worker-environment.js';
@@ -173,12 +172,12 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       const place = { id, endpointId, since, ...demandOf(release.spec, core.capacity.node, runtime.capabilities) };
       const isStarted = isExtra ? core.host.tryEnter(place) : core.host.enter(place);
       if (isExtra && !isStarted) return undefined;
-      const made: Worker = isStarted ? worker : { ...worker, state: 'THROTTLED', admittedAt: null };
+      const made: Worker = isStarted ? { ...worker, gpus: core.host.gpusOf(id) } : { ...worker, state: 'THROTTLED', admittedAt: null };
       await core.store.addWorker(made).catch((thrown: unknown) => {
         core.host.leave(id);
         throw thrown;
       });
-      if (isStarted) launch({ worker, release, runtime, token });
+      if (isStarted) launch({ worker: made, release, runtime, token });
       return { id, isStarted };
     },
     async admit(throttled) {
@@ -191,7 +190,8 @@ export function createFleet(core: Core, backoff: Backoff): Fleet {
       }
       if (!core.host.enter({ id, endpointId, since, ...demandOf(release.spec, core.capacity.node, runtime.capabilities) })) return false;
       const token = `wk_${createSecret()}`;
-      const change = { id, state: 'INITIALIZING', tokenHash: hashSecret(token), admittedAt: core.clock.now() } as const;
+      const gpus = core.host.gpusOf(id);
+      const change = { id, state: 'INITIALIZING', tokenHash: hashSecret(token), admittedAt: core.clock.now(), gpus } as const;
       const worker = await core.store.changeWorker(change).catch((thrown: unknown) => {
         core.host.leave(id);
         throw thrown;
@@ -297,6 +297,7 @@ function newWorker({ core, release, runtime, token, isCandidate }: Start & { cor
     tokenHash: hashSecret(token),
     runtime: runtime.name,
     handle: null,
+    gpus: null,
     isCandidate,
     createdAt: now,
     admittedAt: now,
@@ -319,18 +320,18 @@ async function startWorker(core: Core, { worker, release, runtime, token }: Star
   const { env, secretive } = await openEnv(core, worker.endpointId, spec);
   const models = await core.models.bring(worker, { models: spec.models ?? [], env });
   if (models === undefined) return null;
-  const resources = resourcesOn(core.capacity.node, spec.resources);
-  const gpus = runtime.capabilities.gpu === 'engine' ? countGpus(resources.gpu) : 0;
+  const gpus = worker.gpus ?? [];
   const url = await core.workerUrl(worker);
   const workerSpec: WorkerSpec = {
     workerId: worker.id,
     endpointId: worker.endpointId,
     release: release.number,
     image: { repository: image.repository, digest: image.digest },
-    env: { ...SDK_DEFAULTS, ...env, ...protocolVariables({ ...worker, url, token, pingIntervalMs: PING_INTERVAL_MS, gpus }) },
+    env: { ...SDK_DEFAULTS, ...env, ...protocolVariables({ ...worker, url, token, pingIntervalMs: PING_INTERVAL_MS, gpus: gpus.length }) },
     ownEnv: [...OWN_VARIABLES, ...secretive],
     args: spec.args,
-    resources,
+    resources: spec.resources,
+    gpus,
     ports: spec.ports,
     volumes: spec.volumes,
     models,

@@ -11,6 +11,7 @@ import {
   subtractRoom,
   type WantedWorker,
 } from '../domain/capacity.js';
+import { chooseGpus, countHeld, firstGpus } from '../domain/gpu-device.js';
 import { DEFAULT_SPEC } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { Core } from './core.js';
@@ -26,6 +27,8 @@ const LEAVING_MS = 10_000;
 interface Holder {
   readonly endpointId: string;
   readonly need: Room;
+  /** Ids of those that it has for itself. */
+  readonly gpus: readonly string[];
   /** Until then it counts as starting. */
   startsUntil: number;
 }
@@ -49,10 +52,10 @@ export function createHost(core: Core): Host {
     return counts;
   };
   const sample = (): HostSample => ({ total, free: subtractRoom(total, used), starting: countStarting(), startedAt, startLimit });
-  const hold = (workerId: string, endpointId: string, need: Room, startsUntil: number): void => {
+  const hold = (workerId: string, holder: Holder): void => {
     if (holders.has(workerId)) return;
-    holders.set(workerId, { endpointId, need, startsUntil });
-    used = addRoom(used, need);
+    holders.set(workerId, holder);
+    used = addRoom(used, holder.need);
   };
   /** Their turn has come; each endpoint starts its own, at its next look. */
   const wakeNext = (): void => {
@@ -66,7 +69,9 @@ export function createHost(core: Core): Host {
     waiting.delete(worker.id);
     const now = core.clock.now();
     startedAt.set(worker.endpointId, now);
-    hold(worker.id, worker.endpointId, worker.need, now + STARTING_MS);
+    const { id, endpointId, need, kinds = [] } = worker;
+    const held = new Set([...holders.values()].flatMap(({ gpus }) => gpus));
+    hold(id, { endpointId, need, gpus: chooseGpus(node.gpus, held, { count: need.gpu, kinds }), startsUntil: now + STARTING_MS });
     return true;
   };
   const demandFor = async ({ endpointId, release, runtime }: Worker): Promise<Demand> => {
@@ -91,6 +96,7 @@ export function createHost(core: Core): Host {
       const worker = waiting.get(workerId);
       return worker && explainThrottle(worker, sample());
     },
+    gpusOf: (workerId) => holders.get(workerId)?.gpus ?? [],
     settle(workerId) {
       const holder = holders.get(workerId);
       if (!holder || holder.startsUntil === 0) return;
@@ -126,10 +132,16 @@ export function createHost(core: Core): Host {
       const demands = new Map<string, Demand>();
       for (const worker of await core.store.listWorkers(undefined)) demands.set(worker.id, await demandFor(worker));
       // Read again: one may have ended meanwhile, and would be held for ever.
-      for (const { id, endpointId, state, createdAt: since, admittedAt } of await core.store.listWorkers(undefined)) {
+      for (const worker of await core.store.listWorkers(undefined)) {
+        const { id, endpointId, state, createdAt: since, admittedAt } = worker;
         const demand = demands.get(id) ?? { need: NO_ROOM };
         if (state === 'THROTTLED') waiting.set(id, { id, endpointId, since, ...demand });
-        else hold(id, endpointId, demand.need, state === 'INITIALIZING' ? (admittedAt ?? since) + STARTING_MS : 0);
+        else {
+          // Before workers remembered theirs, engines gave them the first ones.
+          const gpus = worker.gpus ?? firstGpus(demand.need.gpu);
+          const need = { ...demand.need, gpu: countHeld(gpus, node.gpus) };
+          hold(id, { endpointId, need, gpus, startsUntil: state === 'INITIALIZING' ? (admittedAt ?? since) + STARTING_MS : 0 });
+        }
       }
     },
     view() {

@@ -1,15 +1,16 @@
 import { needOf, type Room, type WantedWorker } from '../domain/capacity.js';
-import { findMisfit, type NodeFacts, resourcesOn } from '../domain/placement.js';
+import { findMisfit, kindsOf, type NodeFacts, resourcesOn } from '../domain/placement.js';
 import type { ReleaseSpec } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { RuntimeCapabilities } from '../runtime/runtime.js';
 
-/** What a worker of a release takes of a node, and why it can never run there. A runtime that this server has not gives no GPUs. */
+/** What a worker of a release takes of a node, and why it can never run there. Processes run without GPUs where there are none. */
 export function demandOf(spec: ReleaseSpec, node: NodeFacts, { gpu = 'host' }: Partial<RuntimeCapabilities> = {}): Demand {
-  return { need: needOf(resourcesOn(node, spec.resources), gpu !== 'host'), misfit: findMisfit(spec, node, gpu) };
+  const need = needOf(resourcesOn(node, spec.resources), gpu !== 'host' || node.gpus.length > 0);
+  return { need, kinds: kindsOf(spec.resources.gpu), misfit: findMisfit(spec, node, gpu) };
 }
 
-export type Demand = Pick<WantedWorker, 'need' | 'misfit'>;
+export type Demand = Pick<WantedWorker, 'need' | 'kinds' | 'misfit'>;
 
 /** This machine as all endpoints share it: who has room on it, and who waits for some. In memory; a restart reads it from the workers. */
 export interface Host {
@@ -19,6 +20,8 @@ export interface Host {
   tryEnter(worker: WantedWorker): boolean;
   /** Why a worker waits; undefined when it does not. */
   lackOf(workerId: string): string | undefined;
+  /** Ids of the GPUs that a worker has for itself, from its entry until it leaves. */
+  gpusOf(workerId: string): readonly string[];
   /** It started: another one may. */
   settle(workerId: string): void;
   /** Nothing of it is left, or it is not wanted any more. */

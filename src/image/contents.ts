@@ -26,7 +26,7 @@ export interface ContentsOptions {
   readonly onLayer?: (layer: SourceLayer, index: number) => void;
   /** Files tell equal content from other content; costs time. */
   readonly isCompared?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   readonly limits?: ContentsLimits;
 }
 

@@ -52,11 +52,11 @@ describe('packages of known layers', () => {
   it('are not read again', async () => {
     const memory = memoryOf();
     const opened: number[] = [];
-    await readKnownPackages(imageOf([BASE, [{ name: 'code', text: '1' }]], opened), memory);
+    await readKnownPackages(imageOf([BASE, [{ name: 'code', text: '1' }]], opened), { memory });
     expect(opened).toEqual([0, 1]);
     opened.length = 0;
     const changed = [BASE, [{ name: 'lib/node_modules/b/package.json', text: npm('b', '2.0.0') }]];
-    const { packages, distribution } = await readKnownPackages(imageOf(changed, opened), memory);
+    const { packages, distribution } = await readKnownPackages(imageOf(changed, opened), { memory });
     expect(opened).toEqual([1]);
     expect(packages.map(({ name, path }) => `${name} ${path}`)).toEqual([
       'a app/node_modules/a/package.json',
@@ -67,17 +67,17 @@ describe('packages of known layers', () => {
 
   it('that were damaged on disk are read again', async () => {
     const memory = memoryOf();
-    await readKnownPackages(imageOf([BASE]), memory);
+    await readKnownPackages(imageOf([BASE]), { memory });
     for (const key of memory.texts.keys()) memory.texts.set(key, '{"cut');
-    expect((await readKnownPackages(imageOf([BASE]), memory)).packages).toHaveLength(1);
+    expect((await readKnownPackages(imageOf([BASE]), { memory })).packages).toHaveLength(1);
   });
 
   it('under other layers are other ones', async () => {
     const memory = memoryOf();
     const top: readonly Entry[] = [{ name: 'app/.wh.node_modules' }];
-    await readKnownPackages(imageOf([BASE, top]), memory);
+    await readKnownPackages(imageOf([BASE, top]), { memory });
     const other = [[...BASE, { name: 'srv/node_modules/c/package.json', text: npm('c', '3.0.0') }], top];
-    expect((await readKnownPackages(imageOf(other), memory)).packages.map(({ name }) => name)).toEqual(['c']);
+    expect((await readKnownPackages(imageOf(other), { memory })).packages.map(({ name }) => name)).toEqual(['c']);
   });
 
   it('are the same as when all layers are read, whatever the layers do', async () => {
@@ -102,7 +102,7 @@ describe('packages of known layers', () => {
         const memory = memoryOf();
         for (let known = 1; known <= all.length; known++) {
           const image = imageOf(all.slice(0, known));
-          expect(await readKnownPackages(image, memory)).toEqual(await told(image));
+          expect(await readKnownPackages(image, { memory })).toEqual(await told(image));
         }
       }),
       { numRuns: 300 },

@@ -12,12 +12,17 @@ export interface Memory {
 /** Changes whenever other things are read from layers or kept of them. */
 const FORMAT = 'wherry packages 1';
 
+export interface KnownOptions {
+  readonly memory: Memory;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * The packages of an image. What the layers from the bottom up to each one told is remembered by their diffIDs, so that only
  * layers above the known ones are read: a base once, a change of code alone next time. Throws as `readContents`.
  */
-export async function readKnownPackages(source: ImageSource, memory: Memory): Promise<Software> {
-  const walk = createWalk();
+export async function readKnownPackages(source: ImageSource, { memory, signal }: KnownOptions): Promise<Software> {
+  const walk = createWalk({ signal });
   const keys = keysOf(source);
   let next = await recall(walk.tree, keys, memory);
   for (; next < source.layers.length; next++) {

@@ -144,7 +144,8 @@ const RELEASE_FIELDS: readonly Field[] = [
     type: 'count or list of kinds',
     default: null,
     goesTo: 'release',
-    description: 'How many graphics processors, or one of these kinds: pools such as ADA_24, names, -NAME for one that will not do.',
+    description:
+      'How many graphics processors each worker has for itself, or one of these kinds: pools such as ADA_24, names, -NAME for one that will not do.',
     example: 1,
   },
   {

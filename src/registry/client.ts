@@ -51,7 +51,7 @@ export interface RegistryClient {
   /** What a tag means now, without the manifest's bytes where the registry tells. Throws IMAGE_UNKNOWN. */
   getDigest(repository: string, tag: string): Promise<Digest>;
   /** Throws DIGEST_MISMATCH when the registry says that it got something else. */
-  putManifest(repository: string, reference: string, bytes: Uint8Array, mediaType: string): Promise<void>;
+  putManifest(repository: string, reference: string, bytes: Uint8Array, mediaType: string): Promise<TakenManifest>;
   /** In the registry's order. Throws NAME_UNKNOWN. */
   listTags(repository: string): Promise<readonly string[]>;
   /** Manifests whose subject is `digest`; undefined when the registry knows no such list. */
@@ -59,6 +59,12 @@ export interface RegistryClient {
   /** Asks whether the registry takes the credentials. Throws UNAUTHORIZED when it does not. */
   logIn(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What a registry says of a manifest that it took. */
+export interface TakenManifest {
+  /** Under which image it lists it (distribution-spec, "Pushing Manifests with Subject"); undefined where it keeps no such lists. */
+  readonly subject: string | undefined;
 }
 
 export interface PutBlobOptions {
@@ -117,6 +123,8 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       await answer.body.dump();
       const [expected, actual] = [digestOf(bytes), String(answer.headers['docker-content-digest'])];
       if (isDigest(actual) && actual !== expected) throw wrongBytes(context, `${repository}@${expected}`, { expected, actual });
+      const subject = answer.headers['oci-subject'];
+      return { subject: typeof subject === 'string' ? subject : undefined };
     },
     listTags: (repository) => listTags({ registry, transport, path: context.pathOf(repository) }),
     listReferrers: (repository, digest) => listReferrers({ registry, transport, path: context.pathOf(repository) }, digest),

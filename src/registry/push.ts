@@ -40,8 +40,8 @@ export interface PushResult {
 const PARALLEL = 4;
 
 /**
- * Pushes an image: blobs, then the manifest by digest, then its tags; before an index come the manifests that it lists. At the end everything
- * is asked for again, so that success means the registry has it. Idempotent. Throws what the client throws, and REGISTRY_UNAVAILABLE when a
+ * Pushes an image: blobs, then the manifest under its tags, or by digest without any; before an index come the manifests that it lists. At the
+ * end everything is asked for again, so that success means the registry has it. Idempotent. Throws what the client throws, and REGISTRY_UNAVAILABLE when a
  * part is missing afterwards.
  */
 export async function pushImage(options: PushOptions): Promise<PushResult> {
@@ -60,17 +60,23 @@ export async function pushImage(options: PushOptions): Promise<PushResult> {
     if (isSent) uploaded += 1;
     onProgress?.({ digest, size, isSkipped: !isSent });
   });
-  const manifests = [...listed, manifest];
-  for (const { digest, bytes, mediaType } of manifests) await client.putManifest(repository, digest, bytes, mediaType);
-  for (const tag of tags) await client.putManifest(repository, tag, manifest.bytes, manifest.mediaType);
-  for (const { digest } of manifests) await client.getManifest(repository, digest);
-  await forEachOf(parts, PARALLEL, async (blob) => {
-    if (!(await client.hasBlob(repository, blob))) throw lost(repository, blob);
-  });
+  for (const { digest, bytes, mediaType } of listed) await client.putManifest(repository, digest, bytes, mediaType);
+  for (const name of tags.length > 0 ? tags : [manifest.digest])
+    await client.putManifest(repository, name, manifest.bytes, manifest.mediaType);
+  const questions = [
+    ...[...listed, manifest].map(
+      ({ digest }) =>
+        () =>
+          client.getManifest(repository, digest),
+    ),
+    ...parts.map((blob) => () => checkBlob(client, repository, blob)),
+  ];
+  await forEachOf(questions, PARALLEL, async (ask) => void (await ask()));
   return { digest: manifest.digest, uploaded, skipped: parts.length - uploaded };
 }
 
-function lost(repository: string, { digest, size }: BlobSize): WherryError {
+async function checkBlob(client: RegistryClient, repository: string, { digest, size }: BlobSize): Promise<void> {
+  if (await client.hasBlob(repository, { digest, size })) return;
   const what = `blob '${digest}' is not in '${repository}' with its ${size} bytes after it was pushed`;
-  return new WherryError('REGISTRY_UNAVAILABLE', what, { hint: 'push again' });
+  throw new WherryError('REGISTRY_UNAVAILABLE', what, { hint: 'push again' });
 }

@@ -22,7 +22,9 @@ export interface WorkerSpec {
   readonly ownEnv: readonly string[];
   /** Replaces the image's Cmd when not null. */
   readonly args: readonly string[] | null;
-  readonly resources: ReleaseSpec['resources'];
+  readonly resources: Omit<ReleaseSpec['resources'], 'gpu'>;
+  /** Ids of the GPUs that are this worker's alone, as `NodeFacts` has them. */
+  readonly gpus: readonly string[];
   /** `8000/http`: ports that the worker listens on. */
   readonly ports: readonly string[];
   /** `name:path`: what outlives the worker, and where it finds it. */

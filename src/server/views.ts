@@ -78,6 +78,7 @@ export function viewWorker(worker: Worker, serving: ReadonlySet<number>, jobs: r
     idleSince: momentOrNull(worker.idleSince),
     frozenAt: momentOrNull(worker.frozenAt),
     memoryBytes: worker.memoryBytes,
+    gpus: worker.gpus ?? [],
     runtime: worker.runtime,
     path: worker.start?.path ?? null,
     jobs,

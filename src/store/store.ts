@@ -174,6 +174,7 @@ export interface WorkerChange {
   readonly from?: WorkerState;
   readonly tokenHash?: string;
   readonly admittedAt?: number;
+  readonly gpus?: readonly string[];
   readonly handle?: string;
   readonly start?: WorkerStart;
   readonly readyAt?: number;

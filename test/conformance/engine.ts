@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -29,6 +29,9 @@ export interface Engine {
 export async function openEngine(...flags: readonly string[]): Promise<Engine> {
   const dir = mkdtempSync(join(tmpdir(), 'wherry-engine-'));
   mkdirSync(join(dir, 'config'));
+  // An engine that finds this program takes requests for GPUs, and tells containers theirs in a variable; the program would bring the devices in.
+  mkdirSync(join(dir, 'bin'));
+  writeFileSync(join(dir, 'bin/nvidia-container-runtime-hook'), '#!/bin/sh\n', { mode: 0o755 });
   const address = `unix://${dir}/docker.sock`;
   const folders = ['--data-root', join(dir, 'data'), '--exec-root', join(dir, 'exec'), '--pidfile', join(dir, 'pid')];
   const networks = ['--bridge', 'none', '--iptables=false', '--default-address-pool', `base=10.${randomInt(100, 250)}.0.0/16,size=24`];
@@ -39,7 +42,8 @@ export async function openEngine(...flags: readonly string[]): Promise<Engine> {
   let child: ChildProcess;
   let ended: Promise<void>;
   const start = () => {
-    child = spawn('dockerd', [...folders, '-H', address, ...networks, ...flags], { stdio: 'ignore' });
+    const found = { ...process.env, PATH: `${join(dir, 'bin')}:${process.env['PATH']}` };
+    child = spawn('dockerd', [...folders, '-H', address, ...networks, ...flags], { stdio: 'ignore', env: found });
     ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     const answers = () =>
       docker('version').then(

@@ -56,6 +56,14 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
       await ended('w-1');
     });
 
+    it('gives each container the GPUs that are its own, and no others (row 89)', async () => {
+      const script = `console.log(process.env.NVIDIA_VISIBLE_DEVICES); ${FOREVER}`;
+      const seen = [];
+      for (const gpus of [['GPU-b'], ['GPU-c', '3'], []]) seen.push(await startAndRead(`w-${gpus.length}`, script, { gpus }));
+      expect(seen).toEqual(['GPU-b', 'GPU-c,3', 'undefined']);
+      await Promise.all([0, 1, 2].map((count) => runtime.stopWorker(`w-${count}`, 0)));
+    });
+
     it('says that memory ran out, and how much there was (C6)', async () => {
       const script = 'const kept = []; for (;;) kept.push(Buffer.alloc(4 * 1024 * 1024, 1));';
       await runtime.startWorker(specOf('w-1', house.image(script), { resources: { memoryBytes: 64 * 1024 * 1024 } }));

@@ -36,11 +36,12 @@ describe.skipIf(!canFork)('a Python worker that is forked', () => {
       'os.umask(0o22), signal.getsignal(signal.SIGCHLD), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)',
       'signal.pthread_sigmask(signal.SIG_BLOCK, []), os.nice(0), resource.getrlimit(resource.RLIMIT_NPROC)',
       'subprocess.check_output(["sh", "-c", "echo $GIVEN $WHERRY_WORKER $HOME"], text=True).strip()',
+      'os.environ["CUDA_VISIBLE_DEVICES"]',
     ];
     const lines = show.map((value) => `print(${value})`).join('\n');
     const handler = `import json, os, resource, signal, subprocess, sys\ndef handler(job): return 1\n${lines}\nsys.exit(0)\n`;
     const files = { app: { 'data/a.txt': 'a' }, env: ['FROM_IMAGE=/wherry/app:/x'] };
-    const more = { env: { GIVEN: 'yes', OWN: 'mine' }, ownEnv: ['OWN'] };
+    const more = { env: { GIVEN: 'yes', OWN: 'mine' }, ownEnv: ['OWN'], gpus: ['GPU-a', 'GPU-b'] };
     const shown = stage.image(handler, files);
     await stage.warm(shown, more);
     expect(await stage.run('w-forked', shown, more)).toBe('fork');

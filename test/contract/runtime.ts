@@ -55,7 +55,7 @@ export function listen(): Told {
 }
 
 export function specOf(workerId: string, image: WorkerSpec['image'], more: Partial<WorkerSpec> = {}): WorkerSpec {
-  const nothing = { env: {}, ownEnv: [], args: null, resources: {}, ports: [], volumes: [], models: [], isHardened: false };
+  const nothing = { env: {}, ownEnv: [], args: null, resources: {}, gpus: [], ports: [], volumes: [], models: [], isHardened: false };
   return { workerId, endpointId: 'e1', release: 1, image, ...nothing, ...more };
 }
 

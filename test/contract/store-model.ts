@@ -341,6 +341,7 @@ class Run {
       frozenAt: null,
       memoryBytes: null,
       thaws: null,
+      gpus: null,
       admittedAt: START,
       stoppedAt: null,
       exitCode: null,

@@ -57,6 +57,7 @@ export function workerOf(id: string, more: Partial<Worker> = {}): Worker {
     tokenHash: 'x',
     runtime: 'process',
     handle: null,
+    gpus: null,
     isCandidate: false,
     createdAt: NOW,
     admittedAt: NOW,
@@ -425,10 +426,12 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
     it('lets a worker in that waited for room, with a token of its own, and moves that moment with the wall clock', async () => {
       await store.addWorker(workerOf('w1', { state: 'THROTTLED', admittedAt: null }));
       expect(await store.claim(claimOf('w1'))).toEqual([]);
-      const admitted = { state: 'INITIALIZING', tokenHash: 'y', admittedAt: NOW + 7 } as const;
+      const admitted = { state: 'INITIALIZING', tokenHash: 'y', admittedAt: NOW + 7, gpus: ['GPU-b', 'GPU-c'] } as const;
       expect(await store.changeWorker({ id: 'w1', ...admitted })).toMatchObject({ ...admitted, createdAt: NOW });
       await store.moveMoments(10, 'mark');
-      expect(await store.getWorker('w1')).toMatchObject({ createdAt: NOW + 10, admittedAt: NOW + 17 });
+      expect(await store.getWorker('w1')).toMatchObject({ createdAt: NOW + 10, admittedAt: NOW + 17, gpus: ['GPU-b', 'GPU-c'] });
+      await store.addWorker(workerOf('w3', { gpus: [] }));
+      expect((await store.getWorker('w3'))?.gpus).toEqual([]);
       await store.addWorker(workerOf('w2', { state: 'THROTTLED', admittedAt: null }));
       expect(await store.changeWorker({ id: 'w2', state: 'DRAINING' })).toBeUndefined();
       expect(await store.changeWorker({ id: 'w2', state: 'STOPPED', stoppedAt: NOW })).toMatchObject({ admittedAt: null });

@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openHub, type TestHub } from '../hub.js';
 import { openStage, type Stage, until } from '../stage.js';
@@ -17,6 +19,7 @@ export async function handler({ input: { env, read, append } }) {
 interface WorkerRow {
   readonly state: string;
   readonly reason: string | null;
+  readonly gpus: readonly string[];
 }
 
 let hub: TestHub;
@@ -186,6 +189,56 @@ describe('kinds of GPUs and labels of the node', () => {
     await stage.restart({ WHERRY_GPU: 'ignore' });
     const { code, stderr } = await deploy('anyhow', 'resources: { gpu: [HOPPER_141] }\nplacement: { cuda: "13.0" }\n');
     expect([code, stderr]).toEqual([0, expect.stringContaining('which this node ignores (WHERRY_GPU)')]);
+  });
+});
+
+describe('GPUs of workers', () => {
+  /** Ends when the file that it is told exists, and tells which GPU it has. */
+  const HELD = `import { existsSync } from 'node:fs';
+export async function handler({ input }) {
+  while (input.until && !existsSync(input.until)) await new Promise((done) => setTimeout(done, 20));
+  return process.env.CUDA_VISIBLE_DEVICES + ' of ' + process.env.RUNPOD_GPU_COUNT;
+}
+`;
+  const LACK = 'it needs 1 GPU, 0 is free';
+  const flag = (name: string) => join(stage.dir, name);
+  const usedGpus = async () => (JSON.parse(await stage.cli('status', '--json')) as { host: { used: { gpu: number } } }).host.used.gpu;
+
+  it("are one worker's alone until it is gone, frozen and over a kill of the server too (row 89)", async () => {
+    mkdirSync(flag('bin'));
+    const list = 'GPU 0: NVIDIA L4 (UUID: GPU-a)\nGPU 1: NVIDIA L4 (UUID: GPU-b)';
+    writeFileSync(flag('bin/nvidia-smi'), `#!/bin/sh\n[ "$1" != --list-gpus ] || echo '${list}'\n`, { mode: 0o755 });
+    const environment = { PATH: `${flag('bin')}:${process.env['PATH']}` };
+    await stage.kill();
+    await stage.restart(environment);
+    for (const [name, max] of Object.entries({ cards: 2, more: 1 })) {
+      const yaml = `scale: { keep: freeze, idle: 1s, max: ${max}, type: requestCount, value: 1 }\nresources: { gpu: 1 }\n`;
+      await stage.cli('deploy', stage.project(name, nodeProject(name, HELD, yaml)));
+    }
+    const jobs = [await stage.submit('cards', { until: flag('first') }), await stage.submit('cards', { until: flag('second') })];
+    const running = await until(async () => {
+      const busy = (await workers('cards')).filter(({ state }) => state === 'RUNNING');
+      return busy.length === 2 ? busy : undefined;
+    }, 'two busy workers');
+    expect(running.flatMap(({ gpus }) => gpus).toSorted()).toEqual(['GPU-a', 'GPU-b']);
+
+    const { id } = await stage.submit('more', {});
+    const isThrottled = async () => (await workers('more')).some(({ state, reason }) => state === 'THROTTLED' && reason === LACK);
+    await until(isThrottled, 'a throttled worker');
+    await stage.kill();
+    await stage.restart(environment);
+    await until(isThrottled, 'the throttled worker');
+    expect(await stage.cli('why', id)).toContain(LACK);
+
+    writeFileSync(flag('first'), '');
+    const { output: left } = await stage.finished('cards', jobs[0]?.id ?? '');
+    expect(await stage.finished('more', id)).toMatchObject({ output: left });
+    await until(async () => (await workers('more')).some(({ state }) => state === 'FROZEN'), 'a frozen worker');
+    expect(await usedGpus()).toBe(2);
+    expect(await stage.runsync('cards', {})).toMatchObject({ output: left });
+    writeFileSync(flag('second'), '');
+    const { output: other } = await stage.finished('cards', jobs[1]?.id ?? '');
+    expect([left, other].toSorted()).toEqual(['GPU-a of 1', 'GPU-b of 1']);
   });
 });
 

@@ -1,17 +1,16 @@
-import { join } from 'node:path';
 import type { ApiClient } from '../../api/client.js';
 import type { ReleaseView } from '../../api/resources.js';
-import { messageOf, WherryError } from '../../base/errors.js';
-import { type BuiltImage, measureBuilt, type PlatformImage } from '../../build/built-image.js';
+import { WherryError } from '../../base/errors.js';
+import { type BuiltImage, measureBuilt } from '../../build/built-image.js';
 import { parseReleaseName } from '../../domain/release.js';
 import { formatPlatform } from '../../oci/platform.js';
-import { formatReference, isFloating, parseReference } from '../../oci/reference.js';
+import { isFloating, parseReference } from '../../oci/reference.js';
 import type { Project } from '../../project/read.js';
 import { type Command, type Context, type Option, textOf, textsOf } from '../command.js';
-import type { Motion } from '../motion.js';
 import { formatSize } from '../output.js';
 import type { BuildOptions } from '../project-image.js';
 import { readShare } from '../release-text.js';
+import type { SbomPhase } from '../sbom-phase.js';
 
 async function openMotion({ output, environment, settings }: Context) {
   const [{ createPhases }, { readProject }, motion] = await Promise.all([
@@ -43,55 +42,23 @@ const SBOM_OPTIONS: readonly Option[] = [
   { flags: '--no-sbom', text: 'attach no such list' },
 ];
 
-function loadSbomParts() {
-  return Promise.all([import('../image-sbom.js'), import('../image-source.js'), import('../kept-texts.js')]);
-}
-
-/** Loads what {@link attachSbom} needs while a push waits for its registry. */
-function prepareSbom({ options }: Context): void {
-  // A part that cannot be loaded is found out again where it is used.
-  if (options['sbom'] !== false) loadSbomParts().catch(() => {});
-}
-
-/** A pushed image, by the reference that a person would use. */
-interface PushedImage {
-  readonly reference: string;
-  readonly built: BuiltImage;
-  readonly motion: Motion;
-}
-
-/** Makes the lists from what the registry has, so that they tell of what was pushed. A registry that takes no such thing still has the image. */
-async function attachSbom(context: Context, pushed: PushedImage): Promise<void> {
-  const wish = context.options['sbom'];
-  if (wish === false) return;
-  await tryAttachSbom(context, pushed).catch((thrown: unknown) => {
-    if (wish === true || context.signal.aborted) throw thrown;
-    context.output.warn(`the list of the image's software could not be attached: ${messageOf(thrown)}`);
-  });
-}
-
-/** Each platform's manifest has its own: packages differ. */
-async function tryAttachSbom(context: Context, { reference, built, motion: { phases, place } }: PushedImage): Promise<void> {
-  const [{ ensureSbom }, { openNamedImage }, { openKeptTexts }] = await loadSbomParts();
-  const memory = openKeptTexts(join(place.dataDir, 'cache', 'packages'));
-  const attachTo = async ({ descriptor: { digest } }: PlatformImage) => {
-    const name = formatReference({ ...parseReference(reference), digest });
-    const { repository, source, close } = await openNamedImage(name, undefined, context);
-    try {
-      return repository && (await ensureSbom(repository, source, { toolVersion: context.version, memory }));
-    } finally {
-      await close();
-    }
-  };
-  await phases.run(
-    'sbom',
-    async () => {
-      const made: unknown[] = [];
-      for (const image of built.images) made.push(await attachTo(image));
-      return made;
-    },
-    (made) => (made.every((each) => each === undefined) ? 'the image has one' : 'attached'),
-  );
+/** Does `work` while the lists of the software are made; it attaches them when the image is in its repository. */
+async function withSboms<T>(
+  context: Context,
+  { built, ...phase }: SbomPhase & { readonly built: BuiltImage },
+  work: (attachSboms: () => Promise<void>) => Promise<T>,
+): Promise<T> {
+  if (context.options['sbom'] === false) return work(async () => {});
+  // Loaded while the push waits for its registry.
+  const sboms = import('../sbom-phase.js').then(({ startSboms }) => startSboms(context, built, phase));
+  try {
+    return await work(async () => (await sboms).attach());
+  } finally {
+    await sboms.then(
+      (started) => started.close(),
+      () => {},
+    );
+  }
 }
 
 function buildOptions({ options }: Context): BuildOptions {
@@ -144,9 +111,13 @@ export const push: Command = {
     const { motion, readProject, buildPhase, pushPhase } = await openMotion(context);
     const built = await buildPhase(await readProject(context.args[0] ?? '.'), motion, buildOptions(context));
     const isForced = context.options['force'] === true;
-    prepareSbom(context);
-    const pushed = await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), isForced, motion });
-    await attachSbom(context, { reference: pushed.reference, built, motion });
+    const to = textOf(context.options, 'to');
+    const embedded = await embeddedOf(context);
+    const pushed = await withSboms(context, { built, to, motion }, async (attachSboms) => {
+      const done = await pushPhase(built, { to, embedded, isForced, motion });
+      await attachSboms();
+      return done;
+    });
     const { uploaded, skipped } = pushed.result;
     context.output.result(
       {
@@ -196,25 +167,26 @@ export const deploy: Command = {
     if (image !== undefined && context.options['strict'] === true) refuseMovingTag(image);
     const endpointId = textOf(context.options, 'endpoint') ?? project?.name ?? nameOf(image ?? '');
     const gate = project && (await openGate(project, { client, context }));
-    let reference = image ?? '';
-    let built: BuiltImage | undefined;
-    if (project) {
-      built = await buildPhase(project, motion, buildOptions(context));
-      prepareSbom(context);
-      reference = (await pushPhase(built, { to: textOf(context.options, 'to'), embedded: await embeddedOf(context), motion })).reference;
-    }
+    const to = textOf(context.options, 'to');
     const hold = context.options['hold'] === true;
     const { signal } = context;
-    const result = await rollOut(
-      client,
-      { endpointId, reference, project, sourceRevision: built?.revision ?? null, canary, hold, gate, signal },
-      motion,
-    );
+    const release = (reference: string, sourceRevision: string | null) =>
+      rollOut(client, { endpointId, reference, project, sourceRevision, canary, hold, gate, signal }, motion);
+    const releaseProject = async (source: Project) => {
+      const built = await buildPhase(source, motion, buildOptions(context));
+      const embedded = await embeddedOf(context);
+      return withSboms(context, { built, to, motion }, async (attachSboms) => {
+        const { reference } = await pushPhase(built, { to, embedded, motion });
+        const rolledOut = await release(reference, built.revision);
+        // The release does not wait for it.
+        if (rolledOut.rollout?.state !== 'REVERTED') await attachSboms();
+        return rolledOut;
+      });
+    };
+    const result = project ? await releaseProject(project) : await release(image ?? '', null);
     const isFailed = result.rollout?.state === 'REVERTED';
     if (isFailed) context.output.warn(describeRollOut(result).join('; '));
     else for (const line of describeRollOut(result)) context.output.talk(`  ${line}`);
-    // The release does not wait for it.
-    if (built && !isFailed) await attachSbom(context, { reference, built, motion });
     const { apiUrl } = await context.settings();
     const url = `${apiUrl}/v2/${endpointId}`;
     const percent = isFailed ? '' : await describePercent(client, result.release);

@@ -17,6 +17,7 @@ const SPEC: WorkerSpec = {
   env: { A: 'b=c' },
   args: null,
   resources: {},
+  gpus: [],
   ports: [],
   volumes: [],
   models: [],
@@ -96,11 +97,10 @@ describe('describeContainer', () => {
     expect(init({ facts: { ...FACTS, hasInit: false } })).toBeUndefined();
   });
 
-  it('asks for so many graphics processors, one for a kind', () => {
-    const requested = (gpu: number | string) => describePlan({ resources: { gpu } }).HostConfig['DeviceRequests'];
-    expect(requested(2)).toEqual([{ Driver: '', Count: 2, Capabilities: [['gpu']] }]);
-    expect(requested('A100')).toEqual([{ Driver: '', Count: 1, Capabilities: [['gpu']] }]);
-    expect(requested(0)).toBeUndefined();
+  it('asks for the GPUs of the worker by their ids, never for a number of them (row 89)', () => {
+    const requested = (...gpus: string[]) => describePlan({ gpus }).HostConfig['DeviceRequests'];
+    expect(requested('GPU-b', 'GPU-c')).toEqual([{ Driver: '', DeviceIDs: ['GPU-b', 'GPU-c'], Capabilities: [['gpu']] }]);
+    expect(requested()).toBeUndefined();
   });
 
   it('publishes ports on loopback only and tells the worker where (row 86)', () => {

@@ -1,5 +1,4 @@
 import { basename } from 'node:path';
-import { countGpus } from '../../domain/placement.js';
 import { portVariables } from '../../domain/worker-environment.js';
 import type { ImageConfig } from '../../oci/manifest.js';
 import { placesOf, placeVariables } from '../places.js';
@@ -78,16 +77,16 @@ export function describeContainer(plan: ContainerPlan): Readonly<Record<string, 
 }
 
 function describeLimits({ spec, facts, isDiskLimited }: ContainerPlan): Readonly<Record<string, unknown>> {
-  const { cpu, memoryBytes, diskBytes, gpu } = spec.resources;
+  const { cpu, memoryBytes, diskBytes } = spec.resources;
   const { limits } = facts.capabilities;
-  const gpus = countGpus(gpu);
   return {
     ...(limits.processes === 'engine' && { PidsLimit: MOST_PROCESSES }),
     // As much memory with swap as without it: none.
     ...(memoryBytes !== undefined && limits.memory === 'engine' && { Memory: memoryBytes, MemorySwap: memoryBytes }),
     ...(cpu !== undefined && limits.cpu === 'engine' && { NanoCpus: Math.round(Math.min(cpu, facts.cpus) * 1e9) }),
     ...(diskBytes !== undefined && isDiskLimited && { StorageOpt: { size: String(diskBytes) } }),
-    ...(gpus > 0 && { DeviceRequests: [{ Driver: '', Count: gpus, Capabilities: [['gpu']] }] }),
+    // By their ids: told a number, engines give every container the first ones.
+    ...(spec.gpus.length > 0 && { DeviceRequests: [{ Driver: '', DeviceIDs: spec.gpus, Capabilities: [['gpu']] }] }),
   };
 }
 

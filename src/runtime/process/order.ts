@@ -29,7 +29,7 @@ export function writeOrder(spec: WorkerSpec, image: PreparedImage, options: Orde
   const cache = image.kind === 'python' ? { PYTHONPYCACHEPREFIX: compiled } : { NODE_COMPILE_CACHE: compiled };
   const own = resolveImageEnv(image.config.Env, image.root);
   const common = { PATH: searchPath, LANG: 'C.UTF-8', ...cache, ...own, ...hostVariables(spec, dataDir) };
-  const env = { HOME: home, TMPDIR: tmp, ...common, ...spec.env, [MARKER]: `${instanceId}/${spec.workerId}` };
+  const env = { HOME: home, TMPDIR: tmp, ...common, ...spec.env, ...gpuVariables(spec), [MARKER]: `${instanceId}/${spec.workerId}` };
   const { cpu, memoryBytes } = spec.resources;
   const limits = { ...(cpu === undefined ? {} : { cpu }), ...(memoryBytes === undefined ? {} : { memoryBytes }) };
   const argv = resolveArgv({ ...image, args: spec.args });
@@ -54,7 +54,12 @@ function planFor(spec: WorkerSpec, { image, common, program, ...rest }: Resolved
     program,
     app: `${image.root}${APP_ROOT}/app`,
     env: { ...common, ...Object.fromEntries(shared) },
-    own: [...spec.ownEnv, MARKER],
+    own: [...spec.ownEnv, ...Object.keys(gpuVariables(spec)), MARKER],
     ...rest,
   });
+}
+
+/** What keeps a program to the GPUs of its worker. Without the order CUDA would count indices from the fastest one, not as drivers list them. */
+function gpuVariables({ gpus }: WorkerSpec): Readonly<Record<string, string>> {
+  return gpus.length === 0 ? {} : { CUDA_DEVICE_ORDER: 'PCI_BUS_ID', CUDA_VISIBLE_DEVICES: gpus.join(',') };
 }

@@ -62,6 +62,7 @@ export function readWorker(row: Row): Worker {
     tokenHash: text(row, 'token_hash'),
     runtime: text(row, 'runtime'),
     handle: textOrNull(row, 'handle'),
+    gpus: row['gpus'] == null ? null : JSON.parse(text(row, 'gpus')),
     isCandidate: row['is_candidate'] === 1,
     createdAt: int(row, 'created_at'),
     admittedAt: intOrNull(row, 'admitted_at'),

@@ -9,8 +9,8 @@ type WorkerVerbs = Pick<Store, 'addWorker' | 'changeWorker' | 'getWorker' | 'lis
 /** Worker rows on SQLite. Not flushed: a worker of a lost machine is gone anyway. */
 export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
   const add =
-    db.prepare(`INSERT INTO worker (id, endpoint_id, release, state, token_hash, runtime, handle, is_candidate, created_at, admitted_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    db.prepare(`INSERT INTO worker (id, endpoint_id, release, state, token_hash, runtime, handle, is_candidate, created_at, admitted_at, gpus)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
   const get = db.prepare('SELECT * FROM worker WHERE id = ?');
   const listLive = db.prepare(`SELECT * FROM worker WHERE state <> 'STOPPED' AND (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id`);
   const listAll = db.prepare('SELECT * FROM worker WHERE (?1 IS NULL OR endpoint_id = ?1) ORDER BY created_at, id');
@@ -24,14 +24,26 @@ export function createWorkers(db: Database, commits: CommitQueue): WorkerVerbs {
     ready_at = coalesce(ready_at, ?4), last_seen_at = coalesce(?5, last_seen_at), idle_since = CASE WHEN ?6 THEN ?7 ELSE idle_since END,
     stopped_at = coalesce(?8, stopped_at), exit_code = coalesce(?9, exit_code), reason = coalesce(?10, reason), start = coalesce(?12, start),
     frozen_at = CASE WHEN ?13 THEN ?14 ELSE frozen_at END, memory_bytes = CASE WHEN ?15 THEN ?16 ELSE memory_bytes END,
-    thaws = coalesce(?17, thaws), token_hash = coalesce(?19, token_hash), admitted_at = coalesce(?20, admitted_at)
+    thaws = coalesce(?17, thaws), token_hash = coalesce(?19, token_hash), admitted_at = coalesce(?20, admitted_at), gpus = coalesce(?21, gpus)
     WHERE id = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?11))) AND (?18 IS NULL OR state = ?18) RETURNING *`);
 
   return {
     addWorker: (worker) =>
       commits.write(() => {
-        const { id, endpointId, release, state, tokenHash, runtime, handle, isCandidate, createdAt, admittedAt } = worker;
-        add.run(id, endpointId, release, state, tokenHash, runtime, handle, Number(isCandidate), createdAt, admittedAt);
+        const { id, endpointId, release, state, tokenHash, runtime, handle, isCandidate, createdAt, admittedAt, gpus } = worker;
+        add.run(
+          id,
+          endpointId,
+          release,
+          state,
+          tokenHash,
+          runtime,
+          handle,
+          Number(isCandidate),
+          createdAt,
+          admittedAt,
+          gpus && JSON.stringify(gpus),
+        );
       }),
     changeWorker: (wanted) =>
       commits.write(() => {
@@ -73,6 +85,7 @@ function valuesOf(change: WorkerChange): SqlValue[] {
     change.from ?? null,
     change.tokenHash ?? null,
     change.admittedAt ?? null,
+    change.gpus === undefined ? null : JSON.stringify(change.gpus),
   ];
 }
 
