@@ -116,13 +116,11 @@ function applyStep(step: Step, settings: Settings): Settings {
 
 const withProtocol = (port: string) => (port.includes('/') ? port : `${port}/tcp`);
 
-/** All values of one instruction see the environment as it was before it. */
+/** All values of one instruction see the environment as it was before it; quotes that would keep a `$` are left to engines. */
 function pairsOf({ settings }: Step, { Env = [] }: Settings): readonly (readonly [string, string])[] {
   const known = new Map(Env.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
   const expand = (value: string) =>
-    value.replace(/\\\$|\$\{(\w+)\}|\$(\w+)/g, (whole, braced?: string, plain?: string) =>
-      whole === '\\$' ? '$' : (known.get(braced ?? plain ?? '') ?? ''),
-    );
+    value.replace(/\$\{(\w+)\}|\$(\w+)/g, (_, braced?: string, plain?: string) => known.get(braced ?? plain ?? '') ?? '');
   return settings.map(({ name, value }) => [name, expand(value ?? '')] as const);
 }
 

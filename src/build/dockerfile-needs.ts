@@ -5,6 +5,18 @@ import type { EngineName } from './engine.js';
 /** Instructions that only write to the image's config, or copy files as they are. */
 const COMPOSED = new Set('ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR'.split(' '));
 
+/** What engines read as one text, blanks included. */
+const ONE_TEXT = new Set(['STOPSIGNAL', 'USER', 'WORKDIR']);
+/** What may be written as a list of JSON. */
+const LISTS = new Set(['ADD', 'COPY', 'VOLUME']);
+
+/**
+ * A word or value whose quotes only hold it together and whose backslashes only keep a blank. Everywhere else engines take them away
+ * before, while or after they look for variables, by rules of a shell.
+ */
+const PLAIN = /^(?:(?:[^"'\\]|\\ )*|"[^"\\]*"|'[^'\\$]*')$/;
+const ODD_VARIABLE = /\$(?![A-Za-z_]|\{[A-Za-z_]\w*\})/;
+
 const ARCHIVE = /\.(tar|tgz|txz|tbz2?|gz|xz|bz2|zst)$/i;
 
 export interface EngineWishes {
@@ -14,12 +26,13 @@ export interface EngineWishes {
 }
 
 /** Why a Dockerfile cannot be built without an engine, with the line; undefined when it can. */
-export function findEngineNeed({ stages, head }: Dockerfile, wishes: EngineWishes): string | undefined {
+export function findEngineNeed({ stages, head, escapeCharacter }: Dockerfile, wishes: EngineWishes): string | undefined {
   if (wishes.engine !== undefined) return '--engine names it';
   if (wishes.buildArgs.length > 0 || wishes.secrets.length > 0) return 'build arguments or secrets were given';
   const [stage, second] = stages;
   if (stage === undefined) return 'it has no FROM';
   if (second !== undefined) return `line ${second.line}: a second stage`;
+  if (escapeCharacter !== '\\') return `line 1: '${escapeCharacter}' as the escape character`;
   if (stage.base.isOpen || stage.base.text.startsWith('--')) return `line ${stage.line}: a base that is not a plain name`;
   const steps = [...head, ...stage.steps];
   const hasArguments = steps.some(({ keyword }) => keyword === 'ARG');
@@ -36,11 +49,26 @@ function needOf(step: Step): string | undefined {
   if (!COMPOSED.has(keyword)) return keyword;
   if (flags.size > 0) return `${keyword} with --${[...flags.keys()][0]}`;
   if (text.includes('<<')) return `${keyword} with a heredoc`;
-  if (settings.some(({ value }) => /\$\{[^}]*[:#%/]/.test(value ?? ''))) return `${keyword} with a default in a variable`;
+  if (settings.some(({ name, raw }) => name.includes('$') || ODD_VARIABLE.test(raw))) {
+    return `${keyword} with a default in a variable, or a $ that begins none`;
+  }
+  if (!isPlain(step)) return `${keyword} with quotes or backslashes that change what is in them`;
+  if (text === '') return `${keyword} without words`;
+  if (ONE_TEXT.has(keyword) && words.length > 1) return `${keyword} of several words`;
   if (keyword === 'COPY' || keyword === 'ADD') return needOfCopy(step);
   return ['EXPOSE', 'STOPSIGNAL', 'USER', 'VOLUME', 'WORKDIR'].includes(keyword) && words.some(({ isOpen }) => isOpen)
     ? `${keyword} with a variable of the base`
     : undefined;
+}
+
+function isPlain({ keyword, text, exec, settings }: Step): boolean {
+  if (settings.length > 0) return settings.every(({ raw }) => PLAIN.test(raw));
+  // A command is a text of its own.
+  if (keyword === 'CMD' || keyword === 'ENTRYPOINT') return true;
+  // Where no list is expected, its brackets and quotes are part of a name.
+  return exec !== null && LISTS.has(keyword)
+    ? !exec.some((word) => /["'\\]/.test(word))
+    : text.split(/\s+/).every((word) => PLAIN.test(word));
 }
 
 function needOfCopy({ keyword, words }: Step): string | undefined {
