@@ -5,6 +5,7 @@ import type { LintContext } from './lint-context.js';
 import { findDownloads } from './lint-downloads.js';
 import type { Fault, Severity } from './lint-finding.js';
 import { findMissingSources } from './lint-sources.js';
+import { findMissingBases, findMissingWords } from './lint-words.js';
 
 export interface LintRule {
   readonly name: string;
@@ -16,6 +17,8 @@ export interface LintRule {
 
 export const LINT_RULES: readonly LintRule[] = [
   { name: 'unknown-instruction', severity: 'error', why: 'the engine refuses the Dockerfile', find: findUnknown },
+  { name: 'missing-base', severity: 'error', why: 'the image has nothing to begin with', find: findMissingBases },
+  { name: 'missing-word', severity: 'error', why: 'the engine refuses an instruction that names too little', find: findMissingWords },
   {
     name: 'missing-source',
     severity: 'error',
@@ -95,8 +98,7 @@ const commandOf = (stage: Stage | undefined): Step | undefined =>
 
 function findNoCommand(dockerfile: Dockerfile): readonly Fault[] {
   const last = lastOf(dockerfile);
-  if (!last) return [{ line: 1, problem: 'there is no FROM', fix: 'begin with the base image: FROM name:tag' }];
-  if (commandOf(last)) return [];
+  if (!last || commandOf(last)) return [];
   return [
     { line: last.line, problem: 'the last stage has neither CMD nor ENTRYPOINT', fix: 'end with CMD ["python", "-u", "/handler.py"]' },
   ];
