@@ -7,7 +7,7 @@ import { type PlatformBase, pinBases } from './bases.js';
 import { baseLabels, formatTime, type ImageWork, openStore, sourceLabels } from './build.js';
 import { type BuiltImage, finishImage, type PlatformParts } from './built-image.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
-import { planCopy } from './dockerfile-copy.js';
+import { createCopyPlanner } from './dockerfile-copy.js';
 import { type FoundFiles, findContextFiles } from './files.js';
 import { readSourceState, type SourceState } from './git.js';
 import { type BuiltLayer, createLayerMaker } from './layers.js';
@@ -52,12 +52,13 @@ async function composePlatform(
   { name, stage, source, context, makeLayer }: Composing,
 ): Promise<PlatformParts> {
   const layers: BuiltLayer[] = [];
+  const planCopy = createCopyPlanner(context.files);
   const labels = { ...sourceLabels(name, source), ...(base && baseLabels(stage.base.text, base)) };
   const inherited = base?.config.config;
   let now: Settings = { ...inherited, Env: withPath(inherited?.Env ?? []), Labels: { ...inherited?.Labels, ...labels } };
   for (const step of stage.steps) {
     if (step.keyword === 'COPY' || step.keyword === 'ADD') {
-      layers.push(await makeLayer(planCopy(step, context.files, now.WorkingDir ?? '/')));
+      layers.push(await makeLayer(planCopy(step, now.WorkingDir ?? '/')));
     }
     now = applyStep(step, now);
   }

@@ -48,7 +48,7 @@ export async function buildDockerfile(request: DockerfileRequest): Promise<Built
   const context = await readLintContext(project.dir, { path: project.dockerfile, text }, request.now);
   const findings = lint(request, text, context);
   const dockerfile = parseDockerfile(text);
-  const need = findEngineNeed(dockerfile, request);
+  const need = findEngineNeed(dockerfile, request, context.files);
   if (need === undefined) return withFindings(await composeDockerfile(dockerfile, request), findings);
   const engine = await findEngine(request.engine, request);
   if (!engine) throw withoutEngine(request, need);

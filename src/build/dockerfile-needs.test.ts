@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { parseDockerfile } from './dockerfile.js';
 import { findEngineNeed } from './dockerfile-needs.js';
 
-const needOf = (line: string) =>
-  findEngineNeed(parseDockerfile(`FROM scratch\n${line}\n`), { engine: undefined, buildArgs: [], secrets: [] });
+const WISHES = { engine: undefined, buildArgs: [], secrets: [] };
+const FILES = ['run', 'run.py', 'site.conf', 'src', 'src/a'];
+const needOf = (line: string) => findEngineNeed(parseDockerfile(`FROM scratch\n${line}\n`), WISHES, FILES);
 
 describe('what engines read by rules of a shell needs one', () => {
   it.each([
@@ -28,11 +29,16 @@ describe('what engines read by rules of a shell needs one', () => {
   });
 
   it('and so does another character that escapes', () => {
-    expect(findEngineNeed(parseDockerfile('# escape=`\nFROM scratch\n'), { engine: undefined, buildArgs: [], secrets: [] })).toContain(
-      "line 1: '`'",
-    );
+    expect(findEngineNeed(parseDockerfile('# escape=`\nFROM scratch\n'), WISHES, FILES)).toContain("line 1: '`'");
   });
 });
+
+it.each(['COPY site.conf /etc/nginx/conf.d', 'COPY run /opt/tool', 'COPY run /opt/tool.d', 'COPY run.py /opt/run'])(
+  'needs an engine where only the base can tell whether the target is a directory: %s',
+  (line) => {
+    expect(needOf(line)).toContain('line 2: COPY to what may be a directory');
+  },
+);
 
 it.each([
   'ENV A=1 B="two words" C=\'two words\' D=two\\ words E="it\'s" F="$A" G=',
@@ -41,6 +47,11 @@ it.each([
   'WORKDIR "/a"',
   'COPY ["a b", "/x/"]',
   'COPY a \\\n  b /x/',
+  'COPY site.conf /etc/nginx/conf.d/',
+  'COPY site.conf /etc/nginx/default.conf',
+  'COPY run /opt/run',
+  'COPY src /opt/tool',
+  'COPY . /opt',
   'VOLUME ["/a"]',
   `CMD echo '$A' \\\n  "b"`,
 ])('needs no engine: %s', (line) => {

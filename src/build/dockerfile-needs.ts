@@ -25,8 +25,12 @@ export interface EngineWishes {
   readonly secrets: readonly string[];
 }
 
-/** Why a Dockerfile cannot be built without an engine, with the line; undefined when it can. */
-export function findEngineNeed({ stages, head, escapeCharacter }: Dockerfile, wishes: EngineWishes): string | undefined {
+/** Why a Dockerfile cannot be built without an engine, with the line; undefined when it can. `files` are the paths of its context. */
+export function findEngineNeed(
+  { stages, head, escapeCharacter }: Dockerfile,
+  wishes: EngineWishes,
+  files: readonly string[],
+): string | undefined {
   if (wishes.engine !== undefined) return '--engine names it';
   if (wishes.buildArgs.length > 0 || wishes.secrets.length > 0) return 'build arguments or secrets were given';
   const [stage, second] = stages;
@@ -38,13 +42,13 @@ export function findEngineNeed({ stages, head, escapeCharacter }: Dockerfile, wi
   const hasArguments = steps.some(({ keyword }) => keyword === 'ARG');
   const needs = steps.flatMap((step) => {
     const isOpen = hasArguments && step.keyword !== 'ARG' && step.settings.some(({ value }) => value?.includes('$'));
-    const why = isOpen ? `${step.keyword} with a variable, beside ARG` : needOf(step);
+    const why = isOpen ? `${step.keyword} with a variable, beside ARG` : needOf(step, files);
     return why === undefined ? [] : [`line ${step.line}: ${why}`];
   });
   return needs[0];
 }
 
-function needOf(step: Step): string | undefined {
+function needOf(step: Step, files: readonly string[]): string | undefined {
   const { keyword, flags, words, text, settings } = step;
   if (!COMPOSED.has(keyword)) return keyword;
   if (flags.size > 0) return `${keyword} with --${[...flags.keys()][0]}`;
@@ -55,7 +59,7 @@ function needOf(step: Step): string | undefined {
   if (!isPlain(step)) return `${keyword} with quotes or backslashes that change what is in them`;
   if (text === '') return `${keyword} without words`;
   if (ONE_TEXT.has(keyword) && words.length > 1) return `${keyword} of several words`;
-  if (keyword === 'COPY' || keyword === 'ADD') return needOfCopy(step);
+  if (keyword === 'COPY' || keyword === 'ADD') return needOfCopy(step, files);
   return ['EXPOSE', 'STOPSIGNAL', 'USER', 'VOLUME', 'WORKDIR'].includes(keyword) && words.some(({ isOpen }) => isOpen)
     ? `${keyword} with a variable of the base`
     : undefined;
@@ -71,12 +75,15 @@ function isPlain({ keyword, text, exec, settings }: Step): boolean {
     : text.split(/\s+/).every((word) => PLAIN.test(word));
 }
 
-function needOfCopy({ keyword, words }: Step): string | undefined {
+function needOfCopy({ keyword, words }: Step, files: readonly string[]): string | undefined {
   if (words.some(({ isOpen }) => isOpen)) return `${keyword} with a variable of the base`;
   const sources = words.slice(0, -1).map(({ text }) => text);
   const remote = sources.find((source) => keyword === 'ADD' && (/^\w+:\/\/|^git@/.test(source) || ARCHIVE.test(source)));
   if (remote !== undefined) return `ADD of '${remote}', which is fetched or unpacked`;
-  return isAmbiguous(words.map(({ text }) => text))
+  return isAmbiguous(
+    words.map(({ text }) => text),
+    files,
+  )
     ? `${keyword} to what may be a directory of the base; end it with / if it is`
     : undefined;
 }
