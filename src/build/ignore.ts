@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import dockerignoreModule, { type Ignore } from '@balena/dockerignore';
 import { systemCodeOf } from '../base/errors.js';
 
@@ -61,8 +61,8 @@ export function isSecretPath(path: string): boolean {
 /** What a `.dockerignore` leaves out. */
 export interface IgnoreRules {
   (path: string): boolean;
-  /** A rule may take something back in below a directory that is left out. */
-  readonly hasExceptions: boolean;
+  /** Whether a rule may take something back in below a directory that is left out. */
+  mayTakeBack(directory: string): boolean;
 }
 
 /** BuildKit prefers the `.dockerignore` that belongs to the Dockerfile. */
@@ -75,9 +75,23 @@ export async function readDockerignore(dir: string, name = '.dockerignore'): Pro
   try {
     const text = await readFile(join(dir, name), 'utf8');
     const rules = dockerignore({ ignorecase: false }).add(text);
-    return Object.assign((path: string) => rules.ignores(path), { hasExceptions: /^\s*!/m.test(text) });
+    return Object.assign((path: string) => rules.ignores(path), { mayTakeBack: readExceptions(text) });
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT') return undefined;
     throw thrown;
   }
 }
+
+function readExceptions(text: string): IgnoreRules['mayTakeBack'] {
+  const begins = [...text.matchAll(/^\s*!\s*(\S.*)$/gm)].map(([, pattern = '']) => fixedPart(pattern.trim()));
+  return (directory) => begins.some((begin) => isWithin(begin, directory) || isWithin(directory, begin));
+}
+
+/** The directories that a pattern begins with, up to the first name with a wildcard. */
+function fixedPart(pattern: string): string {
+  const names = posix.normalize(`/${pattern}`).split('/').slice(1);
+  const at = names.findIndex((name) => /[*?[\\]/.test(name));
+  return names.slice(0, at < 0 ? names.length : at).join('/');
+}
+
+const isWithin = (parent: string, path: string) => parent === '' || path === parent || path.startsWith(`${parent}/`);

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -54,6 +54,16 @@ it('knows what .dockerignore keeps out, and the one that belongs to another Dock
   });
   write({ 'gpu.Dockerfile.dockerignore': 'other\n' });
   expect((await lint()).code).toBe(0);
+});
+
+it('does not go into what .dockerignore leaves out as a whole, nor where a link leads', async () => {
+  write({ Dockerfile: `${BASE}COPY src /\n${COMMAND}`, 'src/a': '', '.dockerignore': '*\n!src\n' });
+  // Nobody can read it: its name is not UTF-8.
+  mkdirSync(Buffer.concat([Buffer.from(`${dir}/data-`), Buffer.from([0xff])]));
+  symlinkSync('absent.py', join(dir, 'src/handler.py'));
+  expect(await runCli(['lint', dir])).toMatchObject({ code: 0, stdout: 'Dockerfile: nothing to say\n' });
+  write({ '.dockerignore': 'other\n' });
+  expect(await runCli(['lint', dir])).toMatchObject({ code: 2, stderr: expect.stringContaining('name it in .dockerignore') });
 });
 
 it('warns of each fault of the base, the command and the sources, with its line (row 8)', async () => {
