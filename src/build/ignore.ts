@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import dockerignoreModule, { type Ignore } from '@balena/dockerignore';
-import { systemCodeOf } from '../base/errors.js';
+import { readProjectText } from './project-text.js';
 
 /** The package is one function; its types describe an ES module. */
 const dockerignore = dockerignoreModule as unknown as (options: { readonly ignorecase: boolean }) => Ignore;
@@ -70,16 +69,12 @@ export async function readContextIgnore(dir: string, dockerfile: string): Promis
   return (await readDockerignore(dir, `${dockerfile}.dockerignore`)) ?? (await readDockerignore(dir));
 }
 
-/** A directory's `.dockerignore` (Docker's semantics), or undefined. */
+/** A directory's `.dockerignore` (Docker's semantics), or undefined. Throws CONFIG_INVALID when it cannot be read. */
 export async function readDockerignore(dir: string, name = '.dockerignore'): Promise<IgnoreRules | undefined> {
-  try {
-    const text = await readFile(join(dir, name), 'utf8');
-    const rules = dockerignore({ ignorecase: false }).add(text);
-    return Object.assign((path: string) => rules.ignores(path), { mayTakeBack: readExceptions(text) });
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  }
+  const text = await readProjectText(join(dir, name));
+  if (text === undefined) return undefined;
+  const rules = dockerignore({ ignorecase: false }).add(text);
+  return Object.assign((path: string) => rules.ignores(path), { mayTakeBack: readExceptions(text) });
 }
 
 function readExceptions(text: string): IgnoreRules['mayTakeBack'] {

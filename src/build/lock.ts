@@ -1,8 +1,9 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCodeOf, WherryError } from '../base/errors.js';
+import { WherryError } from '../base/errors.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { formatReference, parseReference } from '../oci/reference.js';
+import { readProjectText } from './project-text.js';
 
 /** The name of the lock file; it belongs into version control beside `wherry.yaml`. */
 export const LOCK_FILE = 'wherry.lock';
@@ -48,13 +49,8 @@ async function writeBases(file: string, bases: Bases): Promise<void> {
 }
 
 async function readBases(file: string): Promise<Bases> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT') return {};
-    throw thrown;
-  }
+  const text = await readProjectText(file);
+  if (text === undefined) return {};
   const { version, bases } = parseLock(text);
   if (version !== 1) throw invalid(`its version is '${String(version)}', known is 1`);
   const entries = Object.entries((bases ?? {}) as Record<string, unknown>);

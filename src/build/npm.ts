@@ -6,6 +6,7 @@ import { systemCodeOf, WherryError } from '../base/errors.js';
 import { markUsed } from '../base/use-mark.js';
 import type { Platform } from '../oci/descriptor.js';
 import { libcOf } from './libc.js';
+import { readProjectText } from './project-text.js';
 import { runTool } from './tool.js';
 
 export interface NpmRequest {
@@ -52,7 +53,7 @@ const MANIFESTS = ['package.json', 'package-lock.json'] as const;
  */
 export async function installLocked(request: NpmRequest): Promise<NpmTree | undefined> {
   const { dir, cacheDir, lockFile } = request;
-  const [manifest, lock] = await Promise.all(MANIFESTS.map((name) => readText(join(dir, name))));
+  const [manifest, lock] = await Promise.all(MANIFESTS.map((name) => readProjectText(join(dir, name), 'BUILD_FAILED')));
   if (manifest === undefined || lock === undefined) return undefined;
   const packages = parseLock(lock).packages ?? {};
   if (Object.values(packages).some(({ link }) => link === true)) return undefined;
@@ -133,11 +134,20 @@ function withAbsolutePaths(text: string, dir: string): string {
 }
 
 function parseLock(text: string): Lock {
+  const hint = 'run npm install in the project';
+  let lock: unknown;
   try {
-    return JSON.parse(text) as Lock;
+    lock = JSON.parse(text);
   } catch (cause) {
-    throw new WherryError('BUILD_FAILED', 'package-lock.json is not JSON', { hint: 'run npm install in the project', cause });
+    throw new WherryError('BUILD_FAILED', 'package-lock.json is not JSON', { hint, cause });
   }
+  if (isLock(lock)) return lock;
+  throw new WherryError('BUILD_FAILED', 'package-lock.json is JSON, but no lock of npm', { hint });
+}
+
+function isLock(value: unknown): value is Lock {
+  const isObject = (each: unknown) => typeof each === 'object' && each !== null;
+  return isObject(value) && Object.values((value as { packages?: object | null }).packages ?? {}).every(isObject);
 }
 
 async function readText(file: string): Promise<string | undefined> {
