@@ -77,6 +77,15 @@ export async function readProject(dir: string): Promise<Project> {
   };
 }
 
+/** Path of the Dockerfile that would be built in `dir`, whether or not there is one. Throws CONFIG_INVALID, NOT_FOUND. */
+export async function findDockerfile(dir: string): Promise<string> {
+  const root = resolve(dir);
+  await checkDirectory(root);
+  const text = await readProjectFile(root);
+  const { dockerfile } = text === undefined ? {} : parseProject(text, PROJECT_FILE);
+  return dockerfile === undefined ? DOCKERFILE : checkedDockerfile(root, dockerfile);
+}
+
 type HandlerParts = Pick<HandlerProject, 'handler' | 'base' | 'interpreter' | 'include' | 'chosen'>;
 type DockerfileParts = Pick<DockerfileProject, 'dockerfile' | 'chosen'>;
 
@@ -229,7 +238,7 @@ async function checkDirectory(root: string): Promise<void> {
   });
   if (found.isDirectory()) return;
   throw new WherryError('NOT_FOUND', `read project '${root}': it is not a directory`, {
-    hint: 'give the directory that holds the handler',
+    hint: 'give the directory that holds the handler or the Dockerfile',
   });
 }
 

@@ -102,6 +102,13 @@ it('lists its rules', async () => {
   expect(rules.map(({ name }) => name)).toContain('buffered-output');
 });
 
+it('looks at the Dockerfile that wherry.yaml names, and at files only', async () => {
+  write({ 'wherry.yaml': 'dockerfile: docker/Dockerfile\n', 'docker/Dockerfile': 'FROM\n' });
+  expect(await runCli(['lint', dir])).toMatchObject({ code: 1, stdout: expect.stringContaining('docker/Dockerfile:1: error: FROM names') });
+  expect(await runCli(['lint', dir, '--dockerfile', '.'])).toMatchObject({ code: 2, stderr: expect.stringContaining('it is a directory') });
+  expect(await runCli(['lint', join(dir, 'wherry.yaml')])).toMatchObject({ code: 4, stderr: expect.stringContaining('not a directory') });
+});
+
 it('refuses an unknown rule and a directory without a Dockerfile', async () => {
   expect(await runCli(['lint', dir])).toMatchObject({ code: 4, stderr: expect.stringContaining('error NOT_FOUND') });
   write({ Dockerfile: BASE });
