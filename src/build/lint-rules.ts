@@ -1,4 +1,5 @@
 import { isFloating, parseReference } from '../oci/reference.js';
+import { isSecretName } from '../oci/secret-name.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
 import { findEndOfLife } from './lint-bases.js';
 import type { LintContext } from './lint-context.js';
@@ -119,17 +120,14 @@ function findBuffered(dockerfile: Dockerfile): readonly Fault[] {
   ];
 }
 
-const SECRET_NAME = /(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY|SECRET_KEY|CREDENTIALS?)$/i;
 /** Numbers, switches, paths of files that hold the secret, and other variables. */
-const NO_SECRET = /^(\d*|true|false|\/.*|.*\$.*)$/i;
+const NO_SECRET = /^(\d*|true|false|yes|no|on|off|none|\/.*|.*\$.*)$/i;
 
 function findSecrets({ head, stages }: Dockerfile): readonly Fault[] {
   const steps = [...head, ...stages.flatMap(({ steps: all }) => all)];
   return steps.flatMap(({ keyword, settings }) =>
     settings
-      .filter(
-        ({ name, value }) => SECRET_NAME.test(name) && (value === null || !NO_SECRET.test(value) || (keyword === 'ARG' && value === '')),
-      )
+      .filter(({ name, value }) => isSecretName(name) && (value === null || !NO_SECRET.test(value) || (keyword === 'ARG' && value === '')))
       .map(({ name, line }) => ({
         line,
         problem: `'${name}' looks like a secret, and ${keyword} keeps it in the image's history`,

@@ -94,6 +94,7 @@ describe('each rule finds its fault at its line, and lets the mended form pass',
       2,
       `${BASE}ENV MAX_TOKEN=4096 AUTH_TOKEN=/run/secrets/a API_KEY=$KEY\n${END}`,
     ],
+    ['secret-in-image', `${BASE}ENV A=1 \\\n  PGPASSWORD=x\n${END}`, 3, `${BASE}ENV PWD=x HF_AUTH=none PUBLIC_KEY=x\n${END}`],
     ['secret-in-image', `ARG NPM_TOKEN\n${BASE}${END}`, 1, `ARG TOKENIZER=a\n${BASE}${END}`],
     [
       'download-at-start',
