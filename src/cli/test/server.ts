@@ -91,7 +91,7 @@ async function isOurs({ url, key }: Embedded, interrupted: AbortSignal): Promise
   const headers = { authorization: `Bearer ${key}` };
   const answer = await fetch(`${url}/api/v1/status`, { headers, signal }).catch((cause: unknown) => {
     throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, {
-      hint: 'check the address that --server names, or start one with `wherry serve`',
+      hint: 'check --api-url, or start one with `wherry serve`',
       cause,
     });
   });
