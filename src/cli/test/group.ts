@@ -80,6 +80,7 @@ function runOn(
       client: server.client,
       tests: group.tests,
       requestTimeoutMs,
+      isKeyKnown: server.kind !== 'foreign',
       runId,
       runCommand: createCommandRunner(dir, site.context.environment),
     },
