@@ -32,6 +32,7 @@ export interface DockerfileProject extends ProjectFacts {
   readonly dockerfile: string;
 }
 
+/** Whether a project is built of its Dockerfile, not of a handler. */
 export function isDockerfileProject(project: Project): project is DockerfileProject {
   return 'dockerfile' in project;
 }
@@ -234,7 +235,7 @@ function isGiven(file: ProjectFile, path: string): boolean {
 async function checkDirectory(root: string): Promise<void> {
   const found = await stat(root).catch((thrown: unknown) => {
     const why = systemCodeOf(thrown) === 'ENOENT' ? 'there is no such directory' : messageOf(thrown);
-    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { cause: thrown });
+    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { hint: 'name the directory of the project', cause: thrown });
   });
   if (found.isDirectory()) return;
   throw new WherryError('NOT_FOUND', `read project '${root}': it is not a directory`, {
