@@ -12,7 +12,9 @@ import { type LayerPlan, planEntries } from './layers.js';
 export function isAmbiguous(words: readonly string[], files: readonly string[]): boolean {
   const target = words.at(-1) ?? '';
   const [source = ''] = words;
-  if (words.length > 2 || isDirectoryName(target) || hasPattern(source)) return false;
+  if (words.length > 2 || isDirectoryName(target)) return false;
+  // One file that it matches is copied as a single source is, several need a directory.
+  if (hasPattern(source)) return true;
   const path = inside(source);
   if (path === '' || files.some((file) => file.startsWith(`${path}/`))) return false;
   return posix.basename(target) !== posix.basename(path) && (posix.extname(target) !== posix.extname(path) || posix.extname(path) === '');
