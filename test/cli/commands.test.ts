@@ -31,13 +31,16 @@ describe('wherry', () => {
     expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n` });
   });
 
-  it.each([[['fly']], [['run', '--fast']], [['completion']], [['jobs', 'dance']]])('refuses %j with USAGE and exit 2', async (args) => {
-    const plain = await runCli(args);
-    expect(plain).toMatchObject({ code: 2, stdout: '' });
-    expect(plain.stderr).toContain('error USAGE');
-    const json = await runCli([...args, '--json']);
-    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'USAGE', message: expect.any(String) } });
-  });
+  it.each([[['fly']], [['run', '--fast']], [['completion']], [['jobs', 'dance']], [['registry', 'toString']]])(
+    'refuses %j with USAGE and exit 2',
+    async (args) => {
+      const plain = await runCli(args);
+      expect(plain).toMatchObject({ code: 2, stdout: '' });
+      expect(plain.stderr).toContain('error USAGE');
+      const json = await runCli([...args, '--json']);
+      expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'USAGE', message: expect.any(String) } });
+    },
+  );
 
   it('names line, column and the nearest field of a bad wherry.yaml', async () => {
     const dir = stage.project('bad', {
