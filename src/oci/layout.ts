@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { usingDirectory } from '../base/directory.js';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { withLock } from '../base/lock-file.js';
 import { markUsed } from '../base/use-mark.js';
@@ -48,12 +49,14 @@ interface IndexFile {
 
 const REF_NAME = 'org.opencontainers.image.ref.name';
 
-/** Opens a layout, made when missing. */
+/** Opens a layout, made when missing. Throws CONFIG_INVALID when the directory cannot be one. */
 export async function openLayout(dir: string): Promise<Layout> {
   const blobsDir = blobsDirOf(dir);
   const lockFile = lockFileOf(dir);
-  await mkdir(blobsDir, { recursive: true });
-  await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  await usingDirectory(dir, async () => {
+    await mkdir(blobsDir, { recursive: true });
+    await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  });
   const fileOf = (digest: Digest) => join(blobsDir, digest.slice('sha256:'.length));
   const has: Layout['has'] = async ({ digest, size }) => (await markUsed(fileOf(digest), lockFile)) && hasSize(fileOf(digest), size);
   const writeBlob: Layout['writeBlob'] = (source, expected) => writeHashed(source, { dir, lockFile, fileOf, expected });

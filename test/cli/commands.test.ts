@@ -52,6 +52,18 @@ describe('wherry', () => {
     expect(stderr).toMatch(/wherry\.yaml:4:3.*idel.*idle/s);
   });
 
+  it.each([
+    ['status', '--data'],
+    ['serve', '--data'],
+    ['build', '--output'],
+  ])('%s names the %s that is a file, and a remedy', async (command, option) => {
+    const dir = stage.project('at-a-file', { 'handler.mjs': GREET, 'wherry.yaml': 'base: scratch\n' });
+    const args = command === 'build' ? [command, dir, '--data', stage.dataDir] : [command];
+    const { code, stderr } = await runCli([...args, option, join(ROOT, 'package.json')]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^error CONFIG_INVALID {2}directory '.*package\.json' cannot be used: .*\n {2}fix {2}\S/m);
+  });
+
   it('finds the handler by convention and says what it chose', async () => {
     const dir = stage.project('plain-app', { 'src/handler.py': 'def handler(job):\n    return 1\n' });
     const built = JSON.parse((await runCli(['build', dir, '--json', '--data', stage.dataDir])).stdout) as {
