@@ -15,10 +15,12 @@ const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
 const REPOSITORY = new RegExp(`^${COMPONENT}(?:/${COMPONENT})*$`);
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
+/** Whether a text is a repository's name (distribution-spec, "Pulling manifests"). */
 export function isRepository(text: string): boolean {
   return text.length <= 255 && REPOSITORY.test(text);
 }
 
+/** Whether a text is a tag (distribution-spec, "Pulling manifests"). */
 export function isTag(text: string): boolean {
   return TAG.test(text);
 }

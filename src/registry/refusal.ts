@@ -81,6 +81,7 @@ export function backOffMs(tried: number, firstMs: number): number {
   return Math.min(MAX_PAUSE_MS, firstMs * 2 ** (tried - 1)) * (0.5 + Math.random() / 2);
 }
 
+/** The body of a short answer. Throws SIZE_INVALID when it is long. */
 export async function readText(answer: Answer): Promise<string> {
   return (await readLimited(answer, ANSWER_LIMIT_BYTES, 'a registry')).toString('utf8');
 }
