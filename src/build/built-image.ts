@@ -69,7 +69,7 @@ export async function finishImage({ project, source, images: parts, warnings }: 
     base: parts[0]?.base?.reference ?? null,
     revision: source.revision,
     versions: source.versions,
-    warnings: [...new Set(warnings)],
+    warnings: [...new Set([...warnings, ...source.warnings])],
   };
 }
 
