@@ -195,12 +195,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
   const isMetricsOpen = isSwitchedOn(environment, 'WHERRY_METRICS_OPEN');
   const version = __WHERRY_VERSION__;
-  const templates = createTemplates({
-    records: recordsOf(store, 'template'),
-    bindings: recordsOf(store, 'binding'),
-    listEndpoints: () => engine.listEndpoints(),
-    clock,
-  });
+  const templates = createTemplates({ store, clock });
   const boundEndpoints = createBoundEndpoints({ engine, templates });
   const server = createServer({
     ...{ engine, keys, registry, pullToken, upkeep, credentials, namedCredentials, templates, boundEndpoints },
@@ -284,7 +279,7 @@ type Swept = {
 
 /** Frees uploads that ended without an end, copies of removed endpoints, models and unpacked images that no release in use has (those of endpoints with extra workers are made ready anew), and, when it is time, what nothing in the registry needs. */
 function createFileSweep({ store, blobs, images, models, runtimes, upkeep, rules, log, signal }: Swept) {
-  return async (): Promise<void> => {
+  return async (isBeingMade: (endpointId: string) => boolean): Promise<void> => {
     const used = await listUsedReleases(store);
     const inUse = new Set(used.map(({ image }) => image.digest));
     await models.forget(used.map(({ spec }) => spec.models ?? []));
@@ -292,7 +287,8 @@ function createFileSweep({ store, blobs, images, models, runtimes, upkeep, rules
     await prepareStandby({ store, runtimes, log });
     if (rules.isReadOnly) return;
     await blobs.removeOldUploads();
-    await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);
+    // Asked in this order: one that is made goes from there into the store.
+    await images.removeRetained(async (id) => isBeingMade(id) || (await store.getEndpoint(id)) !== undefined);
     await upkeep.collectWhenDue(signal);
   };
 }

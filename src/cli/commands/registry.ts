@@ -66,7 +66,8 @@ async function verify({ client, options, output, signal }: Context): Promise<num
   for await (const line of (await client()).verifyRegistry({ repair: options['repair'] === true }, signal)) {
     if (line.kind === 'progress') progress(line);
     if (line.kind === 'fault') faults.push(line);
-    if (line.kind === 'error') throw new WherryError('STORE_UNAVAILABLE', `the registry could not be verified: ${line.message}`);
+    if (line.kind === 'error')
+      throw new WherryError('STORE_UNAVAILABLE', `the registry could not be verified: ${line.message}`, { hint: 'read the server log' });
     if (line.kind !== 'end') continue;
     const { blobs, bytes } = line;
     const sum = `${blobs} blobs with ${formatBytes(bytes)} verified: ${faults.length === 0 ? 'all sound' : `${faults.length} faults`}`;
