@@ -70,13 +70,18 @@ interface Rebuild {
 }
 
 async function rebuild({ dir, revision, epoch, needs: { environment, output } }: Rebuild): Promise<BuiltImage> {
-  const [checkedOut, dataDir] = await Promise.all([checkOut(dir, revision), mkdtemp(join(tmpdir(), 'wherry-verify-'))]);
+  const checkedOut = await checkOut(dir, revision);
   try {
-    const project = await readProject(checkedOut.dir);
-    const dated = { ...environment, ...(epoch !== undefined && { SOURCE_DATE_EPOCH: String(epoch) }) };
-    return await buildProject(project, { dataDir, environment: dated }, { isFresh: true, report: (line) => output.talk(`  ${line}`) });
+    const dataDir = await mkdtemp(join(tmpdir(), 'wherry-verify-'));
+    try {
+      const project = await readProject(checkedOut.dir);
+      const dated = { ...environment, ...(epoch !== undefined && { SOURCE_DATE_EPOCH: String(epoch) }) };
+      return await buildProject(project, { dataDir, environment: dated }, { isFresh: true, report: (line) => output.talk(`  ${line}`) });
+    } finally {
+      await rm(dataDir, { recursive: true, force: true });
+    }
   } finally {
-    await Promise.all([checkedOut.remove(), rm(dataDir, { recursive: true, force: true })]);
+    await checkedOut.remove();
   }
 }
 
