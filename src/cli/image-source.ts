@@ -7,7 +7,7 @@ import { openRemoteRegistry } from '../compose-registry.js';
 import { parseReleaseName, type ReleaseName } from '../domain/release.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
 import type { Platform } from '../oci/descriptor.js';
-import { type Digest, isDigest } from '../oci/digest.js';
+import { type Digest, isDigest, parseDigest } from '../oci/digest.js';
 import { type Layout, openLayout } from '../oci/layout.js';
 import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
 import { parseReference, type Reference } from '../oci/reference.js';
@@ -43,10 +43,10 @@ export interface NamedReader extends Omit<NamedImage, 'source'> {
 
 /**
  * Finds what a person names: `REFERENCE`, `ENDPOINT@rN` for the image of a release, a project's directory (`.` or `./path`) for its last
- * build, or the digest of a build. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, RELEASE_UNKNOWN, SERVER_UNAVAILABLE.
+ * build, or the digest of a build. Throws DIGEST_INVALID, IMAGE_UNKNOWN, REFERENCE_INVALID, RELEASE_UNKNOWN, SERVER_UNAVAILABLE.
  */
 export async function openNamedReader(name: string, needs: Needs): Promise<NamedReader> {
-  if (/^[./]/.test(name) || isDigest(name)) return openBuilt(name, needs);
+  if (/^[./]/.test(name) || name.startsWith('sha256:')) return openBuilt(name, needs);
   const reference = await referenceOf(name, needs);
   const repository = await openRepository(reference, needs);
   const reader = readerOf(repository);
@@ -117,8 +117,9 @@ async function findRelease(client: ApiClient, { endpointId, number: wanted }: Re
 }
 
 async function openBuilt(name: string, { settings }: Needs): Promise<NamedReader> {
+  const digest = name.startsWith('sha256:') ? parseDigest(name) : undefined;
   const layout = await openLayout(layoutDirOf((await settings()).dataDir));
-  const reference = isDigest(name) ? name : await findBuild(layout, name);
+  const reference = digest ?? (await findBuild(layout, name));
   return { name, reader: layoutReader(layout), reference, repository: undefined, close: async () => {} };
 }
 

@@ -3,6 +3,7 @@ import type { Log } from '../base/log.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
+import { isRegistryHost } from '../oci/reference.js';
 import { isLoopback } from './auth.js';
 import {
   type BlobSize,
@@ -138,7 +139,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
 
 function originOf({ registry, isPlainHttpAllowed = false }: RegistryClientOptions): URL {
   const host = HUB.includes(registry) ? 'registry-1.docker.io' : registry;
-  if (!/^[A-Za-z0-9.-]+(?::\d+)?$|^\[[0-9a-f:]+\](?::\d+)?$/.test(host) || !URL.canParse(`https://${host}`)) {
+  if (!isRegistryHost(host)) {
     throw new WherryError('REFERENCE_INVALID', `not a registry host: '${registry}'`, { hint: 'write HOST or HOST:PORT' });
   }
   const isPlain = isPlainHttpAllowed || isLoopback(new URL(`https://${host}`).hostname);
