@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import { type ClientContext, nameOf, pullScope, type WantedBlob, wrongBytes } from './client-context.js';
 import { TRIES } from './connections.js';
-import { type Answer, backOffMs, unreachable } from './refusal.js';
+import { type Answer, abandon, backOffMs, unreachable } from './refusal.js';
 
 /** A try that brought less did not get on, and a body that brings less in its time only trickles: a byte now and then would hold a pull for ever. */
 const LEAST_BYTES = 16 * 1024;
@@ -73,11 +73,6 @@ function readerOf({ registry, patience }: ClientContext, name: string, { body }:
       return broken(cause);
     }
   };
-}
-
-/** Nobody reads on. Unheard, the error of a body that is given up would end the process. */
-function abandon({ body }: Answer): void {
-  body.on('error', () => {}).destroy();
 }
 
 interface Pulled {

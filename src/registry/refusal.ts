@@ -81,6 +81,11 @@ export function backOffMs(tried: number, firstMs: number): number {
   return Math.min(MAX_PAUSE_MS, firstMs * 2 ** (tried - 1)) * (0.5 + Math.random() / 2);
 }
 
+/** Nobody reads on. Unheard, the error of a body that is given up would end the process. */
+export function abandon({ body }: Answer): void {
+  body.on('error', () => {}).destroy();
+}
+
 export async function readText(answer: Answer): Promise<string> {
   return (await readLimited(answer, ANSWER_LIMIT_BYTES, 'a registry')).toString('utf8');
 }

@@ -13,7 +13,18 @@ import {
   TRIES,
   targetOf,
 } from './connections.js';
-import { type Answer, backOffMs, isPassing, readLimited, readText, refusal, refused, retryAfterOf, unreachable } from './refusal.js';
+import {
+  type Answer,
+  abandon,
+  backOffMs,
+  isPassing,
+  readLimited,
+  readText,
+  refusal,
+  refused,
+  retryAfterOf,
+  unreachable,
+} from './refusal.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
 export interface Call {
@@ -103,7 +114,13 @@ export function openTransport(options: TransportOptions): Transport {
     const challenge = found.answer.headers['www-authenticate'];
     // Another host may not say which token service gets our credentials.
     if (found.answer.statusCode !== 401 || challenge === undefined || !found.isHome) return found;
-    const header = await authorizer.answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes, sent);
+    const header = await authorizer
+      .answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes, sent)
+      .catch((thrown: unknown) => {
+        // Its connection would be held until nobody can want the body any more.
+        abandon(found.answer);
+        throw thrown;
+      });
     if (header === undefined) return found;
     await found.answer.body.dump();
     return sendOnce(call, header, signal);
