@@ -31,7 +31,7 @@ export interface ServerFile {
 }
 
 /** The data directory: `--data`, WHERRY_DATA, else below the XDG data directory. */
-export function readDataDir(environment: Environment, flags: Flags = {}): string {
+function readDataDir(environment: Environment, flags: Flags = {}): string {
   const chosen = flags.data ?? environment['WHERRY_DATA'];
   if (chosen) return resolve(chosen);
   return join(environment['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'wherry');

@@ -100,6 +100,7 @@ export function sourceLabels(name: string, { source, revision, createdAt }: Sour
   };
 }
 
+/** The labels that name the base of an image (OCI image-spec, annotations.md). */
 export function baseLabels(name: string, { reference }: BaseImage): Record<string, string> {
   const { digest } = parseReference(reference);
   return { 'org.opencontainers.image.base.name': name, ...(digest && { 'org.opencontainers.image.base.digest': digest }) };

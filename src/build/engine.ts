@@ -5,7 +5,7 @@ import { WherryError } from '../base/errors.js';
 import { runTool, type ToolRun } from './tool.js';
 
 /** Engines that build Dockerfiles, in the order in which they are looked for. */
-export const ENGINES = ['docker', 'podman', 'buildah'] as const;
+const ENGINES = ['docker', 'podman', 'buildah'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
 /** Throws USAGE for a name that is none of them. */

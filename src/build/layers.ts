@@ -11,7 +11,7 @@ import type { Layout } from '../oci/layout.js';
 import { packTar, type TarEntry } from '../oci/tar.js';
 
 /** Of a handler image from the bottom up: what changes least comes first. A Dockerfile's layers are its own. */
-export const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code', 'dockerfile'] as const;
+const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code', 'dockerfile'] as const;
 export type LayerRole = (typeof LAYER_ROLES)[number];
 
 /** What goes into one layer. */

@@ -5,7 +5,7 @@ import { type Digest, isDigest } from '../oci/digest.js';
 import { formatReference, parseReference } from '../oci/reference.js';
 
 /** The name of the lock file; it belongs into version control beside `wherry.yaml`. */
-export const LOCK_FILE = 'wherry.lock';
+const LOCK_FILE = 'wherry.lock';
 
 /** What names of base images mean for a project, until somebody asks anew. */
 export interface BaseLock {

@@ -20,7 +20,7 @@ export interface Requirements {
 }
 
 /** Packages that wherry's own worker SDK stands in for. */
-export const SDK_PACKAGES: readonly string[] = ['runpod', 'wherry-worker'];
+const SDK_PACKAGES: readonly string[] = ['runpod', 'wherry-worker'];
 
 /** In order of preference: a lock says most. */
 const FILES = ['uv.lock', 'requirements.txt', 'builder/requirements.txt', 'pyproject.toml'] as const;

@@ -33,10 +33,12 @@ export interface PushRequest {
   readonly embedded: Embedded | undefined;
   /** Tags that are versions may move. */
   readonly isForced: boolean;
+  /** Told of the bytes of large blobs as they go out. */
+  readonly onSent: (bytes: number) => void;
 }
 
 /** Pushes a built image; success means that it was re-read from the registry. Throws TAG_EXISTS before anything is sent. */
-export async function pushProject({ built, to, place, embedded, isForced }: PushRequest): Promise<PushResult> {
+export async function pushProject({ built, to, place, embedded, isForced, onSent }: PushRequest): Promise<PushResult> {
   const { registry, repository } = to.reference;
   const layout = await openLayout(layoutDirOf(place.dataDir));
   const places = openBlobPlaces(place.dataDir, registry ?? '');
@@ -52,6 +54,7 @@ export async function pushProject({ built, to, place, embedded, isForced }: Push
       manifest: await readManifest(layout, built.descriptor),
       ...(built.index && { listed: await Promise.all(built.index.manifests.map((listed) => readManifest(layout, listed))) }),
       blobs,
+      onSent,
       mountFrom: async (digest) => (await places.find(digest)) ?? (base?.registry === registry ? base?.repository : undefined),
     });
     for (const { digest } of blobs) await places.remember(digest, repository);
@@ -72,7 +75,7 @@ function openBlobPlaces(dataDir: string, registry: string) {
   return {
     find: (digest: Digest) => texts.get(keyOf(digest)),
     async remember(digest: Digest, repository: string) {
-      if ((await texts.get(keyOf(digest))) === undefined) await texts.put(keyOf(digest), repository);
+      if ((await texts.get(keyOf(digest))) !== repository) await texts.put(keyOf(digest), repository);
     },
   };
 }

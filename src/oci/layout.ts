@@ -90,7 +90,7 @@ export async function openLayout(dir: string): Promise<Layout> {
 }
 
 /** The lock of a layout, and of what builds keep beside it. */
-export function lockFileOf(layoutDir: string): string {
+function lockFileOf(layoutDir: string): string {
   return join(layoutDir, 'lock');
 }
 

@@ -115,6 +115,7 @@ export function refuseForeign(manifest: Manifest | Index, name: string): void {
   });
 }
 
+/** Tells an index from a manifest, which lists layers. */
 export function isIndex(manifest: Manifest | Index): manifest is Index {
   return 'manifests' in manifest;
 }

@@ -16,6 +16,7 @@ const REPOSITORY = new RegExp(`^${COMPONENT}(?:/${COMPONENT})*$`);
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d+)?$/;
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
+/** Whether a text is a repository's name (distribution-spec, "Pulling manifests"). */
 export function isRepository(text: string): boolean {
   return text.length <= 255 && REPOSITORY.test(text);
 }
@@ -25,6 +26,7 @@ export function isRegistryHost(text: string): boolean {
   return HOST.test(text) && URL.canParse(`https://${text}`);
 }
 
+/** Whether a text is a tag (distribution-spec, "Pulling manifests"). */
 export function isTag(text: string): boolean {
   return TAG.test(text);
 }

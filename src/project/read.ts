@@ -32,6 +32,7 @@ export interface DockerfileProject extends ProjectFacts {
   readonly dockerfile: string;
 }
 
+/** Whether a project is built of its Dockerfile, not of a handler. */
 export function isDockerfileProject(project: Project): project is DockerfileProject {
   return 'dockerfile' in project;
 }

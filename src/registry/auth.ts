@@ -32,7 +32,7 @@ export interface AuthorizerOptions {
 }
 
 /** Parses WWW-Authenticate (RFC 9110 §11.6.1), which may hold several challenges. */
-export function parseChallenges(header: string): readonly Challenge[] {
+function parseChallenges(header: string): readonly Challenge[] {
   const challenges: { scheme: string; parameters: Record<string, string> }[] = [];
   const parts = /([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?/g;
   for (const [, name = '', quoted, plain] of header.matchAll(parts)) {

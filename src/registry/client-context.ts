@@ -34,6 +34,7 @@ export function pullScope(context: ClientContext, repository: string): string {
   return `repository:${nameOf(context, repository)}:pull`;
 }
 
+/** The scope of writing, which includes reading. */
 export function pushScope(context: ClientContext, repository: string): string {
   return `repository:${nameOf(context, repository)}:pull,push`;
 }

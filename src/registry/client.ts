@@ -71,6 +71,8 @@ export interface TakenManifest {
 export interface PutBlobOptions {
   /** A repository of the same registry that may have the blob already. */
   readonly mountFrom?: string;
+  /** Told of the bytes of a large blob as they go out. */
+  readonly onSent?: (bytes: number) => void;
 }
 
 export interface RegistryClientOptions {
@@ -106,9 +108,9 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     findBlob: (repository, digest) => findBlob(context, repository, digest),
     hasBlob: (repository, blob) => hasBlob(context, repository, blob),
     getBlob: (repository, blob) => pullBlob(context, repository, blob),
-    async putBlob(repository, blob, open, { mountFrom } = {}) {
+    async putBlob(repository, blob, open, { mountFrom, onSent = () => {} } = {}) {
       if (await hasBlob(context, repository, blob)) return false;
-      return pushBlob(context, { repository, blob, open, mountFrom });
+      return pushBlob(context, { repository, blob, open, mountFrom, onSent });
     },
     getManifest: (repository, reference) => pullManifest(context, repository, reference),
     getDigest: (repository, tag) => askDigest(context, repository, tag),

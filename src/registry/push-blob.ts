@@ -12,6 +12,8 @@ export interface PushedBlob {
   readonly open: () => AsyncIterable<Uint8Array>;
   /** A repository of the same registry that may have the blob. */
   readonly mountFrom: string | undefined;
+  /** Told of what goes out in parts of its own. */
+  readonly onSent: (bytes: number) => void;
 }
 
 /** An upload that a registry has begun. */
@@ -81,7 +83,7 @@ async function startSession(context: ClientContext, { repository, blob, mountFro
 
 /** Small blobs travel with the request that ends the session; of large ones the registry keeps what arrived before a break. */
 async function sendRest(context: ClientContext, push: PushedBlob, session: Session): Promise<void> {
-  const { blob, open } = push;
+  const { blob, open, onSent } = push;
   if (blob.size <= WHOLE_BYTES) return finish(context, push, { location: session.location, body: open, size: blob.size });
   let { location } = session;
   const { offset } = session;
@@ -96,7 +98,7 @@ async function sendRest(context: ClientContext, push: PushedBlob, session: Sessi
         // Some registries refuse it on a first part.
         ...(offset > 0 && { 'content-range': `${offset}-${blob.size - 1}` }),
       },
-      body: () => skip(open(), offset),
+      body: () => tell(skip(open(), offset), onSent),
       accept: [202],
       tries: 1,
     });
@@ -149,5 +151,12 @@ async function* skip(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIte
   for await (const part of source) {
     if (left < part.length) yield part.subarray(left);
     left = Math.max(0, left - part.length);
+  }
+}
+
+async function* tell(source: AsyncIterable<Uint8Array>, onSent: (bytes: number) => void): AsyncIterable<Uint8Array> {
+  for await (const part of source) {
+    onSent(part.length);
+    yield part;
   }
 }

@@ -86,6 +86,7 @@ export function abandon({ body }: Answer): void {
   body.on('error', () => {}).destroy();
 }
 
+/** The body of a short answer. Throws SIZE_INVALID when it is long. */
 export async function readText(answer: Answer): Promise<string> {
   return (await readLimited(answer, ANSWER_LIMIT_BYTES, 'a registry')).toString('utf8');
 }

@@ -282,15 +282,7 @@ describe('pushImage', () => {
       skipped: 0,
     });
     const second = imageOf([Buffer.from('dependencies'), Buffer.from('code 2')]);
-    const skipped: string[] = [];
-    const result = await pushImage({
-      client,
-      repository: 'p',
-      tags: ['latest'],
-      ...second,
-      onProgress: ({ digest, isSkipped }) => isSkipped && skipped.push(digest),
-    });
-    expect([result.uploaded, result.skipped, skipped]).toEqual([2, 1, [digestOf('dependencies')]]);
+    expect(await pushImage({ client, repository: 'p', tags: ['latest'], ...second })).toMatchObject({ uploaded: 2, skipped: 1 });
     expect((await client.getManifest('p', 'latest')).digest).toBe(second.manifest.digest);
     expect((await client.getManifest('p', 'v1')).digest).toBe(first.manifest.digest);
   });
@@ -310,7 +302,7 @@ describe('pushImage', () => {
     const blobs = images.flatMap((image) => image.blobs);
     // Each has a layer and a config of its own.
     expect(await pushImage({ client, repository: 'p', tags: ['v1'], manifest, listed, blobs })).toMatchObject({ uploaded: 5, skipped: 0 });
-    expect(asked).toEqual([...listed.map(({ digest }) => digest), manifest.digest, 'v1']);
+    expect(asked).toEqual([...listed.map(({ digest }) => digest), 'v1']);
     expect(await client.getManifest('p', 'v1')).toMatchObject({ digest: manifest.digest, mediaType: MEDIA_TYPES.index });
   });
 
