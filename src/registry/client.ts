@@ -115,7 +115,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     getManifest: (repository, reference) => pullManifest(context, repository, reference),
     getDigest: (repository, tag) => askDigest(context, repository, tag),
     async putManifest(repository, reference, bytes, mediaType) {
-      const answer = await transport.send({
+      const answer = await transport.ask({
         method: 'PUT',
         path: `${context.pathOf(repository)}/manifests/${reference}`,
         scopes: [pushScope(context, repository)],
@@ -123,7 +123,6 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
         body: () => once(bytes),
         accept: [201],
       });
-      await answer.body.dump();
       const [expected, actual] = [digestOf(bytes), String(answer.headers['docker-content-digest'])];
       if (isDigest(actual) && actual !== expected) throw wrongBytes(context, `${repository}@${expected}`, { expected, actual });
       const subject = answer.headers['oci-subject'];
@@ -132,8 +131,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     listTags: (repository) => listTags({ registry, transport, path: context.pathOf(repository) }),
     listReferrers: (repository, digest) => listReferrers({ registry, transport, path: context.pathOf(repository) }, digest),
     async logIn() {
-      const answer = await transport.send({ method: 'GET', path: '/v2/', scopes: [], accept: [200] });
-      await answer.body.dump();
+      await transport.ask({ method: 'GET', path: '/v2/', scopes: [], accept: [200] });
     },
     close: () => transport.close(),
   };
@@ -189,14 +187,13 @@ function nameManifest(repository: string, reference: string): string {
 }
 
 async function askDigest(context: ClientContext, repository: string, tag: string): Promise<Digest> {
-  const answer = await context.transport.send({
+  const answer = await context.transport.ask({
     method: 'HEAD',
     path: `${context.pathOf(repository)}/manifests/${tag}`,
     scopes: [pullScope(context, repository)],
     headers: { accept: MANIFEST_TYPES },
     accept: [200, 404],
   });
-  await answer.body.dump();
   if (answer.statusCode === 404) throw unknownImage(context.registry, repository, tag);
   const digest = String(answer.headers['docker-content-digest'] ?? '');
   return isDigest(digest) ? digest : (await pullManifest(context, repository, tag)).digest;

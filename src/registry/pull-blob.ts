@@ -113,7 +113,7 @@ async function openPull(context: ClientContext, { repository, name, blob, from }
     accept: [200, 206, 404],
   });
   if (answer.statusCode === 404) {
-    await answer.body.dump();
+    abandon(answer);
     throw new WherryError('BLOB_UNKNOWN', `registry '${registry}' has no blob '${name}'`, {
       hint: 'push the image there again',
       detail: { digest: blob.digest },

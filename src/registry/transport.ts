@@ -24,6 +24,7 @@ import {
   refused,
   retryAfterOf,
   unreachable,
+  within,
 } from './refusal.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
@@ -51,6 +52,8 @@ export type Sent = Answer & { readonly answeredAt: URL };
 export interface Transport {
   /** Sends with authorization, redirects and retries. Throws UNAUTHORIZED, DENIED, NAME_UNKNOWN, INPUT_TOO_LARGE, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
   send(call: Call): Promise<Sent>;
+  /** As `send`, for a caller that wants no body. */
+  ask(call: Call): Promise<Omit<Sent, 'body'>>;
   /** As `send`, and reads the body; one that breaks is asked for again. Throws SIZE_INVALID above the limit. */
   receive(call: Call, limitBytes: number): Promise<Received>;
   close(): Promise<void>;
@@ -79,6 +82,8 @@ export function openTransport(options: TransportOptions): Transport {
   const fetchToken = (call: TokenRequest) => requestToken(connections, call, patience);
   const authorizer = createAuthorizer({ origin, credentials, fetchToken });
   const registry = `registry '${origin.host}'`;
+  const wholeMs = 2 * patience.readMs;
+  const drop = async (answer: Answer) => void (await within(answer, wholeMs).body.dump());
 
   /**
    * One try: redirects are followed. Credentials stay with the registry's own origin, and whoever was sent elsewhere comes back
@@ -101,7 +106,7 @@ export function openTransport(options: TransportOptions): Transport {
       const location = answer.headers['location'];
       if (!REDIRECTS.includes(answer.statusCode) || typeof location !== 'string')
         return { answer: Object.assign(answer, { answeredAt: url }), isHome };
-      await answer.body.dump();
+      await drop(answer);
       url = resolveAddress(location, url);
       isHome &&= url.origin === origin.origin;
     }
@@ -122,7 +127,7 @@ export function openTransport(options: TransportOptions): Transport {
         throw thrown;
       });
     if (header === undefined) return found;
-    await found.answer.body.dump();
+    await drop(found.answer);
     return sendOnce(call, header, signal);
   }
 
@@ -133,7 +138,7 @@ export function openTransport(options: TransportOptions): Transport {
       try {
         const { answer } = await sendAuthorized(call, limitMs === undefined ? undefined : AbortSignal.timeout(limitMs));
         if (call.accept.includes(answer.statusCode)) return await take(answer);
-        throw await refusal(answer, { host: origin.host, answeredBy: answer.answeredAt.host, method, what });
+        throw await refusal(within(answer, wholeMs), { host: origin.host, answeredBy: answer.answeredAt.host, method, what });
       } catch (thrown) {
         const failure = thrown instanceof WherryError ? thrown : unreachable(registry, what, thrown);
         if (tried >= tries || !isPassing(failure)) throw failure;
@@ -145,13 +150,14 @@ export function openTransport(options: TransportOptions): Transport {
 
   return {
     send: (call) => insist(call, async (answer) => answer),
+    ask: (call) =>
+      insist(call, async (answer) => {
+        await drop(answer);
+        return answer;
+      }),
     receive: (call, limitBytes) =>
       // A body that trickles is silent at no time, so it has its time as a whole.
-      insist(
-        call,
-        (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${shownPath(call.path, origin)}',`),
-        2 * patience.readMs,
-      ),
+      insist(call, (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${shownPath(call.path, origin)}',`), wholeMs),
     close: () => connections.close(),
   };
 }
