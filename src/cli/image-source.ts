@@ -32,7 +32,7 @@ export interface OpenRepository {
   readonly name: string;
 }
 
-type Needs = Pick<Context, 'environment' | 'settings' | 'client'>;
+type Needs = Pick<Context, 'environment' | 'settings' | 'client' | 'signal'>;
 
 /** What a person names, before its manifest is read. */
 export interface NamedReader extends Omit<NamedImage, 'source'> {
@@ -72,11 +72,14 @@ export async function openNamedImage(name: string, platform: Platform | undefine
 }
 
 /** A client for the registry of a reference: the server's own when it names no host, or the server's. Throws SERVER_UNAVAILABLE. */
-export async function openRepository({ registry, repository }: Reference, { environment, settings }: Needs): Promise<OpenRepository> {
+export async function openRepository(
+  { registry, repository }: Reference,
+  { environment, settings, signal }: Needs,
+): Promise<OpenRepository> {
   const { apiUrl, apiKey } = await settings();
   const host = apiUrl === undefined ? undefined : new URL(apiUrl).host;
   if (registry !== undefined && registry !== host) {
-    return { client: await openRemoteRegistry(registry, environment, { log: silentLog }), name: repository };
+    return { client: await openRemoteRegistry(registry, environment, { log: silentLog, signal }), name: repository };
   }
   if (host === undefined || apiKey === undefined) {
     throw new WherryError('SERVER_UNAVAILABLE', `'${repository}' names no registry, and there is no server whose registry could be meant`, {
@@ -84,7 +87,7 @@ export async function openRepository({ registry, repository }: Reference, { envi
     });
   }
   const credentials = { username: 'wherry', password: apiKey };
-  return { client: createRegistryClient({ registry: host, credentials, log: silentLog }), name: repository };
+  return { client: createRegistryClient({ registry: host, credentials, log: silentLog, signal }), name: repository };
 }
 
 /** Reads images of a repository. */

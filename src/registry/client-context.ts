@@ -12,6 +12,7 @@ export interface ClientContext {
   readonly log: Log;
   readonly patience: Patience;
   readonly retryDelayMs: number;
+  readonly signal: AbortSignal | undefined;
   /** Where the registry serves a repository, without a slash at the end. */
   readonly pathOf: (repository: string) => string;
 }

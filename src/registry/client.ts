@@ -87,6 +87,8 @@ export interface RegistryClientOptions {
   readonly patience?: Patience;
   /** First pause before trying again, in milliseconds. */
   readonly retryDelayMs?: number;
+  /** Ends every call with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const MANIFEST_TYPES = [MEDIA_TYPES.manifest, MEDIA_TYPES.index, MEDIA_TYPES.dockerManifest, MEDIA_TYPES.dockerManifestList].join(', ');
@@ -94,14 +96,15 @@ const HUB: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.dock
 
 /** Opens a client; no request is made yet. Throws REFERENCE_INVALID for a bad host. */
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  const { registry, credentials, log, network = DIRECT, patience = PATIENCE, retryDelayMs = 250 } = options;
-  const transport = openTransport({ origin: originOf(options), credentials, log, network, patience, retryDelayMs });
+  const { registry, credentials, log, network = DIRECT, patience = PATIENCE, retryDelayMs = 250, signal } = options;
+  const transport = openTransport({ origin: originOf(options), credentials, log, network, patience, retryDelayMs, signal });
   const context: ClientContext = {
     registry,
     transport,
     log,
     patience,
     retryDelayMs,
+    signal,
     pathOf: (repository) => `/v2/${HUB.includes(registry) && !repository.includes('/') ? `library/${repository}` : repository}`,
   };
   return {

@@ -47,7 +47,7 @@ export async function* pullBlob(context: ClientContext, repository: string, blob
     } finally {
       abandon(answer);
     }
-    await delay(backOffMs(broken, context.retryDelayMs));
+    await delay(backOffMs(broken, context.retryDelayMs), undefined, { signal: context.signal });
   }
 }
 

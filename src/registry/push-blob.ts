@@ -42,7 +42,7 @@ export async function pushBlob(context: ClientContext, push: PushedBlob): Promis
     } catch (thrown) {
       if (!(thrown instanceof WherryError) || !thrown.isRetryable || broken >= TRIES) throw thrown;
       context.log.debug({ registry: context.registry, digest: push.blob.digest, broken, cause: thrown }, 'an upload broke; going on');
-      await delay(retryAfterOf(thrown) ?? backOffMs(broken, context.retryDelayMs));
+      await delay(retryAfterOf(thrown) ?? backOffMs(broken, context.retryDelayMs), undefined, { signal: context.signal });
     }
     const known: Session | undefined = push.blob.size > WHOLE_BYTES ? await askSession(context, push, session) : undefined;
     if (known && known.offset > session.offset) broken = 0;

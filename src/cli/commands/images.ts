@@ -12,14 +12,14 @@ import type { BuildOptions } from '../project-image.js';
 import { readShare } from '../release-text.js';
 import type { SbomPhase } from '../sbom-phase.js';
 
-async function openMotion({ output, environment, settings }: Context) {
+async function openMotion({ output, environment, settings, signal }: Context) {
   const [{ createPhases }, { readProject }, motion] = await Promise.all([
     import('../phases.js'),
     import('../../project/read.js'),
     import('../motion.js'),
   ]);
   const { dataDir } = await settings();
-  return { ...motion, readProject, motion: { phases: createPhases(output), output, place: { dataDir, environment } } };
+  return { ...motion, readProject, motion: { phases: createPhases(output), output, place: { dataDir, environment, signal } } };
 }
 
 const STRICT = 'an image above budget.imageSize, and what the linter warns of, are errors';
