@@ -3,6 +3,7 @@ import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pino from 'pino';
 import { type Clock, openClock } from './base/clock.js';
+import { usingDirectory } from './base/directory.js';
 import { WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createSecret, createUuid } from './base/ids.js';
@@ -80,12 +81,14 @@ const DEFAULT_PORT = 7070;
 /** How long requests that arrived before the stop may take to be answered. */
 const DRAIN_MS = 5_000;
 
-/** Chooses drivers and wires the server. Throws DATA_LOCKED when another server owns the data directory: the store's file is its lock. */
+/** Chooses drivers and wires the server. Throws DATA_LOCKED when another server owns the data directory: the store's file is its lock. Throws CONFIG_INVALID. */
 export async function composeServer(options: ServerOptions): Promise<ComposedServer> {
   const { dataDir, environment } = options;
   const clock = openClock();
-  await mkdir(join(dataDir, 'run'), { recursive: true, mode: 0o700 });
-  await chmod(dataDir, 0o700);
+  await usingDirectory(dataDir, async () => {
+    await mkdir(join(dataDir, 'run'), { recursive: true, mode: 0o700 });
+    await chmod(dataDir, 0o700);
+  });
   const log = openLog(environment);
   const faults = readFaults(environment);
   const webhookTargets = createWebhookTargets(readList(environment['WHERRY_WEBHOOK_ALLOW']));
@@ -192,12 +195,7 @@ export async function composeServer(options: ServerOptions): Promise<ComposedSer
   const registry = createRegistryHandler({ blobs, log, isRepositoryAllowed, isReadOnly: rules.isReadOnly, mirrors });
   const isMetricsOpen = isSwitchedOn(environment, 'WHERRY_METRICS_OPEN');
   const version = __WHERRY_VERSION__;
-  const templates = createTemplates({
-    records: recordsOf(store, 'template'),
-    bindings: recordsOf(store, 'binding'),
-    listEndpoints: () => engine.listEndpoints(),
-    clock,
-  });
+  const templates = createTemplates({ store, clock });
   const boundEndpoints = createBoundEndpoints({ engine, templates });
   const server = createServer({
     ...{ engine, keys, registry, pullToken, upkeep, credentials, namedCredentials, templates, boundEndpoints },
@@ -281,7 +279,7 @@ type Swept = {
 
 /** Frees uploads that ended without an end, copies of removed endpoints, models and unpacked images that no release in use has (those of endpoints with extra workers are made ready anew), and, when it is time, what nothing in the registry needs. */
 function createFileSweep({ store, blobs, images, models, runtimes, upkeep, rules, log, signal }: Swept) {
-  return async (): Promise<void> => {
+  return async (isBeingMade: (endpointId: string) => boolean): Promise<void> => {
     const used = await listUsedReleases(store);
     const inUse = new Set(used.map(({ image }) => image.digest));
     await models.forget(used.map(({ spec }) => spec.models ?? []));
@@ -289,7 +287,8 @@ function createFileSweep({ store, blobs, images, models, runtimes, upkeep, rules
     await prepareStandby({ store, runtimes, log });
     if (rules.isReadOnly) return;
     await blobs.removeOldUploads();
-    await images.removeRetained(async (id) => (await store.getEndpoint(id)) !== undefined);
+    // Asked in this order: one that is made goes from there into the store.
+    await images.removeRetained(async (id) => isBeingMade(id) || (await store.getEndpoint(id)) !== undefined);
     await upkeep.collectWhenDue(signal);
   };
 }

@@ -1,4 +1,4 @@
-import { messageOf, WherryError } from '../base/errors.js';
+import { messageOf, systemCodeOf, toWherryError, WherryError } from '../base/errors.js';
 import type { EndpointSettings, Labels } from '../domain/endpoint.js';
 import type { KeyScope } from '../domain/key.js';
 import { isAtRest, type ReleaseSpec } from '../domain/release.js';
@@ -44,18 +44,20 @@ import type { DecisionQuery, DecisionView } from './scaling.js';
 /** Settings of which only some are given; the others stay. */
 export type SettingsChange = { readonly [K in keyof EndpointSettings]?: Partial<EndpointSettings[K]> };
 
-/** The server's API as functions. Every one rejects with the server's own error, or SERVER_UNAVAILABLE. */
+/** What an endpoint is made with. */
+export interface FirstEndpoint {
+  readonly name?: string;
+  readonly settings?: SettingsChange;
+  readonly labels?: Labels;
+  readonly expiresInMs?: number;
+}
+
+/** The server's API as functions. Every one rejects with the server's own error, SERVER_UNAVAILABLE, or OUTCOME_UNKNOWN when it may have been done all the same. */
 export interface ApiClient {
   status(): Promise<StatusView>;
   listEndpoints(query?: EndpointQuery): Promise<readonly EndpointView[]>;
   /** With `expiresInMs` (1 s to 24 h) the server removes it by itself so long after now. */
-  createEndpoint(body: {
-    readonly id: string;
-    readonly name?: string;
-    readonly settings?: SettingsChange;
-    readonly labels?: Labels;
-    readonly expiresInMs?: number;
-  }): Promise<EndpointView>;
+  createEndpoint(body: FirstEndpoint & { readonly id: string }): Promise<EndpointView>;
   getEndpoint(id: string): Promise<EndpointView>;
   /** `expiresInMs` counts from now; null: it is kept until somebody removes it. */
   updateEndpoint(
@@ -68,9 +70,11 @@ export interface ApiClient {
     },
   ): Promise<EndpointView>;
   removeEndpoint(id: string): Promise<void>;
+  /** With `endpoint` that one is made in the same step; NAME_TAKEN when it is there. */
   deploy(
     id: string,
     body: ReleaseOrigin & {
+      readonly endpoint?: FirstEndpoint;
       readonly spec?: Partial<ReleaseSpec>;
       readonly sourceRevision?: string | null;
       readonly supersede?: boolean;
@@ -173,11 +177,14 @@ export function createApiClient({ url, key }: { readonly url: string; readonly k
     });
   const call = async <T>(method: string, path: string, body?: unknown, more: Readonly<Record<string, string>> = {}): Promise<T> => {
     const sent = body === undefined ? {} : { headers: { 'content-type': 'application/json', ...more }, body: JSON.stringify(body) };
-    const answer = await open(path, { method, ...sent });
-    const text = await answer.text();
-    const value = parseJson(text);
-    if (!answer.ok) throw parseError(answer.status, value);
-    return value as T;
+    try {
+      const answer = await open(path, { method, ...sent });
+      const value = parseJson(await readBody(answer));
+      if (!answer.ok) throw parseError(answer.status, value);
+      return value as T;
+    } catch (thrown) {
+      throw method === 'GET' ? thrown : doubt(toWherryError(thrown), `${method} ${path.split('?')[0]}`);
+    }
   };
   const list = async <T>(path: string): Promise<readonly T[]> => (await call<Items<T>>('GET', path)).items;
   const at = (id: string, rest = '') => `/api/v1/endpoints/${encodeURIComponent(id)}${rest}`;
@@ -273,6 +280,28 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function readBody(answer: Response): Promise<string> {
+  return answer.text().catch((cause: unknown) => {
+    throw new WherryError('SERVER_UNAVAILABLE', `the answer of ${answer.url} broke off: ${messageOf(causeOf(cause))}`, {
+      hint: 'try again',
+      cause,
+    });
+  });
+}
+
+/** What ends a request before anything of it is sent. */
+const UNSENT =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL|ERR_TLS_|ERR_SSL_|CERT_)/;
+
+/** The error of a request that changes something: without an answer of the server itself nobody knows whether it was done. */
+function doubt(error: WherryError, request: string): WherryError {
+  if (error.code !== 'SERVER_UNAVAILABLE' || UNSENT.test(systemCodeOf(causeOf(error.cause)) ?? '')) return error;
+  return new WherryError('OUTCOME_UNKNOWN', `${request} may have been done, or not: ${error.message}`, {
+    hint: 'look whether it was, then send it again',
+    cause: error,
+  });
 }
 
 /** `fetch` hides the reason one level down. */

@@ -116,8 +116,11 @@ export const Release = Type.Unsafe<ReleaseView>(
     tests: nullable(TestSummary),
   }),
 );
+const { id: _, ...first } = NewEndpoint.properties;
+const FirstEndpoint = Type.Object(first, { ...strict, description: 'makes the endpoint, in one step with this release: both or neither' });
 export const NewRelease = Type.Object(
   {
+    endpoint: Type.Optional(FirstEndpoint),
     reference: Type.Optional(Type.String({ description: 'name, name:tag, name@sha256:… or name:tag@sha256:…' })),
     from: Type.Optional(
       Type.Object(
@@ -381,5 +384,6 @@ export const LogQuery = Type.Object({
 export const WaitQuery = Type.Object({ waitMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 60_000 })) });
 
 export type NewCredentialBody = Static<typeof NewCredential>;
+export type FirstEndpointBody = Static<typeof FirstEndpoint>;
 export type NewReleaseBody = Static<typeof NewRelease>;
 export type LogQueryText = Static<typeof LogQuery>;

@@ -82,6 +82,7 @@ export const ERRORS = {
   STORE_UNAVAILABLE: 'unavailable',
   REGISTRY_UNAVAILABLE: 'unavailable',
   SERVER_UNAVAILABLE: 'unavailable',
+  OUTCOME_UNKNOWN: 'unavailable',
   MODEL_UNAVAILABLE: 'unavailable',
   DIGEST_MISMATCH: 'unavailable',
   WORKER_START_TIMEOUT: 'timeout',

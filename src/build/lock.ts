@@ -1,7 +1,8 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { type Digest, isDigest } from '../oci/digest.js';
+import { replaceDurably } from '../oci/durable-file.js';
 import { formatReference, parseReference } from '../oci/reference.js';
 
 /** The name of the lock file; it belongs into version control beside `wherry.yaml`. */
@@ -43,8 +44,7 @@ export async function openBaseLock({ dir, isUpdate, resolve }: BaseLockOptions):
 
 async function writeBases(file: string, bases: Bases): Promise<void> {
   const sorted = Object.fromEntries(Object.entries(bases).sort(([a], [b]) => (a < b ? -1 : 1)));
-  await writeFile(`${file}.new`, `${JSON.stringify({ version: 1, bases: sorted }, null, 2)}\n`);
-  await rename(`${file}.new`, file);
+  await replaceDurably(file, `${JSON.stringify({ version: 1, bases: sorted }, null, 2)}\n`);
 }
 
 async function readBases(file: string): Promise<Bases> {

@@ -96,7 +96,10 @@ function parseProject(text: string): Readonly<Record<string, unknown>> {
   try {
     return parse(text);
   } catch (cause) {
-    throw new WherryError('BUILD_FAILED', `pyproject.toml is not TOML: ${messageOf(cause).split('\n')[0] ?? ''}`, { cause });
+    throw new WherryError('BUILD_FAILED', `pyproject.toml is not TOML: ${messageOf(cause).split('\n')[0] ?? ''}`, {
+      hint: 'correct the line that is named',
+      cause,
+    });
   }
 }
 

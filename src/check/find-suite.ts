@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import { formatBytes } from '../base/size.js';
@@ -40,15 +40,30 @@ export async function findSuite(dir: string, file: string | undefined): Promise<
 
 async function readText(path: string): Promise<string | undefined> {
   try {
-    const bytes = await readFile(path);
-    if (bytes.length > MOST_BYTES) throw new Error(`it has ${bytes.length} bytes`);
-    return bytes.toString('utf8');
+    const found = await stat(path);
+    // A pipe would be waited for.
+    if (!found.isFile()) throw new Error('it is not a file');
+    if (found.size > MOST_BYTES) throw new Error(`it has ${formatBytes(found.size)}`);
+    return await readStart(path);
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT' || systemCodeOf(thrown) === 'ENOTDIR') return undefined;
     throw new WherryError('CONFIG_INVALID', `'${path}' cannot be read: ${messageOf(thrown)}`, {
       hint: `a file of tests is one that this user may read, of ${formatBytes(MOST_BYTES)} at most`,
       cause: thrown,
     });
+  }
+}
+
+/** What is written while it is read ends at the limit, too. */
+async function readStart(path: string): Promise<string> {
+  const handle = await open(path);
+  try {
+    const parts = await handle.createReadStream({ end: MOST_BYTES, autoClose: false }).toArray();
+    const bytes = Buffer.concat(parts as readonly Uint8Array[]);
+    if (bytes.length > MOST_BYTES) throw new Error(`it has more than ${formatBytes(MOST_BYTES)}`);
+    return bytes.toString('utf8');
+  } finally {
+    await handle.close();
   }
 }
 

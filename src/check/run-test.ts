@@ -21,6 +21,8 @@ export interface TestSite {
   readonly releaseId?: number;
   /** Of a test that names none, cold start included. */
   readonly requestTimeoutMs: number;
+  /** The server takes a submission that is repeated with its key for the same job. */
+  readonly isKeyKnown: boolean;
   /** Names the run; with the test's name the key of its job. */
   readonly runId: string;
   readonly runCommand: CommandRunner;
@@ -66,12 +68,14 @@ function limit({ timeoutMs }: Test, site: TestSite): { readonly signal: AbortSig
   return { signal: AbortSignal.any([control.signal, site.signal]), release: () => clearTimeout(timer) };
 }
 
-/** The same key at each try: a submission whose answer was lost is not a second job. */
-async function submit(test: Test, { client, endpointId, releaseId, runId }: TestSite, signal: AbortSignal): Promise<JobView> {
+/** The same key at each try: a submission whose answer was lost is not a second job. Where keys may not be known it is not sent again. */
+async function submit(test: Test, site: TestSite, signal: AbortSignal): Promise<JobView> {
+  const { client, endpointId, releaseId, runId, isKeyKnown } = site;
   const { line, column } = test.place;
   const idempotencyKey = `${runId}/${line}:${column}`;
   const body = { input: test.input, ...(releaseId !== undefined && { releaseId }) };
-  return persist(() => client.submit(endpointId, body, { idempotencyKey }), signal);
+  const isLost = (thrown: WherryError): boolean => !isKeyKnown && thrown.code === 'OUTCOME_UNKNOWN';
+  return persist(() => client.submit(endpointId, body, { idempotencyKey }), signal, isLost);
 }
 
 /** The job's states until it ends. Throws {@link Stop} when it waits for what will not come. */
@@ -96,13 +100,13 @@ async function* follow(begun: JobView, { client, endpointId }: TestSite, signal:
   }
 }
 
-/** Tries again what a server that is busy or away did not take; the signal ends it. */
-async function persist<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+/** Tries again what a server that is busy or away did not take; the signal ends it, and what `isLast` says. */
+async function persist<T>(work: () => Promise<T>, signal: AbortSignal, isLast = (_: WherryError) => false): Promise<T> {
   for (let pauseMs = 100; ; pauseMs = Math.min(5_000, pauseMs * 2)) {
     try {
       return await work();
     } catch (thrown) {
-      if (!(thrown instanceof WherryError && thrown.isRetryable)) throw thrown;
+      if (!(thrown instanceof WherryError && thrown.isRetryable) || isLast(thrown)) throw thrown;
       await delay(pauseMs, undefined, { signal }).catch(() => Promise.reject(thrown));
     }
   }

@@ -102,6 +102,7 @@ export async function createSuiteGate({ client, dir, server, output, environment
         releaseId: to,
         tests: suite.tests,
         requestTimeoutMs: REQUEST_MS,
+        isKeyKnown: true,
         runId,
         runCommand: createCommandRunner(dir, environment),
         // A candidate is one worker.

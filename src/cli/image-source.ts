@@ -140,13 +140,8 @@ export function openBuiltImage(layout: Layout, { descriptor: { digest }, blobs }
 }
 
 async function findBuild(layout: Layout, dir: string): Promise<Digest> {
-  const { readProject } = await import('../project/read.js');
-  const project = await readProject(dir);
-  const built = await layout.getRef(project.name);
-  if (built) return built.digest;
-  throw new WherryError('IMAGE_UNKNOWN', `project '${project.name}' in '${dir}' was not built yet`, {
-    hint: `\`wherry build ${dir}\` does`,
-  });
+  const [{ readProject }, { findNamedBuild }] = await Promise.all([import('../project/read.js'), import('../build/named-build.js')]);
+  return findNamedBuild(await readProject(dir), layout);
 }
 
 /** A reference is a digest there. */

@@ -139,25 +139,24 @@ export async function releasePhases(
   { endpointId, reference, project, sourceRevision, supersede = false, canary, hold = false }: Deployment,
   { phases, output }: Motion,
 ): Promise<DeployView> {
-  await phases.run(
+  const { isNew } = await phases.run(
     'endpoint',
-    () => ensureEndpoint(client, endpointId, project),
-    (what) => what,
+    () => adaptEndpoint(client, endpointId, project),
+    ({ text }) => text,
   );
   const spec = project && specOf(project);
+  const body = {
+    ...originOf(reference),
+    sourceRevision,
+    ...(spec && { spec }),
+    ...(supersede && { supersede }),
+    ...(canary !== undefined && { canary }),
+    ...(hold && { hold }),
+  };
+  const deploy = () => (isNew ? deployNew(client, { endpointId, project, body }) : client.deploy(endpointId, body));
   const result = await phases.run(
     'release',
-    () =>
-      tellingProgress(client, endpointId, output, () =>
-        client.deploy(endpointId, {
-          ...originOf(reference),
-          sourceRevision,
-          ...(spec && { spec }),
-          ...(supersede && { supersede }),
-          ...(canary !== undefined && { canary }),
-          ...(hold && { hold }),
-        }),
-      ),
+    () => tellingProgress(client, endpointId, output, deploy),
     ({ release, rollout }) => `r${release.number} ${shortDigest(release.image.digest)}${rollout ? '' : ' (nothing changed)'}`,
   );
   for (const warning of result.warnings) output.warn(warning);
@@ -250,23 +249,33 @@ export function settingsOf({ scale, limits, runtime }: Project) {
   return { scale, limits, ...(runtime && { runtime }) };
 }
 
-async function ensureEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<string> {
+interface Adapted {
+  /** It is made with its first release: an image that cannot be had leaves none. */
+  readonly isNew: boolean;
+  readonly text: string;
+}
+
+/** Makes an endpoint that is there what its project says. */
+async function adaptEndpoint(client: ApiClient, id: string, project: Project | undefined): Promise<Adapted> {
   const known = (await client.listEndpoints()).find((endpoint) => endpoint.id === id);
+  if (!known) return { isNew: true, text: `${id} is new` };
   const settings = project && settingsOf(project);
-  if (!known) {
-    const isMade = await client.createEndpoint({ id, ...(settings && { settings }) }).then(
-      () => true,
-      (thrown: unknown) => {
-        // Another deploy was first.
-        if (thrown instanceof WherryError && thrown.code === 'NAME_TAKEN') return false;
-        throw thrown;
-      },
-    );
-    return isMade ? `${id} created` : ensureEndpoint(client, id, project);
-  }
-  if (!settings || isWithin(settings, known.settings)) return `${id} unchanged`;
+  if (!settings || isWithin(settings, known.settings)) return { isNew: false, text: `${id} unchanged` };
   await client.updateEndpoint(id, { settings });
-  return `${id} settings updated in place`;
+  return { isNew: false, text: `${id} settings updated in place` };
+}
+
+type NewDeploy = Pick<Deployment, 'endpointId' | 'project'> & { readonly body: Parameters<ApiClient['deploy']>[1] };
+
+async function deployNew(client: ApiClient, { endpointId, project, body }: NewDeploy): Promise<DeployView> {
+  try {
+    return await client.deploy(endpointId, { ...body, endpoint: project ? { settings: settingsOf(project) } : {} });
+  } catch (thrown) {
+    if (!(thrown instanceof WherryError && thrown.code === 'NAME_TAKEN')) throw thrown;
+    // Another deploy was first.
+    await adaptEndpoint(client, endpointId, project);
+    return client.deploy(endpointId, body);
+  }
 }
 
 function isWithin(wanted: unknown, actual: unknown): boolean {

@@ -119,6 +119,11 @@ export function checkEndpointId(id: string): void {
     throw new WherryError('NAME_INVALID', `endpoint id '${id}' is a reserved word`, { hint: 'choose another `name`' });
 }
 
+/** What is said to who makes an endpoint with the id of another. */
+export function nameTaken(id: string): WherryError {
+  return new WherryError('NAME_TAKEN', `endpoint '${id}' exists already`, { hint: 'choose another name, or deploy to the existing one' });
+}
+
 /** Second path components that make a `/v2/` path a job route (decision 12). Repository names may not have them there. */
 export const JOB_VERBS = [
   'run',

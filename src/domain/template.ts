@@ -37,3 +37,21 @@ export interface Binding {
   /** Of the endpoint. */
   readonly extras: Extras;
 }
+
+/** Of which template an endpoint is. */
+export interface Bound {
+  readonly templateId: string;
+  readonly endpointId: string;
+}
+
+/** With what the keys of a template's endpoints begin. */
+export const boundPrefixOf = (templateId: string): string => `${templateId}/`;
+
+/** Id of the record by which an endpoint is found from its template: those of a template lie together. */
+export const boundKeyOf = ({ templateId, endpointId }: Bound): string => `${boundPrefixOf(templateId)}${endpointId}`;
+
+/** The inverse of {@link boundKeyOf}. */
+export function parseBoundKey(key: string): Bound {
+  const [templateId = '', endpointId = ''] = key.split('/');
+  return { templateId, endpointId };
+}

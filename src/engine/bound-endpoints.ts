@@ -1,10 +1,11 @@
 import { isEqual } from '../base/equal.js';
+import { WherryError } from '../base/errors.js';
 import { createEndpointId } from '../base/ids.js';
 import { createTurns } from '../base/turns.js';
 import type { Endpoint, EndpointSettings } from '../domain/endpoint.js';
 import type { Binding, Extras, NewTemplate, SavedContent, Template, TemplateContent } from '../domain/template.js';
 import { grantWishes, NO_WISHES, type Wishes } from '../domain/wishes.js';
-import type { Engine } from './engine.js';
+import type { DeployRequest, Engine } from './engine.js';
 import type { Templates } from './templates.js';
 
 export interface BoundEndpointsOptions {
@@ -50,18 +51,17 @@ export interface BoundEndpoints {
 }
 
 export function createBoundEndpoints({ engine, templates }: BoundEndpointsOptions): BoundEndpoints {
-  const { bindings } = templates;
   /** Saves of one endpoint come after each other: each looks at what the one before left. */
   const inTurn = createTurns();
   const bind = createBind(engine, templates);
 
   const read = async (id: string): Promise<BoundEndpoint> => {
-    const [endpoint, binding] = await Promise.all([engine.getEndpoint(id), bindings.get(id)]);
+    const [endpoint, binding] = await Promise.all([engine.getEndpoint(id), templates.findBinding(id)]);
     return { endpoint, binding };
   };
-  /** Unless somebody made another endpoint of it meanwhile. */
+  /** Unless somebody made another endpoint of it meanwhile, or is about to. */
   const removeOwn = async ({ isOwn, templateId }: Binding) => {
-    if (isOwn && templateId !== null && (await templates.listBound(templateId)).length === 0) await templates.remove(templateId);
+    if (isOwn && templateId !== null) await templates.remove(templateId).catch(letStay);
   };
   const save: BoundEndpoints['save'] = (id, change, saver) =>
     inTurn(id, async () => {
@@ -79,9 +79,8 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
       const before: Binding = { templateId: template.id, isOwn: 'own' in chosen, saved: null, extras: {} };
       const id = createEndpointId();
       try {
-        const endpoint = await engine.createEndpoint({ id, name, settings });
-        const binding = await bind({ id, before, wanted: { ...wanted, template } }, saver);
-        return { endpoint, binding };
+        const binding = await bind({ id, endpoint: { name, settings }, before, wanted: { ...wanted, template } }, saver);
+        return { endpoint: await engine.getEndpoint(id), binding };
       } catch (cause) {
         // It may never have been made, and why is the answer.
         await engine.removeEndpoint(id).catch(() => {});
@@ -96,7 +95,7 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
     read,
     list: async () => {
       const endpoints = await engine.listEndpoints();
-      return Promise.all(endpoints.map(async (endpoint) => ({ endpoint, binding: await bindings.get(endpoint.id) })));
+      return Promise.all(endpoints.map(async (endpoint) => ({ endpoint, binding: await templates.findBinding(endpoint.id) })));
     },
     remove: (id) => engine.removeEndpoint(id),
   };
@@ -104,6 +103,8 @@ export function createBoundEndpoints({ engine, templates }: BoundEndpointsOption
 
 interface Bound {
   readonly id: string;
+  /** Makes it. */
+  readonly endpoint?: DeployRequest['endpoint'];
   readonly before: Binding | undefined;
   readonly wanted: Pick<EndpointSave, 'template' | 'wishes' | 'extras'>;
 }
@@ -115,9 +116,10 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     if ('id' in chosen) return templates.get(chosen.id);
     return templates.save(before?.isOwn ? (before.templateId ?? undefined) : undefined, chosen.own);
   };
-  const release = async (id: string, { image, credential, spec, ...wishes }: SavedContent, { author, notify }: Saver) => {
+  const release = async ({ id, endpoint }: Bound, { image, credential, spec, ...wishes }: SavedContent, { author, notify }: Saver) => {
     const { change, notices } = grantWishes(spec, wishes, host());
     const { warnings } = await deploy(id, {
+      ...(endpoint && { endpoint }),
       from: { reference: image, ...(credential !== null && { credential }) },
       spec: { ...spec, ...change },
       author,
@@ -126,18 +128,28 @@ function createBind({ deploy, host }: Engine, templates: Templates) {
     });
     for (const notice of [...notices, ...warnings]) notify(notice);
   };
-  return async ({ id, before, wanted }: Bound, saver: Saver): Promise<Binding> => {
-    const template = await choose(before, wanted.template);
+  const keep = async (bound: Bound, saver: Saver, template?: Template): Promise<Binding> => {
+    const { id, before, wanted } = bound;
     const content = template ?? before?.saved;
     const saved = content ? describeContent(content, wanted.wishes ?? before?.saved ?? NO_WISHES) : null;
-    if (saved && !isEqual(saved, before?.saved ?? null)) await release(id, saved, saver);
+    if (saved && !isEqual(saved, before?.saved ?? null)) await release(bound, saved, saver);
     const templateId = template?.id ?? before?.templateId ?? null;
     const isOwn =
       (wanted.template !== undefined && 'own' in wanted.template) || (before?.isOwn === true && before.templateId === templateId);
     const binding: Binding = { templateId, isOwn, saved, extras: { ...before?.extras, ...wanted.extras } };
-    await templates.bindings.put(id, binding);
+    await templates.bind(id, binding, template);
     return binding;
   };
+  // A deploy may take long: the template stays until the endpoint is bound to it.
+  return async (bound: Bound, saver: Saver): Promise<Binding> => {
+    const chosen = await choose(bound.before, bound.wanted.template);
+    return chosen ? templates.hold(chosen.id, (template) => keep(bound, saver, template)) : keep(bound, saver);
+  };
+}
+
+function letStay(thrown: unknown): void {
+  if (thrown instanceof WherryError && (thrown.code === 'TEMPLATE_IN_USE' || thrown.code === 'TEMPLATE_UNKNOWN')) return;
+  throw thrown;
 }
 
 function describeContent({ image, credential, spec }: TemplateContent, { gpu, sizes, cuda, models, volumes }: Wishes): SavedContent {

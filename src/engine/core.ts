@@ -2,6 +2,7 @@ import type { Job } from '../domain/job.js';
 import type { Rollout } from '../domain/release.js';
 import type { Worker } from '../domain/worker.js';
 import type { ModelPlace } from '../runtime/runtime.js';
+import type { Births } from './births.js';
 import type { Decisions } from './decisions.js';
 import type { EngineOptions } from './engine.js';
 import type { Logs } from './logs.js';
@@ -53,6 +54,7 @@ export interface Core extends EngineOptions {
   readonly lastCrashes: Map<string, Crash>;
   /** Endpoints that are being removed: nothing of them is started or accepted any more. */
   readonly removals: Map<string, Removal>;
+  readonly births: Births;
   /** True from the moment the engine stops: what is under way must not reach for the store any more. */
   readonly life: { isStopped: boolean };
   /** Something changed that may need workers started or stopped. */

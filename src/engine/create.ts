@@ -1,10 +1,10 @@
 import { WherryError } from '../base/errors.js';
-import { checkEndpointId, type Endpoint } from '../domain/endpoint.js';
 import type { Worker } from '../domain/worker.js';
 import type { RuntimeEvents } from '../runtime/runtime.js';
 import { createAdoption } from './adoption.js';
 import { createBackoff } from './backoff.js';
 import { createBatches, resumeBatches } from './batches.js';
+import { createBirths, newEndpoint } from './births.js';
 import { type Core, createOccupations } from './core.js';
 import { keepBackoff } from './crash-records.js';
 import { createDecisions } from './decisions.js';
@@ -72,6 +72,7 @@ export function createEngine(options: EngineOptions): Engine {
     preparations: new Map(),
     lastCrashes: new Map(),
     removals: new Map(),
+    births: createBirths(),
     wake: (endpointId) => reconciler.wake(endpointId),
     decisions: createDecisions(options),
     get fleet() {
@@ -196,22 +197,10 @@ export function createEngine(options: EngineOptions): Engine {
     addChunk: (post) => addChunk(core, post),
     done: (worker, report) => done(core, worker, report),
 
-    async createEndpoint({ id, name, settings, labels = {}, expiresInMs }) {
-      checkEndpointId(id);
-      const createdAt = options.clock.now();
-      const endpoint: Endpoint = {
-        id,
-        name: name ?? id,
-        type: 'queue',
-        settings,
-        activeRelease: null,
-        pausedReason: null,
-        createdAt,
-        labels,
-        expiresAt: expiresInMs === undefined ? null : createdAt + expiresInMs,
-      };
+    async createEndpoint(wanted) {
+      const endpoint = newEndpoint(wanted, options.clock.now());
       await store.addEndpoint(endpoint);
-      core.wake(id);
+      core.wake(endpoint.id);
       return endpoint;
     },
     async updateEndpoint(id, { isPaused, expiresInMs, ...change }) {

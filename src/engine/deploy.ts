@@ -1,6 +1,6 @@
 import { isEqual } from '../base/equal.js';
 import { WherryError } from '../base/errors.js';
-import type { Endpoint } from '../domain/endpoint.js';
+import { type Endpoint, nameTaken } from '../domain/endpoint.js';
 import { noticePlacement } from '../domain/placement.js';
 import {
   formatRelease,
@@ -15,8 +15,9 @@ import { parseVolume, variableOf } from '../domain/volume.js';
 import { VOLUME_ROOT } from '../domain/worker-environment.js';
 import { isFloating, parseReference } from '../oci/reference.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { newEndpoint } from './births.js';
 import type { Core, WantedModels } from './core.js';
-import type { DeployRequest, DeployResult } from './engine.js';
+import type { DeployRequest, DeployResult, NewEndpoint } from './engine.js';
 import { requireEndpoint, requireRelease } from './jobs.js';
 import { resolveModels } from './models.js';
 import { endRollout, findOpenRollout } from './rollout.js';
@@ -26,10 +27,20 @@ import { listChanged, openEnv } from './secrets.js';
  * Makes a release: the reference is resolved once, or the image of another release is taken as it is; every blob is kept and verified,
  * the runtime gets the image ready; then the release is stored and its rollout begins. Nothing changes for jobs before a worker of it is
  * ready. Throws IMAGE_UNKNOWN, MODEL_UNKNOWN, MODEL_UNAVAILABLE, DENIED, REFERENCE_INVALID, DIGEST_INVALID, RUNTIME_REFUSED, ROLLOUT_OPEN,
- * ENDPOINT_UNKNOWN, RELEASE_UNKNOWN, SECRET_UNKNOWN.
+ * ENDPOINT_UNKNOWN, RELEASE_UNKNOWN, SECRET_UNKNOWN; where it makes the endpoint, too, NAME_TAKEN, NAME_INVALID.
  */
 export async function deploy(core: Core, endpointId: string, request: DeployRequest): Promise<DeployResult> {
-  const endpoint = await requireEndpoint(core, endpointId);
+  if (!request.endpoint) return makeRelease(core, await requireEndpoint(core, endpointId), request);
+  const endpoint = newEndpoint({ id: endpointId, ...request.endpoint }, core.clock.now());
+  return core.births.attend(endpoint, async () => {
+    // The store decides; who has to pull an image should hear of it before.
+    if (await core.store.getEndpoint(endpointId)) throw nameTaken(endpointId);
+    return makeRelease(core, endpoint, request);
+  });
+}
+
+async function makeRelease(core: Core, endpoint: Endpoint, request: DeployRequest): Promise<DeployResult> {
+  const { id: endpointId } = endpoint;
   const { env } = await openEnv(core, endpointId, request.spec);
   if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
   else await closeUnproven(core, endpoint);
@@ -46,6 +57,7 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
     warnings: isAlone ? [...warnings, 'no release serves yet that a canary could stand beside: this one gets all jobs'] : warnings,
     plan: { share: isAlone ? 100 : share, holdMs, reason: null },
     release: { ...origin, endpointId, author: request.author, spec },
+    ...(request.endpoint && { newEndpoint: { id: endpointId, ...request.endpoint } }),
   });
 }
 
@@ -100,17 +112,20 @@ type Planned = {
   readonly warnings: readonly string[];
   readonly plan: RolloutPlan;
   readonly release: Omit<Release, 'number' | 'createdAt' | 'image'>;
+  /** Of an endpoint that is made with it. */
+  readonly newEndpoint?: NewEndpoint;
 };
 
-async function store(core: Core, { image, warnings, plan, release }: Planned): Promise<DeployResult> {
+async function store(core: Core, { image, warnings, plan, release, newEndpoint: wanted }: Planned): Promise<DeployResult> {
   await core.images.verify(image);
   const size = await core.images.measure(image);
-  const runtime = await core.runtimes.choose(await requireEndpoint(core, release.endpointId), image, release.spec);
+  const runtime = await core.runtimes.choose(wanted ?? (await requireEndpoint(core, release.endpointId)), image, release.spec);
   const begunAt = core.clock.now();
   await prepare(core, { endpointId: release.endpointId, image, runtime });
   const now = core.clock.now();
   core.meter.recordPrepare(release.endpointId, now - begunAt);
-  const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now);
+  const made = wanted && { endpoint: newEndpoint(wanted, now) };
+  const added = await core.store.addRelease({ ...release, image, createdAt: now }, plan, now, made);
   core.wake(release.endpointId);
   return { ...added, warnings: [...warnings, ...noticePlace(core, release.spec, runtime)], size };
 }

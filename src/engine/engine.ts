@@ -70,8 +70,8 @@ export interface EngineOptions {
   readonly logsDir: string;
   /** How much memory frozen workers may hold together; 0: none is frozen. */
   readonly frozenMemoryBytes: number;
-  /** Frees disk that nothing known to the store needs; called from time to time. */
-  readonly sweepFiles?: () => Promise<void>;
+  /** Frees disk that nothing known to the store needs, nor an endpoint that is being made; called from time to time. */
+  readonly sweepFiles?: (isBeingMade: (endpointId: string) => boolean) => Promise<void>;
   /** Lets go of what is remembered of an endpoint elsewhere (its keys), once it is removed. */
   readonly forgetEndpoint: (endpointId: string) => void;
   /** What this host has for workers. */
@@ -128,6 +128,8 @@ export interface Health {
 export type DeployOrigin = { readonly reference: string; readonly credential?: string } | { readonly release: ReleaseName };
 
 export interface DeployRequest {
+  /** Makes the endpoint, in one step with its first release. */
+  readonly endpoint?: Omit<NewEndpoint, 'id'>;
   readonly from: DeployOrigin;
   readonly spec: ReleaseSpec;
   readonly author: string;
@@ -302,6 +304,7 @@ export interface Engine {
   listEndpoints(): Promise<readonly Endpoint[]>;
   /** Stops its workers and removes everything of it. */
   removeEndpoint(id: string): Promise<void>;
+  /** Throws what {@link Images} and {@link Models} do, RUNTIME_REFUSED, ROLLOUT_OPEN, ENDPOINT_UNKNOWN, and NAME_TAKEN when it was to make one that is there. */
   deploy(endpointId: string, request: DeployRequest): Promise<DeployResult>;
   /** Without `release`: the one that served before the active one. */
   rollback(endpointId: string, request: { readonly release?: number; readonly author: string }): Promise<DeployResult>;

@@ -53,7 +53,8 @@ export function createReaper(core: () => Core, remove: (endpointId: string) => P
       await core().decisions.sweep(id);
       await core().logs.removeWorkersExcept(id, new Set(known.map((worker) => worker.id)));
     }
-    await core().sweepFiles?.();
+    const { sweepFiles, births } = core();
+    await sweepFiles?.((id) => births.get(id) !== undefined);
   };
   return {
     start: () => {

@@ -42,9 +42,9 @@ async function readJobLines({ logs }: Core, { id, endpointId, state, workerId }:
   return logs.read({ endpointId, workerId, limit: JOB_LINES }, [workerId]);
 }
 
-/** Throws ENDPOINT_UNKNOWN. */
+/** Also of one whose first release is under way. Throws ENDPOINT_UNKNOWN. */
 export async function explainEndpoint(core: Core, backoff: Backoff, endpointId: string): Promise<EndpointWhy> {
-  const endpoint = await requireEndpoint(core, endpointId);
+  const endpoint = core.births.get(endpointId) ?? (await requireEndpoint(core, endpointId));
   const { store, clock } = core;
   const workers = await store.listWorkers(endpointId, RECENT);
   const stopped = (await store.countStopped()).get(endpointId) ?? 0;

@@ -226,7 +226,7 @@ function isGiven(file: ProjectFile, path: string): boolean {
 async function checkDirectory(root: string): Promise<void> {
   const found = await stat(root).catch((thrown: unknown) => {
     const why = systemCodeOf(thrown) === 'ENOENT' ? 'there is no such directory' : messageOf(thrown);
-    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { cause: thrown });
+    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { hint: 'name the directory of the project', cause: thrown });
   });
   if (found.isDirectory()) return;
   throw new WherryError('NOT_FOUND', `read project '${root}': it is not a directory`, {

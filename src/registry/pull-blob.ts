@@ -127,7 +127,9 @@ async function openPull(context: ClientContext, { repository, name, blob, from }
   const range = String(answer.headers['content-range'] ?? '');
   if (answer.statusCode === 206 && !range.startsWith(`bytes ${from}-`)) {
     abandon(answer);
-    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${registry}' sent range '${range}' when asked for byte ${from} and on`);
+    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${registry}' sent range '${range}' when asked for byte ${from} and on`, {
+      hint: 'try again; a proxy on the way may answer out of its cache',
+    });
   }
   return answer;
 }

@@ -78,7 +78,9 @@ async function startSession(context: ClientContext, { repository, blob, mountFro
   if (answer.statusCode === 201) return undefined;
   const location = locationOf(answer);
   if (location !== undefined) return { location, offset: 0 };
-  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${context.registry}' gave no address for an upload`);
+  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${context.registry}' gave no address for an upload`, {
+    hint: 'check that the address is that of a registry that takes pushes',
+  });
 }
 
 /** Small blobs travel with the request that ends the session; of large ones the registry keeps what arrived before a break. */

@@ -37,6 +37,8 @@ export interface RecordKinds {
   readonly template: Template;
   /** What endpoints were made of, by their ids; removed with them. */
   readonly binding: Binding;
+  /** The same by template, so that finding a template's endpoints does not depend on how many there are. Ids by `boundKeyOf`. */
+  readonly 'bound-endpoint': Readonly<Record<string, never>>;
   /** Workers in a row that ended without finishing a job, by endpoint; gone with the first job that is finished. */
   readonly 'crash-loop': CrashLoop;
   /** Ids by `recordKeyOf`. */
@@ -239,12 +241,20 @@ export interface Store {
   /** What decides over an endpoint's workers, as it was at one moment: read apart, a release could begin to serve in between. */
   viewFleet(endpointId: string): Promise<FleetView | undefined>;
   listEndpoints(): Promise<readonly Endpoint[]>;
-  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys, its binding and the template that is its own. */
+  /** Durable. Removes the endpoint with its releases, rollouts, workers, jobs and keys, its binding and the template that is its own, unless another is bound to that. */
   removeEndpoint(id: string): Promise<void>;
   /** Deletes at most `limit` jobs of an endpoint that is being removed. Gives their number. */
   removeJobs(endpointId: string, limit: number): Promise<number>;
-  /** Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN. */
-  addRelease(release: Omit<Release, 'number'>, plan: RolloutPlan, now: number): Promise<{ release: Release; rollout: Rollout }>;
+  /**
+   * Durable. Gives the release its number (last + 1) and opens its rollout in state PROVING. With `endpoint` that one is added in the same
+   * step. Throws ROLLOUT_OPEN, ENDPOINT_UNKNOWN, NAME_TAKEN.
+   */
+  addRelease(
+    release: Omit<Release, 'number'>,
+    plan: RolloutPlan,
+    now: number,
+    made?: { readonly endpoint: Endpoint },
+  ): Promise<{ release: Release; rollout: Rollout }>;
   getRelease(endpointId: string, number: number): Promise<Release | undefined>;
   /** Newest first. */
   listReleases(endpointId: string, range?: ReleaseRange): Promise<readonly Release[]>;

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ECHO, nodeProject } from '../journey/projects.js';
@@ -82,6 +82,11 @@ describe('wherry test on a project, without a server, an account or Docker', () 
     expect(bad.stderr).toContain("'timeout' should be written like 30s");
     writeFileSync(join(dir, 'typo.json'), '[\n  {"input": 1, "expectedOuput": 2}\n]');
     expect(await runs.run(dir, '-f', 'typo.json')).toMatchObject({ code: 2, stderr: expect.stringContaining('typo.json:2:16') });
+    writeFileSync(join(dir, 'huge.json'), '');
+    truncateSync(join(dir, 'huge.json'), 3 * 2 ** 30);
+    expect((await runs.run(dir, '-f', 'huge.json')).stderr).toMatch(/CONFIG_INVALID {2}.*huge\.json' cannot be read: it has 3\.0 GiB/);
+    execFileSync('mkfifo', [join(dir, 'pipe.json')]);
+    expect((await runs.run(dir, '-f', 'pipe.json')).stderr).toContain("pipe.json' cannot be read: it is not a file");
     expect(existsSync(join(runs.dir, 'data/images/none'))).toBe(false);
   });
 

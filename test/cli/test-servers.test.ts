@@ -186,6 +186,19 @@ describe("wherry test on a server with RunPod's APIs only", () => {
     expect([await made(), await templates()]).toEqual([[], []]);
   });
 
+  it('sends a job again that was refused, and not one whose answer was lost: it might run twice (B4)', async () => {
+    const faults = [0, 429, 502];
+    const foreign = await openForeign(({ path }) => (path === '/v2/standing/run' ? faults.shift() : undefined));
+    const dir = testsOf('lost', [TEST, TEST, TEST, TEST]);
+    const { report } = await runs.report(dir, '--endpoint', 'standing', '--api-url', foreign.url, '--parallel', '1');
+    await foreign.close();
+    const lost = (why: string) => [
+      { code: 'REQUEST_FAILED', text: expect.stringMatching(`^POST /v2/standing/run may have been done.*${why}`) },
+    ];
+    expect(report.results.map(({ failures }) => failures)).toEqual([lost('other side closed'), lost('502'), [], []]);
+    expect(foreign.seen.filter(({ url }) => url === '/v2/standing/run')).toHaveLength(5);
+  });
+
   it('removes them when it is interrupted, and when the endpoint cannot be made (row 110)', async () => {
     const foreign = await openForeign();
     const run = runs.start(testsOf('slow', [{ input: { sleepMs: 60_000 } }]), '--image', image(), '--api-url', foreign.url);

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { listen } from '../contract/registry-server.js';
 import { openHub, type TestHub } from '../hub.js';
 import { ECHO, nodeProject } from '../journey/projects.js';
 import { openStage, pidsWith, type Stage, until } from '../stage.js';
@@ -242,6 +243,44 @@ describe('a save of an endpoint', () => {
     const { saveEndpoint } = await succeed(SAVE_ENDPOINT, { input });
     expect(await listTemplates()).toMatchObject([{ name: 'own', id: saveEndpoint?.['templateId'] }]);
     await succeed(DELETE_ENDPOINT, { id: saveEndpoint?.['id'] });
+    expect(await listTemplates()).toEqual([]);
+  });
+});
+
+describe('a template', () => {
+  it('stays while a deploy binds an endpoint to it, also when the endpoint that it came with goes meanwhile', async () => {
+    const authorization = `Basic ${Buffer.from(`anyone:${remote.key}`).toString('base64')}`;
+    let waiting: (() => void) | undefined;
+    let isHeld = false;
+    const registry = await listen(async ({ url, headers: { accept = '*/*' } }, response) => {
+      if (isHeld) await new Promise<void>((resolve) => (waiting = resolve));
+      const answer = await fetch(`${remote.url}${url}`, { headers: { authorization, accept } });
+      response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' });
+      response.end(Buffer.from(await answer.arrayBuffer()));
+    });
+    const during = async (templateId: string, work: () => Promise<unknown>): Promise<string> => {
+      isHeld = true;
+      const made = makeEndpoint(templateId);
+      await until(() => waiting !== undefined, 'the deploy to ask for the image');
+      await work();
+      isHeld = false;
+      waiting?.();
+      waiting = undefined;
+      return made;
+    };
+    const imageName = `${registry.host}/private:1`;
+    const bound = async () => (await succeed('{ podTemplates { name boundEndpointId } }'))['podTemplates'];
+    const plain = await during(await makeTemplate('plain', { imageName }), async () => {
+      const { json } = await send(DELETE_TEMPLATE, { templateName: 'plain' });
+      expect(json.errors).toMatchObject([{ message: expect.stringContaining('being made'), extensions: { code: 'TEMPLATE_IN_USE' } }]);
+    });
+    expect(await bound()).toEqual([{ name: 'plain', boundEndpointId: plain }]);
+    const { saveEndpoint } = await succeed(SAVE_ENDPOINT, { input: { name: 'first', template: { name: 'lent', imageName } } });
+    const second = await during(String(saveEndpoint?.['templateId']), () => succeed(DELETE_ENDPOINT, { id: saveEndpoint?.['id'] }));
+    expect(await bound()).toContainEqual({ name: 'lent', boundEndpointId: second });
+    await registry.close();
+    for (const id of [plain, second]) await succeed(DELETE_ENDPOINT, { id });
+    for (const templateName of ['plain', 'lent']) await succeed(DELETE_TEMPLATE, { templateName });
     expect(await listTemplates()).toEqual([]);
   });
 });

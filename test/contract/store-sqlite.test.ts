@@ -46,19 +46,22 @@ describe('the schema of SQLite', () => {
 });
 
 describe('a database of a version before endpoints expired', () => {
-  it('opens with endpoints that have no labels and never do', async () => {
+  it('opens with endpoints that have no labels and never do, and are found from their templates', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'wherry-old-'));
     const file = join(dir, 'wherry.db');
     const open = () => openSqliteStore({ file, faults: noFaults, log: silentLog });
     const made = await open();
     await made.addEndpoint(endpointOf('old'));
+    for (const templateId of ['t1', null])
+      await made.putRecord('binding', `of-${templateId}`, { templateId, isOwn: false, saved: null, extras: {} });
     await made.close();
     const db = await openDatabase(file);
     db.exec(`ALTER TABLE endpoint DROP COLUMN labels; ALTER TABLE endpoint DROP COLUMN expires_at;
-      DELETE FROM migration WHERE name = '0007-expiring-endpoints'`);
+      DELETE FROM migration WHERE name IN ('0007-expiring-endpoints', '0009-bound-endpoints')`);
     db.close();
     const opened = await open();
     expect(await opened.getEndpoint('old')).toEqual(endpointOf('old'));
+    expect(await opened.listRecords('bound-endpoint')).toEqual([{ id: 't1/of-t1', value: {} }]);
     await opened.close();
     rmSync(dir, { recursive: true, force: true });
   });

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dueKeyOf } from '../../src/domain/delivery.js';
 import { DEFAULT_SETTINGS, type Endpoint } from '../../src/domain/endpoint.js';
 import { DEFAULT_SPEC, WHOLE_ROLLOUT } from '../../src/domain/release.js';
+import { boundKeyOf } from '../../src/domain/template.js';
 import type { Worker, WorkerStart } from '../../src/domain/worker.js';
 import { digestOf } from '../../src/oci/digest.js';
 import type { NewJob, RecordRange, Store } from '../../src/store/store.js';
@@ -191,20 +192,28 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       await store.addEndpoint(endpointOf('e1'));
     });
 
-    it('removes an endpoint with what binds it to a template, and the template when it is its own', async () => {
+    it('removes an endpoint with what binds it to a template, and the template when it is its own and nobody else has it', async () => {
       const content = { image: 'a:1', credential: null, spec: DEFAULT_SPEC };
-      await store.addEndpoint(endpointOf('e3'));
-      for (const [endpointId, templateId] of [
+      const saved = { ...content, gpu: { count: 0, kinds: [] } };
+      const bound = [
         ['e1', 'own'],
         ['e3', 'shared'],
-      ] as const) {
+        ['e4', 'lent'],
+        ['e5', 'lent'],
+      ] as const;
+      for (const [endpointId, templateId] of bound) {
+        if (endpointId !== 'e1') await store.addEndpoint(endpointOf(endpointId));
         await store.putRecord('template', templateId, { ...content, id: templateId, name: templateId, extras: {}, createdAt: NOW });
-        const saved = { ...content, gpu: { count: 0, kinds: [] } };
-        await store.putRecord('binding', endpointId, { templateId, isOwn: templateId === 'own', saved, extras: {} });
+        const isOwn = templateId === 'own' || endpointId === 'e4';
+        await store.putRecord('binding', endpointId, { templateId, isOwn, saved, extras: {} });
+        await store.putRecord('bound-endpoint', boundKeyOf({ templateId, endpointId }), {});
+      }
+      for (const endpointId of ['e1', 'e3', 'e4']) {
         await store.removeEndpoint(endpointId);
         expect(await store.getRecord('binding', endpointId)).toBeUndefined();
       }
-      expect((await store.listRecords('template')).map(({ id }) => id)).toEqual(['shared']);
+      expect((await store.listRecords('template')).map(({ id }) => id)).toEqual(['lent', 'shared']);
+      expect((await store.listRecords('bound-endpoint')).map(({ id }) => id)).toEqual(['lent/e5']);
     });
 
     it('lists jobs without their texts, which may be large', async () => {
@@ -390,6 +399,17 @@ export function describeStore(name: string, open: () => Promise<OpenedStore>): v
       expect((await store.getEndpoint('e1'))?.activeRelease).toBe(1);
       expect(await store.addRelease(release, WHOLE_ROLLOUT, NOW)).toMatchObject({ release: { number: 2 }, rollout: { from: 1, to: 2 } });
       expect(await store.listReleases('e1')).toHaveLength(2);
+    });
+
+    it('adds an endpoint with its first release, or neither', async () => {
+      const image = { reference: 'a:1', repository: 'a', tag: '1', digest: digestOf('a') };
+      const release = { createdAt: NOW, author: 'me', source: 'deploy', sourceRevision: null, image, spec: DEFAULT_SPEC };
+      const make = (id: string) =>
+        store.addRelease({ ...release, endpointId: id }, WHOLE_ROLLOUT, NOW, { endpoint: endpointOf(id, { name: 'made' }) });
+      expect(await make('e2')).toMatchObject({ release: { number: 1 }, rollout: { from: null, to: 1 } });
+      expect(await store.getEndpoint('e2')).toEqual(endpointOf('e2', { name: 'made' }));
+      await expect(make('e1')).rejects.toMatchObject({ code: 'NAME_TAKEN' });
+      expect([(await store.getEndpoint('e1'))?.name, await store.listReleases('e1')]).toEqual(['e1', []]);
     });
 
     it('guards the edges of a worker', async () => {

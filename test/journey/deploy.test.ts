@@ -102,10 +102,21 @@ describe('the whole way', () => {
     expect((await stage.tryCli('deploy', '--image', 'staging@r9', '-e', 'production')).code).toBe(4);
   });
 
-  it('refuses an image that does not exist, naming it (row 17)', async () => {
+  it('refuses an image that does not exist, naming it, and makes no endpoint for it (row 17)', async () => {
     const result = await stage.tryCli('deploy', '--image', 'absent:1.2', '-e', 'absent');
     expect(result.code).toBe(4);
+    expect(result.stderr).toContain('IMAGE_UNKNOWN');
     expect(result.stderr).toContain('absent:1.2');
+    const endpoint = { name: 'Absent', settings: { scale: { max: 7 } }, labels: { made: 'here' } };
+    const make = (reference: string) => stage.call('/api/v1/endpoints/absent/releases', { method: 'POST', body: { endpoint, reference } });
+    expect(await make('absent:1.2')).toMatchObject({ status: 404, json: { error: { code: 'IMAGE_UNKNOWN' } } });
+    await stage.cli('push', stage.project('present', nodeProject('present', answering('x'))), '--to', 'present:1');
+    // Nothing is left of either, so that the name is free; one of the next two gets it.
+    expect(await stage.call('/api/v1/endpoints/absent')).toMatchObject({ status: 404 });
+    expect((await Promise.all([make('present:1'), make('present:1')])).map(({ status }) => status).sort()).toEqual([201, 409]);
+    expect(await stage.call('/api/v1/endpoints/absent')).toMatchObject({
+      json: { name: 'Absent', settings: { scale: { max: 7, min: 0 } }, labels: { made: 'here' } },
+    });
     await stage.call('/api/v1/endpoints', { method: 'POST', body: { id: 'nothing' } });
     const refused = await stage.call('/api/v1/endpoints/nothing/releases', { method: 'POST', body: { reference: 'absent:1.2' } });
     expect(refused).toMatchObject({

@@ -85,8 +85,9 @@ export const build: Command = {
   async run(context) {
     const { motion, readProject, buildPhase, outputPhase } = await openMotion(context);
     const project = await readProject(context.args[0] ?? '.');
-    const built = await buildPhase(project, motion, buildOptions(context));
     const output = textOf(context.options, 'output');
+    if (output !== undefined) await (await import('../../build/output-place.js')).checkOutputPlace(project, output);
+    const built = await buildPhase(project, motion, buildOptions(context));
     if (output !== undefined) await outputPhase(built, output, motion);
     const { describeBuilt, formatBuilt } = await import('../build-text.js');
     context.output.result(

@@ -91,7 +91,10 @@ const ASK_MS = 30_000;
 async function isOurs({ url, key }: Embedded, signal: AbortSignal): Promise<boolean> {
   const headers = { authorization: `Bearer ${key}` };
   const answer = await fetch(`${url}/api/v1/status`, { headers, signal }).catch((cause: unknown) => {
-    throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, { cause });
+    throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, {
+      hint: 'check --api-url, or start one with `wherry serve`',
+      cause,
+    });
   });
   const value: unknown = await answer.json().catch(() => undefined);
   if (typeof value !== 'object' || value === null) return false;

@@ -1,5 +1,5 @@
 import { WherryError } from '../../base/errors.js';
-import type { Endpoint } from '../../domain/endpoint.js';
+import { type Endpoint, nameTaken } from '../../domain/endpoint.js';
 import {
   formatRelease,
   isOpen,
@@ -44,19 +44,7 @@ export function createEndpoints(
   const get = (id: string): Endpoint => readEndpoint(sql.get.get(id) ?? unknown(id));
 
   return {
-    addEndpoint: (endpoint) =>
-      commits.write(
-        () => {
-          const { id, name, type, settings, createdAt, labels, expiresAt } = endpoint;
-          if (sql.get.get(id)) {
-            throw new WherryError('NAME_TAKEN', `endpoint '${id}' exists already`, {
-              hint: 'choose another name, or deploy to the existing one',
-            });
-          }
-          sql.add.run(id, name, type, JSON.stringify(settings), createdAt, JSON.stringify(labels), expiresAt);
-        },
-        { isDurable: true },
-      ),
+    addEndpoint: (endpoint) => commits.write(() => addEndpoint(endpoint), { isDurable: true }),
 
     updateEndpoint: (id, change) =>
       commits.write(
@@ -97,13 +85,18 @@ export function createEndpoints(
           lanes.forget(id);
           if (sql.remove.run(id).changes === 0) unknown(id);
           sql.removeKeys.run(id);
+          sql.leaveTemplate.run(id);
           sql.removeOwnTemplate.run(id);
           sql.unbind.run(id);
         },
         { isDurable: true },
       ),
 
-    addRelease: (release, plan, now) => commits.write(() => addRelease(release, plan, now), releaseStep),
+    addRelease: (release, plan, now, made) =>
+      commits.write(() => {
+        if (made) addEndpoint(made.endpoint);
+        return addRelease(release, plan, now);
+      }, releaseStep),
     getRelease: async (endpointId, number) => {
       const row = sql.getRelease.get(endpointId, number);
       return row && readRelease(row);
@@ -130,6 +123,11 @@ export function createEndpoints(
         change.state === 'DONE' ? activateStep : { isDurable: true },
       ),
   };
+
+  function addEndpoint({ id, name, type, settings, createdAt, labels, expiresAt }: Endpoint): void {
+    if (sql.get.get(id)) throw nameTaken(id);
+    sql.add.run(id, name, type, JSON.stringify(settings), createdAt, JSON.stringify(labels), expiresAt);
+  }
 
   function addRelease(release: Omit<Release, 'number'>, { share, holdMs, reason }: RolloutPlan, now: number) {
     const { endpointId, author, source, sourceRevision, image, spec, createdAt } = release;
@@ -173,8 +171,15 @@ function prepare(db: Database) {
     list: db.prepare('SELECT * FROM endpoint ORDER BY id'),
     remove: db.prepare('DELETE FROM endpoint WHERE id = ?'),
     removeKeys: db.prepare(`DELETE FROM record WHERE kind = 'key' AND json_extract(value, '$.endpointId') = ?`),
-    removeOwnTemplate: db.prepare(`DELETE FROM record WHERE kind = 'template' AND id = (SELECT json_extract(value, '$.templateId')
-      FROM record WHERE kind = 'binding' AND id = ? AND json_extract(value, '$.isOwn'))`),
+    leaveTemplate:
+      db.prepare(`DELETE FROM record WHERE kind = 'bound-endpoint' AND id = (SELECT json_extract(value, '$.templateId') || '/' || id
+      FROM record WHERE kind = 'binding' AND id = ?)`),
+    // Ids between t/ and t0 begin with t/.
+    removeOwnTemplate:
+      db.prepare(`DELETE FROM record AS template WHERE kind = 'template' AND id = (SELECT json_extract(value, '$.templateId')
+      FROM record WHERE kind = 'binding' AND id = ? AND json_extract(value, '$.isOwn')) AND NOT EXISTS (SELECT 1
+      FROM record WHERE kind = 'bound-endpoint' AND id > template.id || '/' AND id < template.id || '0'
+      AND substr(id, length(template.id) + 2) IN (SELECT id FROM endpoint))`),
     unbind: db.prepare(`DELETE FROM record WHERE kind = 'binding' AND id = ?`),
     lastNumber: db.prepare('SELECT max(number) AS last FROM release WHERE endpoint_id = ?'),
     addRelease: db.prepare(

@@ -86,6 +86,11 @@ CREATE INDEX worker_stopped ON worker (endpoint_id, stopped_at) WHERE state = 'S
     sql: `ALTER TABLE endpoint ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'; ALTER TABLE endpoint ADD COLUMN expires_at INTEGER;`,
   },
   { name: '0008-gpus-of-workers', sql: 'ALTER TABLE worker ADD COLUMN gpus TEXT;' },
+  {
+    name: '0009-bound-endpoints',
+    sql: `INSERT INTO record (kind, id, value) SELECT 'bound-endpoint', json_extract(value, '$.templateId') || '/' || id, '{}'
+      FROM record WHERE kind = 'binding' AND json_extract(value, '$.templateId') IS NOT NULL`,
+  },
 ];
 
 /** Brings the schema up to date, one transaction a step. Throws SCHEMA_TOO_NEW when a later version has been here. */

@@ -1,6 +1,7 @@
 import type { SettingsChange } from '../../../api/client.js';
 import * as schema from '../../../api/schema.js';
 import { DEFAULT_SETTINGS, type EndpointSettings, hasLabel } from '../../../domain/endpoint.js';
+import type { NewEndpoint } from '../../../engine/engine.js';
 import { viewEndpoint, viewJob, viewJobFacts, viewWorker } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
 
@@ -24,15 +25,8 @@ function addOwnRoutes(server: ApiServer, { engine }: ApiContext): void {
   server.post(
     '/endpoints',
     { schema: { summary: 'Make an endpoint', body: schema.NewEndpoint, response: { 201: schema.Endpoint } } },
-    async ({ body: { id, name, settings, labels, expiresInMs } }, reply) => {
-      const made = await engine.createEndpoint({
-        id,
-        ...(name !== undefined && { name }),
-        settings: merge(DEFAULT_SETTINGS, settings ?? {}),
-        ...(labels !== undefined && { labels }),
-        ...(expiresInMs !== undefined && { expiresInMs }),
-      });
-      return reply.code(201).send(viewEndpoint(made));
+    async ({ body: { id, ...body } }, reply) => {
+      return reply.code(201).send(viewEndpoint(await engine.createEndpoint({ id, ...readFirst(body) })));
     },
   );
   server.get(
@@ -102,6 +96,16 @@ function addFleetRoutes(server: ApiServer, { engine }: ApiContext): void {
     { schema: { summary: 'Read a job', response: { 200: schema.Job } } },
     async ({ params: { id, job } }) => viewJob(await engine.getJob(id, job)),
   );
+}
+
+/** What an endpoint is made with. */
+export function readFirst({ name, settings, labels, expiresInMs }: schema.FirstEndpointBody): Omit<NewEndpoint, 'id'> {
+  return {
+    ...(name !== undefined && { name }),
+    settings: merge(DEFAULT_SETTINGS, settings ?? {}),
+    ...(labels !== undefined && { labels }),
+    ...(expiresInMs !== undefined && { expiresInMs }),
+  };
 }
 
 function merge(before: EndpointSettings, change: SettingsChange | object): EndpointSettings {

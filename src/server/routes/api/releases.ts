@@ -4,6 +4,7 @@ import { DEFAULT_SPEC, HOLD_MS, type ReleaseSpec, type RolloutStep } from '../..
 import type { DeployOrigin, DeployResult, Engine } from '../../../engine/engine.js';
 import { viewProgress, viewRelease, viewReleaseMasked, viewRollout } from '../../views.js';
 import type { ApiContext, ApiServer } from './context.js';
+import { readFirst } from './endpoints.js';
 
 const params = schema.EndpointPath;
 /** A list is a page: an endpoint may have thousands of releases. */
@@ -30,13 +31,22 @@ export function addReleaseRoutes(server: ApiServer, { engine, authorOf, maySeeSe
   );
   server.post(
     '/endpoints/:id/releases',
-    { schema: { summary: 'Deploy an image by digest', params, body: schema.NewRelease, response: { 201: schema.Deployed } } },
+    {
+      schema: {
+        summary: 'Deploy an image by digest, with `endpoint` to one that is made with it',
+        params,
+        body: schema.NewRelease,
+        response: { 201: schema.Deployed },
+      },
+    },
     async (request, reply) => {
       const { id } = request.params;
-      const { spec, sourceRevision = null, supersede = false, canary, hold = false, holdMs = HOLD_MS } = request.body;
+      const { endpoint, spec, sourceRevision = null, supersede = false, canary, hold = false, holdMs = HOLD_MS } = request.body;
+      const before = endpoint ? DEFAULT_SPEC : await readActiveSpec(engine, id);
       const result = await engine.deploy(id, {
+        ...(endpoint && { endpoint: readFirst(endpoint) }),
         from: originOf(request.body),
-        spec: mergeSpec(await readActiveSpec(engine, id), spec as Partial<ReleaseSpec> | undefined),
+        spec: mergeSpec(before, spec as Partial<ReleaseSpec> | undefined),
         sourceRevision,
         author: authorOf(request),
         isSuperseding: supersede,
