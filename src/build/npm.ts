@@ -21,6 +21,7 @@ export interface NpmRequest {
   /** Of this machine: npm's settings, and where npm is. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly report: (line: string) => void;
+  readonly signal: AbortSignal;
 }
 
 /** What npm installs for the image. */
@@ -114,10 +115,12 @@ function targetOf({ platform: { architecture }, base }: NpmRequest): readonly st
   return ['--os=linux', `--cpu=${CPUS[architecture] ?? architecture}`, `--libc=${libcOf(base)}`];
 }
 
-async function runNpm(cwd: string, { environment, ...request }: NpmRequest): Promise<void> {
+async function runNpm(cwd: string, request: NpmRequest): Promise<void> {
   const options = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--no-progress', '--prefer-offline', '--loglevel=error'];
-  const args = ['ci', ...options, ...targetOf({ environment, ...request })];
-  const { exitCode, output: lines } = await runTool('npm', args, { cwd, environment, report: () => {} }).catch((cause: unknown) => {
+  const args = ['ci', ...options, ...targetOf(request)];
+  const { environment, signal } = request;
+  const { exitCode, output: lines } = await runTool('npm', args, { cwd, environment, report: () => {}, signal }).catch((cause: unknown) => {
+    signal.throwIfAborted();
     throw new WherryError('BUILD_FAILED', 'npm could not be started', { hint: 'install npm', cause });
   });
   if (exitCode === 0) return;

@@ -43,7 +43,8 @@ export async function pushProject({ built, to, place, embedded, isForced, onSent
   const layout = await openLayout(layoutDirOf(place.dataDir));
   const places = openBlobPlaces(place.dataDir, registry ?? '');
   const base = built.base === null ? undefined : parseReference(built.base);
-  const client = registry ? await openRemoteRegistry(registry, place.environment, { log: silentLog }) : openEmbedded(embedded);
+  const { environment, signal } = place;
+  const client = registry ? await openRemoteRegistry(registry, environment, { log: silentLog, signal }) : openEmbedded(embedded, signal);
   try {
     if (!isForced) for (const tag of to.tags) await refuseToMove(client, { repository, tag, built });
     const blobs = blobsOf(built);
@@ -119,11 +120,11 @@ export function formatPushed({ reference }: PushTarget, built: BuiltImage): stri
   return formatReference({ ...reference, digest: built.digest });
 }
 
-function openEmbedded(embedded: Embedded | undefined): RegistryClient {
+function openEmbedded(embedded: Embedded | undefined, signal: AbortSignal): RegistryClient {
   if (!embedded)
     throw new WherryError('SERVER_UNAVAILABLE', 'there is no server to push to', {
       hint: 'start one with `wherry serve`, or name a registry with --to',
     });
   const credentials = { username: 'wherry', password: embedded.key };
-  return createRegistryClient({ registry: new URL(embedded.url).host, credentials, log: silentLog });
+  return createRegistryClient({ registry: new URL(embedded.url).host, credentials, log: silentLog, signal });
 }

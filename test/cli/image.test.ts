@@ -125,6 +125,7 @@ describe('wherry image inspect', () => {
   it('says what is wrong with a name, a build that is missing, a compression it does not know and a damaged layer', async () => {
     const refusals: readonly (readonly [string, number, string])[] = [
       ['Upper:1', 2, 'REFERENCE_INVALID'],
+      ['sha256:abc', 2, 'DIGEST_INVALID'],
       ['never-pushed', 4, 'wherry image tags never-pushed'],
       ['nobody@r3', 4, 'ENDPOINT_UNKNOWN'],
       [stage.project('unbuilt', nodeProject('unbuilt', ECHO)), 4, 'was not built yet'],

@@ -259,6 +259,17 @@ describe('the token flow', () => {
       message: expect.stringContaining('example.com'),
     });
   });
+
+  it('keeps nothing open for an answer that it could not use', async () => {
+    const host = await behind((_request, response) => {
+      response.writeHead(401, { 'www-authenticate': 'Bearer realm="http://example.com/token"', 'content-length': 10 }).flushHeaders();
+      return true;
+    });
+    const patience = { connectMs: 1_000, readMs: 600_000, writeMs: 600_000 };
+    const client = createRegistryClient({ registry: host, log: silentLog, patience });
+    await expect(client.listTags('a')).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    await client.close();
+  });
 });
 
 describe('pushImage', () => {

@@ -86,11 +86,8 @@ export function createSession(options: SessionOptions): Session {
     async reload() {
       const mine = ++latest;
       const startedAt = performance.now();
-      const motion = {
-        phases: createPhases(output),
-        output: { ...output, warn },
-        place: { dataDir: options.dataDir, environment: options.environment },
-      };
+      const { dataDir, environment, signal } = options;
+      const motion = { phases: createPhases(output), output: { ...output, warn }, place: { dataDir, environment, signal } };
       const mineNow = turn.then(() => releaseNow(mine, motion));
       turn = mineNow.then(
         () => {},
