@@ -1,4 +1,4 @@
-// Holds the import table of ARCHITECTURE.md with dependency-cruiser, and the limits of size; fails when it saw no module.
+// Holds the import table of ARCHITECTURE.md with dependency-cruiser, the limits of size, and that what is exported is used; fails when it saw no module.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -7,6 +7,7 @@ import rules from '../.dependency-cruiser.cjs';
 import { compareTable } from './import-table.mjs';
 import { ROOT } from './setup.mjs';
 import { findOversized } from './sizes.mjs';
+import { listUnusedValues } from './unused-values.mjs';
 import { listVendorNames } from './vendor-names.mjs';
 
 process.chdir(ROOT);
@@ -21,7 +22,7 @@ if (totalCruised < 20) {
 }
 const sources = execFileSync('git', ['ls-files', '-co', '--exclude-standard', 'src', 'sdk'], { encoding: 'utf8' }).split('\n');
 const present = sources.filter((file) => /\.(ts|mjs|py)$/.test(file) && existsSync(file));
-const faults = [...findOversized(present), ...compareTable(rules.mayImport), ...listVendorNames()];
+const faults = [...findOversized(present), ...compareTable(rules.mayImport), ...listVendorNames(), ...listUnusedValues()];
 for (const fault of faults) console.error(`error: ${fault}`);
 console.log(`architecture: ${totalCruised} modules, ${violations.length} violations`);
 process.exit(violations.some(({ rule }) => rule.severity === 'error') || faults.length > 0 ? 1 : 0);

@@ -16,6 +16,8 @@ export interface RemoteOptions {
   readonly log: Log;
   /** Else those that `docker login` left. */
   readonly credentials?: Credentials | undefined;
+  /** Ends every call with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** A client of another registry. Throws CONFIG_INVALID. */
@@ -26,6 +28,7 @@ export async function openRemoteRegistry(registry: string, environment: Environm
     registry,
     credentials,
     log: options.log,
+    signal: options.signal,
     network: await readNetwork(environment),
     isPlainHttpAllowed: readList(environment['WHERRY_REGISTRY_PLAIN_HTTP']).includes(registry),
   });

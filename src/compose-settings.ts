@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { usingDirectory } from './base/directory.js';
 import { systemCodeOf, toWherryError, WherryError } from './base/errors.js';
 import { parseSize } from './project/units.js';
 
@@ -31,17 +32,17 @@ export interface ServerFile {
 }
 
 /** The data directory: `--data`, WHERRY_DATA, else below the XDG data directory. */
-export function readDataDir(environment: Environment, flags: Flags = {}): string {
+function readDataDir(environment: Environment, flags: Flags = {}): string {
   const chosen = flags.data ?? environment['WHERRY_DATA'];
   if (chosen) return resolve(chosen);
   return join(environment['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'wherry');
 }
 
-/** Settings for a client of the API. */
+/** Settings for a client of the API. Throws CONFIG_INVALID when the data directory is none. */
 export async function readSettings(environment: Environment, flags: Flags = {}): Promise<Settings> {
   const dataDir = readDataDir(environment, flags);
-  const file = await readServerFile(dataDir);
-  const key = environment['WHERRY_API_KEY'] ?? (await readText(keyFileOf(dataDir)))?.trim();
+  const file = await usingDirectory(dataDir, () => readServerFile(dataDir));
+  const key = environment['WHERRY_API_KEY'] ?? (await usingDirectory(dataDir, () => readText(keyFileOf(dataDir))))?.trim();
   return { dataDir, apiUrl: flags.apiUrl ?? environment['WHERRY_API_URL'] ?? file?.url, apiKey: key || undefined };
 }
 

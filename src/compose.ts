@@ -3,6 +3,7 @@ import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pino from 'pino';
 import { type Clock, openClock } from './base/clock.js';
+import { usingDirectory } from './base/directory.js';
 import { WherryError } from './base/errors.js';
 import { FAULT_POINTS, type FaultPoint, type Faults, noFaults } from './base/faults.js';
 import { createSecret, createUuid } from './base/ids.js';
@@ -80,12 +81,14 @@ const DEFAULT_PORT = 7070;
 /** How long requests that arrived before the stop may take to be answered. */
 const DRAIN_MS = 5_000;
 
-/** Chooses drivers and wires the server. Throws DATA_LOCKED when another server owns the data directory: the store's file is its lock. */
+/** Chooses drivers and wires the server. Throws DATA_LOCKED when another server owns the data directory: the store's file is its lock. Throws CONFIG_INVALID. */
 export async function composeServer(options: ServerOptions): Promise<ComposedServer> {
   const { dataDir, environment } = options;
   const clock = openClock();
-  await mkdir(join(dataDir, 'run'), { recursive: true, mode: 0o700 });
-  await chmod(dataDir, 0o700);
+  await usingDirectory(dataDir, async () => {
+    await mkdir(join(dataDir, 'run'), { recursive: true, mode: 0o700 });
+    await chmod(dataDir, 0o700);
+  });
   const log = openLog(environment);
   const faults = readFaults(environment);
   const webhookTargets = createWebhookTargets(readList(environment['WHERRY_WEBHOOK_ALLOW']));

@@ -102,7 +102,7 @@ export const EndpointChange = Type.Object(
   strict,
 );
 
-export const SpecChange = Type.Partial(Type.Object(SPEC), strict);
+const SpecChange = Type.Partial(Type.Object(SPEC), strict);
 export const Release = Type.Unsafe<ReleaseView>(
   Type.Object({
     endpointId: Type.String(),

@@ -1,4 +1,4 @@
-import { openLayout } from '../oci/layout.js';
+import { type Layout, openLayout } from '../oci/layout.js';
 import { LABELS } from '../oci/manifest.js';
 import { parseReference } from '../oci/reference.js';
 import type { HandlerProject } from '../project/read.js';
@@ -25,6 +25,8 @@ export interface ImageWork {
   readonly isFresh: boolean;
   /** The registry side of base images; used only when the base is not `scratch`. */
   readonly bases: BaseImages;
+  /** Ends the build with its reason, and the tools that it runs. */
+  readonly signal: AbortSignal;
 }
 
 /** Builds a handler project into an image, without a container engine. Throws BUILD_FAILED, LAYER_INVALID, CONFIG_INVALID, and what `bases` throws. */
@@ -41,7 +43,10 @@ export async function buildImage(request: BuildRequest): Promise<BuiltImage> {
   const images: PlatformParts[] = [];
   for (const { planned, platform, base } of plans) {
     const layers: BuiltLayer[] = [];
-    for (const plan of planned.layers) layers.push(await makeLayer(plan));
+    for (const plan of planned.layers) {
+      request.signal.throwIfAborted();
+      layers.push(await makeLayer(plan));
+    }
     const config = composeConfig(layers, {
       platform,
       entrypoint: planned.entrypoint,
@@ -67,8 +72,17 @@ async function planPlatforms(request: BuildRequest, { bases, lockFile }: Plannin
 }
 
 /** Where the layers of a build go. */
-export async function openStore({ layoutDir, cacheDir, zlibVersion, isFresh }: ImageWork): Promise<LayerStore> {
-  return { layout: await openLayout(layoutDir), cacheDir, zlibVersion, isFresh };
+export async function openStore({ layoutDir, cacheDir, zlibVersion, isFresh, signal }: ImageWork): Promise<LayerStore> {
+  const opened = await openLayout(layoutDir);
+  const layout: Layout = { ...opened, writeBlob: (source, expected) => opened.writeBlob(stopping(source, signal), expected) };
+  return { layout, cacheDir, zlibVersion, isFresh };
+}
+
+async function* stopping(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  for await (const part of source) {
+    signal.throwIfAborted();
+    yield part;
+  }
 }
 
 interface Labelled {
@@ -100,6 +114,7 @@ export function sourceLabels(name: string, { source, revision, createdAt }: Sour
   };
 }
 
+/** The labels that name the base of an image (OCI image-spec, annotations.md). */
 export function baseLabels(name: string, { reference }: BaseImage): Record<string, string> {
   const { digest } = parseReference(reference);
   return { 'org.opencontainers.image.base.name': name, ...(digest && { 'org.opencontainers.image.base.digest': digest }) };

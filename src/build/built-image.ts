@@ -5,6 +5,7 @@ import type { Project } from '../project/read.js';
 import { type BaseImage, type ImageParts, writeImage, writeIndex } from './assemble.js';
 import type { SourceState } from './git.js';
 import type { BuiltLayer, ImageBlob, LayerStore } from './layers.js';
+import { nameBuild } from './named-build.js';
 
 /** What a build made: an image, or an index of one for each platform. */
 export interface BuiltImage {
@@ -58,7 +59,7 @@ export async function finishImage({ project, source, images: parts, warnings }: 
     images.map((image) => image.descriptor),
     store,
   );
-  await store.layout.putRef(project.name, descriptor);
+  await nameBuild(project, descriptor, store.layout);
   return {
     name: project.name,
     digest: descriptor.digest,
@@ -68,7 +69,7 @@ export async function finishImage({ project, source, images: parts, warnings }: 
     base: parts[0]?.base?.reference ?? null,
     revision: source.revision,
     versions: source.versions,
-    warnings: [...new Set(warnings)],
+    warnings: [...new Set([...warnings, ...source.warnings])],
   };
 }
 

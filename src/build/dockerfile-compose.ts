@@ -7,7 +7,7 @@ import { type PlatformBase, pinBases } from './bases.js';
 import { baseLabels, formatTime, type ImageWork, openStore, sourceLabels } from './build.js';
 import { type BuiltImage, finishImage, type PlatformParts } from './built-image.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
-import { planCopy } from './dockerfile-copy.js';
+import { createCopyPlanner } from './dockerfile-copy.js';
 import { type FoundFiles, findContextFiles } from './files.js';
 import { readSourceState, type SourceState } from './git.js';
 import { type BuiltLayer, createLayerMaker } from './layers.js';
@@ -52,12 +52,13 @@ async function composePlatform(
   { name, stage, source, context, makeLayer }: Composing,
 ): Promise<PlatformParts> {
   const layers: BuiltLayer[] = [];
+  const planCopy = createCopyPlanner(context.files);
   const labels = { ...sourceLabels(name, source), ...(base && baseLabels(stage.base.text, base)) };
   const inherited = base?.config.config;
   let now: Settings = { ...inherited, Env: withPath(inherited?.Env ?? []), Labels: { ...inherited?.Labels, ...labels } };
   for (const step of stage.steps) {
     if (step.keyword === 'COPY' || step.keyword === 'ADD') {
-      layers.push(await makeLayer(planCopy(step, context.files, now.WorkingDir ?? '/')));
+      layers.push(await makeLayer(planCopy(step, now.WorkingDir ?? '/')));
     }
     now = applyStep(step, now);
   }
@@ -116,13 +117,11 @@ function applyStep(step: Step, settings: Settings): Settings {
 
 const withProtocol = (port: string) => (port.includes('/') ? port : `${port}/tcp`);
 
-/** All values of one instruction see the environment as it was before it. */
+/** All values of one instruction see the environment as it was before it; quotes that would keep a `$` are left to engines. */
 function pairsOf({ settings }: Step, { Env = [] }: Settings): readonly (readonly [string, string])[] {
   const known = new Map(Env.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
   const expand = (value: string) =>
-    value.replace(/\\\$|\$\{(\w+)\}|\$(\w+)/g, (whole, braced?: string, plain?: string) =>
-      whole === '\\$' ? '$' : (known.get(braced ?? plain ?? '') ?? ''),
-    );
+    value.replace(/\$\{(\w+)\}|\$(\w+)/g, (_, braced?: string, plain?: string) => known.get(braced ?? plain ?? '') ?? '');
   return settings.map(({ name, value }) => [name, expand(value ?? '')] as const);
 }
 

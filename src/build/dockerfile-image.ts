@@ -1,6 +1,6 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCodeOf, WherryError } from '../base/errors.js';
+import { WherryError } from '../base/errors.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { readArchive, readLayers } from '../oci/docker-archive.js';
@@ -20,6 +20,7 @@ import { lintDockerfile } from './lint.js';
 import { type LintContext, readLintContext } from './lint-context.js';
 import type { LintFinding } from './lint-finding.js';
 import { listNames } from './plan.js';
+import { readProjectText } from './project-text.js';
 
 export interface DockerfileRequest extends ImageWork {
   readonly project: DockerfileProject;
@@ -48,7 +49,7 @@ export async function buildDockerfile(request: DockerfileRequest): Promise<Built
   const context = await readLintContext(project.dir, { path: project.dockerfile, text }, request.now);
   const findings = lint(request, text, context);
   const dockerfile = parseDockerfile(text);
-  const need = findEngineNeed(dockerfile, request);
+  const need = findEngineNeed(dockerfile, request, context.files);
   if (need === undefined) return withFindings(await composeDockerfile(dockerfile, request), findings);
   const engine = await findEngine(request.engine, request);
   if (!engine) throw withoutEngine(request, need);
@@ -57,13 +58,9 @@ export async function buildDockerfile(request: DockerfileRequest): Promise<Built
 }
 
 async function readDockerfile({ dir, dockerfile }: DockerfileProject): Promise<string> {
-  return readFile(join(dir, dockerfile), 'utf8').catch((cause: unknown) => {
-    if (systemCodeOf(cause) !== 'ENOENT') throw cause;
-    throw new WherryError('CONFIG_INVALID', `there is no '${dockerfile}' in '${dir}'`, {
-      hint: "correct 'dockerfile' in wherry.yaml",
-      cause,
-    });
-  });
+  const text = await readProjectText(join(dir, dockerfile));
+  if (text !== undefined) return text;
+  throw new WherryError('CONFIG_INVALID', `there is no '${dockerfile}' in '${dir}'`, { hint: "correct 'dockerfile' in wherry.yaml" });
 }
 
 const describe = (path: string, { line, problem, fix, rule }: LintFinding) => `${path}:${line}: ${problem} [${rule}]: ${fix}`;

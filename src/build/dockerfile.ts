@@ -13,6 +13,8 @@ export interface Setting {
   readonly name: string;
   /** Null for `ARG NAME`. */
   readonly value: string | null;
+  /** The value as it is written, with quotes and backslashes; lines that are continued are one. */
+  readonly raw: string;
   readonly line: number;
 }
 
@@ -36,6 +38,8 @@ export interface Stage {
   readonly line: number;
   /** The image, or the name of an earlier stage. */
   readonly base: Word;
+  /** What follows FROM and its flags. */
+  readonly words: readonly Word[];
   /** `AS name`, or null. */
   readonly name: string | null;
   readonly steps: readonly Step[];
@@ -45,6 +49,8 @@ export interface Dockerfile {
   /** What stands before the first FROM. */
   readonly head: readonly Step[];
   readonly stages: readonly Stage[];
+  /** The backslash, unless a directive of the file says otherwise. */
+  readonly escapeCharacter: string;
   /** Texts of the comments by line. */
   readonly comments: ReadonlyMap<number, string>;
 }
@@ -59,11 +65,11 @@ export function parseDockerfile(text: string): Dockerfile {
     if (step.keyword !== 'FROM') (stages.at(-1)?.steps ?? head).push(step);
     else {
       const [base = { text: '', line: step.line, isOpen: false }] = step.words;
-      stages.push({ line: step.line, base, name: (instruction as From).getBuildStage(), steps: [] });
+      stages.push({ line: step.line, base, words: step.words, name: (instruction as From).getBuildStage(), steps: [] });
     }
   }
   const comments = new Map(parsed.getComments().map((comment) => [comment.getRange().start.line + 1, comment.getContent()]));
-  return { head, stages, comments };
+  return { head, stages, escapeCharacter: parsed.getEscapeCharacter(), comments };
 }
 
 function readStep(instruction: Instruction): Step {
@@ -106,7 +112,10 @@ function readFlags(instruction: Instruction): ReadonlyMap<string, string> {
 }
 
 function readSettings(instruction: PropertyInstruction): readonly Setting[] {
-  return instruction
-    .getProperties()
-    .map((property) => ({ name: property.getName(), value: property.getValue(), line: property.getRange().start.line + 1 }));
+  return instruction.getProperties().map((property) => ({
+    name: property.getName(),
+    value: property.getValue(),
+    raw: property.getUnescapedValue() ?? '',
+    line: property.getRange().start.line + 1,
+  }));
 }

@@ -2,10 +2,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WherryError } from '../base/errors.js';
+import { withTimeLimit } from '../base/time-limit.js';
 import { runTool, type ToolRun } from './tool.js';
 
 /** Engines that build Dockerfiles, in the order in which they are looked for. */
-export const ENGINES = ['docker', 'podman', 'buildah'] as const;
+const ENGINES = ['docker', 'podman', 'buildah'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
 /** Throws USAGE for a name that is none of them. */
@@ -42,7 +43,10 @@ export interface Engine {
   save(id: string, file: string): Promise<void>;
 }
 
-type EngineTools = Pick<ToolRun, 'environment' | 'report'>;
+type EngineTools = Pick<ToolRun, 'environment' | 'report' | 'signal'>;
+
+/** An engine whose daemon does not answer its client by then is as good as none. */
+const ANSWER_MS = 10_000;
 
 /** The engine that is asked for, or the first that answers; undefined when none does. */
 export async function findEngine(wanted: EngineName | undefined, tools: EngineTools): Promise<Engine | undefined> {
@@ -51,12 +55,21 @@ export async function findEngine(wanted: EngineName | undefined, tools: EngineTo
 }
 
 /** `docker version` fails without its daemon, which its client's own version would not show. */
-async function answers(name: EngineName, { environment }: EngineTools): Promise<boolean> {
-  const args = name === 'buildah' ? ['--version'] : ['version'];
-  return runTool(name, args, { cwd: tmpdir(), environment, report: () => {} }).then(
-    ({ exitCode }) => exitCode === 0,
-    () => false,
+function answers(name: EngineName, tools: EngineTools): Promise<boolean> {
+  return succeeds(name, name === 'buildah' ? ['--version'] : ['version'], tools);
+}
+
+function hasBuildKit(tools: EngineTools): Promise<boolean> {
+  return succeeds('docker', ['buildx', 'version'], tools);
+}
+
+async function succeeds(name: EngineName, args: readonly string[], { environment, signal }: EngineTools): Promise<boolean> {
+  const run = { cwd: tmpdir(), environment, report: () => {} };
+  const { exitCode } = await withTimeLimit({ limitMs: ANSWER_MS, signal }, (until) => runTool(name, args, { ...run, signal: until })).catch(
+    () => ({ exitCode: null }),
   );
+  signal.throwIfAborted();
+  return exitCode === 0;
 }
 
 async function openEngine(name: EngineName, tools: EngineTools): Promise<Engine> {
@@ -65,7 +78,7 @@ async function openEngine(name: EngineName, tools: EngineTools): Promise<Engine>
     ...tools.environment,
     ...(name === 'docker' && { DOCKER_BUILDKIT: isBuildKit ? '1' : '0', BUILDKIT_PROGRESS: 'plain' }),
   };
-  const run = (args: readonly string[], cwd: string) => runTool(name, args, { cwd, environment, report: tools.report });
+  const run = (args: readonly string[], cwd: string) => runTool(name, args, { ...tools, cwd, environment });
   return {
     name,
     async build(request) {
@@ -89,11 +102,6 @@ async function openEngine(name: EngineName, tools: EngineTools): Promise<Engine>
       if (exitCode !== 0) throw refused(`${name} could not write image ${id}`, output);
     },
   };
-}
-
-async function hasBuildKit({ environment }: EngineTools): Promise<boolean> {
-  const { exitCode } = await runTool('docker', ['buildx', 'version'], { cwd: tmpdir(), environment, report: () => {} });
-  return exitCode === 0;
 }
 
 function buildArguments({ dir, dockerfile, tag, platform, labels, buildArgs, secrets }: EngineBuild, idFile: string): readonly string[] {

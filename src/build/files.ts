@@ -48,8 +48,9 @@ export async function findContextFiles(dir: string, dockerfile: string): Promise
   return walk(dir, (entry) => (isLeftOut(entry, rules) ? 'leave out' : judgeContextName(entry.name)));
 }
 
-function isLeftOut({ path, isDirectory }: Found, rules: IgnoreRules | undefined): boolean {
-  return rules !== undefined && !(isDirectory && rules.hasExceptions) && rules(path);
+/** Whether nothing of an entry counts: a directory that a rule may take something back in below is visited. */
+export function isLeftOut({ path, isDirectory }: Pick<Found, 'path' | 'isDirectory'>, rules: IgnoreRules | undefined): boolean {
+  return rules !== undefined && !(isDirectory && rules.mayTakeBack(path)) && rules(path);
 }
 
 /**
@@ -92,8 +93,8 @@ async function walk(root: string, judge: Judge): Promise<FoundFiles> {
   return { files: files.sort((a, b) => (a.path < b.path ? -1 : 1)), secrets: secrets.sort() };
 }
 
-/** Names that are not UTF-8 are read as others, which are not there. */
-function unreadable(path: string): (thrown: unknown) => never {
+/** Gives BUILD_FAILED for what cannot be read. Names that are not UTF-8 are read as others, which are not there. */
+export function unreadable(path: string): (thrown: unknown) => never {
   return (thrown) => {
     const why = systemCodeOf(thrown) === 'ENOENT' ? 'its name is not UTF-8, or it has just been removed' : messageOf(thrown);
     throw new WherryError('BUILD_FAILED', `'${path}' of the project cannot be read: ${why}`, {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { WherryError } from '../base/errors.js';
 import { compareVersionTags, parseVersionTag } from '../oci/semver-tag.js';
@@ -15,26 +15,41 @@ export interface SourceState {
   readonly source: string | null;
   /** Seconds since the epoch: SOURCE_DATE_EPOCH, else the commit's time, else 0. */
   readonly createdAt: number;
+  /** Why there is no revision although there is a repository. */
+  readonly warnings: readonly string[];
 }
 
 /** Reads git's state of `dir`; without git or with uncommitted changes there is no revision. */
 export async function readSourceState(dir: string, sourceDateEpoch: string | undefined): Promise<SourceState> {
-  const [commit, changes, origin] = (await isInRepository(dir))
-    ? await Promise.all([
-        git(dir, ['log', '-1', '--decorate-refs=refs/tags/', '--format=%H%n%ct%n%D']),
-        git(dir, ['status', '--porcelain', '--', '.']),
-        git(dir, ['remote', 'get-url', 'origin']),
-      ])
-    : [];
-  const [hash, time, names = ''] = commit?.split('\n') ?? [];
-  const isClean = hash !== undefined && changes === '';
   const epoch = sourceDateEpoch !== undefined && /^\d+$/.test(sourceDateEpoch) ? Number(sourceDateEpoch) : undefined;
-  return {
-    revision: isClean ? hash : null,
-    versions: isClean ? versionsOf(names) : [],
-    source: origin ? withoutCredentials(origin) : null,
-    createdAt: epoch ?? (isClean ? Number(time) : 0),
-  };
+  if (!(await isInRepository(dir))) return { revision: null, versions: [], source: null, createdAt: epoch ?? 0, warnings: [] };
+  const [commit, status, origin] = await Promise.all([
+    ask(dir, ['log', '-1', '--decorate-refs=refs/tags/', '--format=%H%n%ct%n%D']),
+    // Files that the user's settings hide from git are in the image all the same.
+    ask(dir, ['status', '--porcelain', '--untracked-files=normal', '--ignore-submodules=none', '--', '.']),
+    // As it is written there: what the user's settings make of it would be another label on each machine.
+    ask(dir, ['config', '--local', '--includes', '--get-all', 'remote.origin.url']),
+  ]);
+  const [hash, time, names = ''] = commit.text?.split('\n') ?? [];
+  const source = origin.text ? withoutCredentials(firstLine(origin.text)) : null;
+  const why = commit.fault ?? status.fault ?? firstChange(status.text ?? '');
+  if (hash === undefined || why !== undefined) {
+    return {
+      revision: null,
+      versions: [],
+      source,
+      createdAt: epoch ?? 0,
+      warnings: [`the image records no revision: ${why ?? 'git names none'}`],
+    };
+  }
+  return { revision: hash, versions: versionsOf(names), source, createdAt: epoch ?? Number(time), warnings: [] };
+}
+
+const firstLine = (text: string) => text.split('\n')[0] ?? '';
+
+/** What is not as git has it, by the first of the paths in `git status --porcelain`. */
+function firstChange(status: string): string | undefined {
+  return status === '' ? undefined : `'${firstLine(status).replace(/^\S+\s+/, '')}' is not committed as it is`;
 }
 
 /** Whether git would find a repository around `dir`: most of a build without changes would be the start of programs that find none. */
@@ -90,16 +105,37 @@ function withoutCredentials(origin: string): string {
 /** A checkout of a large repository takes a while. */
 const TIMEOUT_MS = 120_000;
 
-function git(dir: string, args: readonly string[]): Promise<string | undefined> {
+async function git(dir: string, args: readonly string[]): Promise<string | undefined> {
+  return (await ask(dir, args)).text;
+}
+
+/** What git printed, or why it did not. */
+type Told = { readonly text: string; readonly fault?: never } | { readonly text?: never; readonly fault: string };
+
+function ask(dir: string, args: readonly string[]): Promise<Told> {
+  // The user's settings count, as for `git status` in a terminal: what is ignored, whose directories are safe, how large files are filtered.
+  const env = { ...gitEnvironment, ...findHome() };
   return new Promise((resolve) => {
-    execFile('git', [...SAFE, '-C', dir, ...args], { timeout: TIMEOUT_MS, env: { ...gitEnvironment } }, (error, stdout) =>
-      resolve(error ? undefined : stdout.trim()),
-    );
+    execFile('git', [...SAFE, '-C', dir, ...args], { timeout: TIMEOUT_MS, env }, (error, stdout, stderr) => {
+      if (!error) return resolve({ text: stdout.trim() });
+      const said = firstLine(stderr.trim()).replace(/^fatal: /, '');
+      resolve({ fault: said === '' ? `git could not be asked: ${error.message}` : `git says: ${said}` });
+    });
   });
 }
 
-/** A repository's own settings may name programs to run: for every look at its state, every checkout, every log. */
-const SAFE = ['core.fsmonitor=false', 'core.hooksPath=/dev/null', 'log.showSignature=false'].flatMap((setting) => ['-c', setting]);
+/** Not everybody has one: users of containers may have no name. */
+function findHome(): { readonly HOME?: string } {
+  try {
+    return { HOME: homedir() };
+  } catch {
+    return {};
+  }
+}
+
+/** A repository's own settings may name programs to run: for every look at its state, every checkout, every log. Colours would be in the answers. */
+const SETTINGS = ['core.fsmonitor=false', 'core.hooksPath=/dev/null', 'log.showSignature=false', 'color.ui=false'];
+const SAFE = SETTINGS.flatMap((setting) => ['-c', setting]);
 
 /** Asks nobody for passwords and takes no lock. */
 const gitEnvironment = {

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import dockerignoreModule, { type Ignore } from '@balena/dockerignore';
-import { systemCodeOf } from '../base/errors.js';
+import { readProjectText } from './project-text.js';
 
 /** The package is one function; its types describe an ES module. */
 const dockerignore = dockerignoreModule as unknown as (options: { readonly ignorecase: boolean }) => Ignore;
@@ -61,8 +60,8 @@ export function isSecretPath(path: string): boolean {
 /** What a `.dockerignore` leaves out. */
 export interface IgnoreRules {
   (path: string): boolean;
-  /** A rule may take something back in below a directory that is left out. */
-  readonly hasExceptions: boolean;
+  /** Whether a rule may take something back in below a directory that is left out. */
+  mayTakeBack(directory: string): boolean;
 }
 
 /** BuildKit prefers the `.dockerignore` that belongs to the Dockerfile. */
@@ -70,14 +69,24 @@ export async function readContextIgnore(dir: string, dockerfile: string): Promis
   return (await readDockerignore(dir, `${dockerfile}.dockerignore`)) ?? (await readDockerignore(dir));
 }
 
-/** A directory's `.dockerignore` (Docker's semantics), or undefined. */
+/** A directory's `.dockerignore` (Docker's semantics), or undefined. Throws CONFIG_INVALID when it cannot be read. */
 export async function readDockerignore(dir: string, name = '.dockerignore'): Promise<IgnoreRules | undefined> {
-  try {
-    const text = await readFile(join(dir, name), 'utf8');
-    const rules = dockerignore({ ignorecase: false }).add(text);
-    return Object.assign((path: string) => rules.ignores(path), { hasExceptions: /^\s*!/m.test(text) });
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  }
+  const text = await readProjectText(join(dir, name));
+  if (text === undefined) return undefined;
+  const rules = dockerignore({ ignorecase: false }).add(text);
+  return Object.assign((path: string) => rules.ignores(path), { mayTakeBack: readExceptions(text) });
 }
+
+function readExceptions(text: string): IgnoreRules['mayTakeBack'] {
+  const begins = [...text.matchAll(/^\s*!\s*(\S.*)$/gm)].map(([, pattern = '']) => fixedPart(pattern.trim()));
+  return (directory) => begins.some((begin) => isWithin(begin, directory) || isWithin(directory, begin));
+}
+
+/** The directories that a pattern begins with, up to the first name with a wildcard. */
+function fixedPart(pattern: string): string {
+  const names = posix.normalize(`/${pattern}`).split('/').slice(1);
+  const at = names.findIndex((name) => /[*?[\\]/.test(name));
+  return names.slice(0, at < 0 ? names.length : at).join('/');
+}
+
+const isWithin = (parent: string, path: string) => parent === '' || path === parent || path.startsWith(`${parent}/`);

@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { markUsed } from '../base/use-mark.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { replaceFile } from '../oci/durable-file.js';
 import { encodeLayer, encoderName, encodeTar } from '../oci/layer.js';
 import type { Layout } from '../oci/layout.js';
 import { packTar, type TarEntry } from '../oci/tar.js';
 
 /** Of a handler image from the bottom up: what changes least comes first. A Dockerfile's layers are its own. */
-export const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code', 'dockerfile'] as const;
+const LAYER_ROLES = ['dependencies', 'assets', 'sdk', 'code', 'dockerfile'] as const;
 export type LayerRole = (typeof LAYER_ROLES)[number];
 
 /** What goes into one layer. */
@@ -172,8 +173,8 @@ function memoryOf({ role, key }: Pick<LayerPlan, 'role' | 'key'>, { cacheDir }: 
 async function remember(file: string, make: () => Promise<Remembered>): Promise<Remembered> {
   const made = await make();
   await mkdir(dirname(file), { recursive: true });
-  await writeFile(`${file}.new`, JSON.stringify(made));
-  await rename(`${file}.new`, file);
+  // Another build may make the same layer at the same time.
+  await replaceFile(file, JSON.stringify(made));
   return made;
 }
 

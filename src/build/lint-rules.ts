@@ -1,10 +1,12 @@
 import { isFloating, parseReference } from '../oci/reference.js';
+import { isSecretName } from '../oci/secret-name.js';
 import type { Dockerfile, Stage, Step } from './dockerfile.js';
 import { findEndOfLife } from './lint-bases.js';
 import type { LintContext } from './lint-context.js';
 import { findDownloads } from './lint-downloads.js';
 import type { Fault, Severity } from './lint-finding.js';
 import { findMissingSources } from './lint-sources.js';
+import { findMissingBases, findMissingWords } from './lint-words.js';
 
 export interface LintRule {
   readonly name: string;
@@ -16,6 +18,8 @@ export interface LintRule {
 
 export const LINT_RULES: readonly LintRule[] = [
   { name: 'unknown-instruction', severity: 'error', why: 'the engine refuses the Dockerfile', find: findUnknown },
+  { name: 'missing-base', severity: 'error', why: 'the image has nothing to begin with', find: findMissingBases },
+  { name: 'missing-word', severity: 'error', why: 'the engine refuses an instruction that names too little', find: findMissingWords },
   {
     name: 'missing-source',
     severity: 'error',
@@ -95,8 +99,7 @@ const commandOf = (stage: Stage | undefined): Step | undefined =>
 
 function findNoCommand(dockerfile: Dockerfile): readonly Fault[] {
   const last = lastOf(dockerfile);
-  if (!last) return [{ line: 1, problem: 'there is no FROM', fix: 'begin with the base image: FROM name:tag' }];
-  if (commandOf(last)) return [];
+  if (!last || commandOf(last)) return [];
   return [
     { line: last.line, problem: 'the last stage has neither CMD nor ENTRYPOINT', fix: 'end with CMD ["python", "-u", "/handler.py"]' },
   ];
@@ -117,17 +120,14 @@ function findBuffered(dockerfile: Dockerfile): readonly Fault[] {
   ];
 }
 
-const SECRET_NAME = /(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY|SECRET_KEY|CREDENTIALS?)$/i;
 /** Numbers, switches, paths of files that hold the secret, and other variables. */
-const NO_SECRET = /^(\d*|true|false|\/.*|.*\$.*)$/i;
+const NO_SECRET = /^(\d*|true|false|yes|no|on|off|none|\/.*|.*\$.*)$/i;
 
 function findSecrets({ head, stages }: Dockerfile): readonly Fault[] {
   const steps = [...head, ...stages.flatMap(({ steps: all }) => all)];
   return steps.flatMap(({ keyword, settings }) =>
     settings
-      .filter(
-        ({ name, value }) => SECRET_NAME.test(name) && (value === null || !NO_SECRET.test(value) || (keyword === 'ARG' && value === '')),
-      )
+      .filter(({ name, value }) => isSecretName(name) && (value === null || !NO_SECRET.test(value) || (keyword === 'ARG' && value === '')))
       .map(({ name, line }) => ({
         line,
         problem: `'${name}' looks like a secret, and ${keyword} keeps it in the image's history`,

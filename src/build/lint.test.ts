@@ -68,6 +68,13 @@ CMD python /app/handler.py
 describe('each rule finds its fault at its line, and lets the mended form pass', () => {
   const cases: readonly [rule: string, bad: string, at: number, good: string][] = [
     ['unknown-instruction', `${BASE}COPPY a /\n${END}`, 2, `${BASE}copy src /\n${END}`],
+    ['missing-base', `FROM\n${END}`, 1, `${BASE}${END}`],
+    ['missing-base', `FROM python 3.12\n${END}`, 1, `FROM --platform=linux/amd64 python:3.12 as a\nFROM a\n${END}`],
+    ['missing-base', `FROM Python:3.12\n${END}`, 1, `ARG X\nFROM $X\n${END}`],
+    ['missing-word', `${BASE}COPY src\n${END}`, 2, `${BASE}COPY <<EOF /etc/motd\nhello\nEOF\n${END}`],
+    ['missing-word', `${BASE}COPY --from=a ["/x"]\n${END}`, 2, `${BASE}COPY --from=a /x /x\n${END}`],
+    ['missing-word', `${BASE}WORKDIR\n${END}`, 2, `${BASE}WORKDIR /\nVOLUME ["/a"]\nHEALTHCHECK NONE\nRUN\n${END}`],
+    ['missing-word', `${BASE}ENV A=1 B\n${END}`, 2, `${BASE}ENV A=1 B=\nENV A b c\nLABEL a=\nARG C\n${END}`],
     ['missing-source', `${BASE}COPY src \\\n  nowhere /\n${END}`, 3, `${BASE}COPY ./src /src/handler.py $ANY /\n${END}`],
     ['missing-source', `${BASE}COPY src/*.js /\n${END}`, 2, `${BASE}COPY s?c/[h]andler.* /\n${END}`],
     ['missing-source', `${BASE}COPY ["no where", "/"]\n${END}`, 2, `${BASE}COPY [".", "/"]\n${END}`],
@@ -87,6 +94,7 @@ describe('each rule finds its fault at its line, and lets the mended form pass',
       2,
       `${BASE}ENV MAX_TOKEN=4096 AUTH_TOKEN=/run/secrets/a API_KEY=$KEY\n${END}`,
     ],
+    ['secret-in-image', `${BASE}ENV A=1 \\\n  PGPASSWORD=x\n${END}`, 3, `${BASE}ENV PWD=x HF_AUTH=none PUBLIC_KEY=x\n${END}`],
     ['secret-in-image', `ARG NPM_TOKEN\n${BASE}${END}`, 1, `ARG TOKENIZER=a\n${BASE}${END}`],
     [
       'download-at-start',
@@ -184,6 +192,6 @@ it('keeps quiet about rules that are silenced, everywhere or at one instruction'
 });
 
 it('reads what is no Dockerfile', () => {
-  expect(found('')).toEqual(['missing-command@1']);
+  expect(found('')).toEqual(['missing-base@1']);
   expect(found('\u0000{}\n[[[\nFROM\n').length).toBeGreaterThan(0);
 });

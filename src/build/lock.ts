@@ -1,11 +1,12 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCodeOf, WherryError } from '../base/errors.js';
+import { WherryError } from '../base/errors.js';
 import { type Digest, isDigest } from '../oci/digest.js';
+import { replaceDurably } from '../oci/durable-file.js';
 import { formatReference, parseReference } from '../oci/reference.js';
+import { readProjectText } from './project-text.js';
 
 /** The name of the lock file; it belongs into version control beside `wherry.yaml`. */
-export const LOCK_FILE = 'wherry.lock';
+const LOCK_FILE = 'wherry.lock';
 
 /** What names of base images mean for a project, until somebody asks anew. */
 export interface BaseLock {
@@ -43,18 +44,12 @@ export async function openBaseLock({ dir, isUpdate, resolve }: BaseLockOptions):
 
 async function writeBases(file: string, bases: Bases): Promise<void> {
   const sorted = Object.fromEntries(Object.entries(bases).sort(([a], [b]) => (a < b ? -1 : 1)));
-  await writeFile(`${file}.new`, `${JSON.stringify({ version: 1, bases: sorted }, null, 2)}\n`);
-  await rename(`${file}.new`, file);
+  await replaceDurably(file, `${JSON.stringify({ version: 1, bases: sorted }, null, 2)}\n`);
 }
 
 async function readBases(file: string): Promise<Bases> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT') return {};
-    throw thrown;
-  }
+  const text = await readProjectText(file);
+  if (text === undefined) return {};
   const { version, bases } = parseLock(text);
   if (version !== 1) throw invalid(`its version is '${String(version)}', known is 1`);
   const entries = Object.entries((bases ?? {}) as Record<string, unknown>);

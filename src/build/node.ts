@@ -53,7 +53,8 @@ export async function bundleHandler({ dir, entry, sdkSpecifier }: BundleRequest)
     throw bundleError(thrown, entry);
   });
   const [output] = result.outputFiles;
-  if (!output) throw new WherryError('BUILD_FAILED', `the bundler gave no output for '${entry}'`);
+  if (!output)
+    throw new WherryError('BUILD_FAILED', `the bundler gave no output for '${entry}'`, { hint: 'check that the file exports the handler' });
   const { inputs } = result.metafile;
   const needsRequire = Object.values(inputs).some(({ format }) => format === 'cjs');
   return {
@@ -110,7 +111,11 @@ export function bundledPath(handlerPath: string): string {
 
 function bundleError(thrown: unknown, entry: string): WherryError {
   const errors = (thrown as Partial<BuildFailure> | null)?.errors;
-  if (!errors?.length) return new WherryError('BUILD_FAILED', `'${entry}' could not be bundled: ${messageOf(thrown)}`, { cause: thrown });
+  if (!errors?.length)
+    return new WherryError('BUILD_FAILED', `'${entry}' could not be bundled: ${messageOf(thrown)}`, {
+      hint: 'install the tool anew with npm install; esbuild did not run',
+      cause: thrown,
+    });
   const [first] = errors;
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
   return new WherryError('BUILD_FAILED', `'${entry}' could not be bundled: ${first ? formatMessage(first) : ''}${more}`, {

@@ -6,6 +6,7 @@ import { systemCodeOf, WherryError } from '../base/errors.js';
 import { markUsed } from '../base/use-mark.js';
 import type { Platform } from '../oci/descriptor.js';
 import { libcOf } from './libc.js';
+import { readProjectText } from './project-text.js';
 import { runTool } from './tool.js';
 
 export interface NpmRequest {
@@ -20,6 +21,7 @@ export interface NpmRequest {
   /** Of this machine: npm's settings, and where npm is. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly report: (line: string) => void;
+  readonly signal: AbortSignal;
 }
 
 /** What npm installs for the image. */
@@ -52,7 +54,7 @@ const MANIFESTS = ['package.json', 'package-lock.json'] as const;
  */
 export async function installLocked(request: NpmRequest): Promise<NpmTree | undefined> {
   const { dir, cacheDir, lockFile } = request;
-  const [manifest, lock] = await Promise.all(MANIFESTS.map((name) => readText(join(dir, name))));
+  const [manifest, lock] = await Promise.all(MANIFESTS.map((name) => readProjectText(join(dir, name), 'BUILD_FAILED')));
   if (manifest === undefined || lock === undefined) return undefined;
   const packages = parseLock(lock).packages ?? {};
   if (Object.values(packages).some(({ link }) => link === true)) return undefined;
@@ -113,10 +115,12 @@ function targetOf({ platform: { architecture }, base }: NpmRequest): readonly st
   return ['--os=linux', `--cpu=${CPUS[architecture] ?? architecture}`, `--libc=${libcOf(base)}`];
 }
 
-async function runNpm(cwd: string, { environment, ...request }: NpmRequest): Promise<void> {
+async function runNpm(cwd: string, request: NpmRequest): Promise<void> {
   const options = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--no-progress', '--prefer-offline', '--loglevel=error'];
-  const args = ['ci', ...options, ...targetOf({ environment, ...request })];
-  const { exitCode, output: lines } = await runTool('npm', args, { cwd, environment, report: () => {} }).catch((cause: unknown) => {
+  const args = ['ci', ...options, ...targetOf(request)];
+  const { environment, signal } = request;
+  const { exitCode, output: lines } = await runTool('npm', args, { cwd, environment, report: () => {}, signal }).catch((cause: unknown) => {
+    signal.throwIfAborted();
     throw new WherryError('BUILD_FAILED', 'npm could not be started', { hint: 'install npm', cause });
   });
   if (exitCode === 0) return;
@@ -133,11 +137,20 @@ function withAbsolutePaths(text: string, dir: string): string {
 }
 
 function parseLock(text: string): Lock {
+  const hint = 'run npm install in the project';
+  let lock: unknown;
   try {
-    return JSON.parse(text) as Lock;
+    lock = JSON.parse(text);
   } catch (cause) {
-    throw new WherryError('BUILD_FAILED', 'package-lock.json is not JSON', { hint: 'run npm install in the project', cause });
+    throw new WherryError('BUILD_FAILED', 'package-lock.json is not JSON', { hint, cause });
   }
+  if (isLock(lock)) return lock;
+  throw new WherryError('BUILD_FAILED', 'package-lock.json is JSON, but no lock of npm', { hint });
+}
+
+function isLock(value: unknown): value is Lock {
+  const isObject = (each: unknown) => typeof each === 'object' && each !== null;
+  return isObject(value) && Object.values((value as { packages?: object | null }).packages ?? {}).every(isObject);
 }
 
 async function readText(file: string): Promise<string | undefined> {

@@ -1,6 +1,6 @@
 import { readFile, realpath } from 'node:fs/promises';
 import { posix } from 'node:path';
-import { WherryError } from '../base/errors.js';
+import { messageOf, WherryError } from '../base/errors.js';
 import { type FoundFile, findPackageFiles } from './files.js';
 import { type Bundle, findPackage, packageName } from './node.js';
 
@@ -67,9 +67,7 @@ function chooseTarget(
 const PACKAGE_NAME = /^(@[^/\\.][^/\\]*\/)?[^/\\.][^/\\]*$/;
 
 async function readDependencies(dir: string): Promise<readonly (readonly [string, boolean])[]> {
-  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
-    await readFile(posix.join(dir, 'package.json'), 'utf8'),
-  ) as Manifest;
+  const { dependencies, optionalDependencies, peerDependencies } = await readManifest(dir);
   const wanted = { ...peerDependencies, ...optionalDependencies, ...dependencies };
   const wrong = Object.keys(wanted).find((name) => !PACKAGE_NAME.test(name));
   if (wrong !== undefined) {
@@ -80,6 +78,19 @@ async function readDependencies(dir: string): Promise<readonly (readonly [string
   return Object.keys(wanted)
     .sort()
     .map((name) => [name, dependencies?.[name] !== undefined && optionalDependencies?.[name] === undefined] as const);
+}
+
+async function readManifest(dir: string): Promise<Manifest> {
+  try {
+    const manifest: unknown = JSON.parse(await readFile(posix.join(dir, 'package.json'), 'utf8'));
+    if (typeof manifest === 'object' && manifest !== null) return manifest;
+    throw new TypeError('it is no JSON object');
+  } catch (cause) {
+    throw new WherryError('BUILD_FAILED', `the package.json of the package in '${dir}' cannot be read: ${messageOf(cause)}`, {
+      hint: 'install the package again: remove its directory and run npm install in the project',
+      cause,
+    });
+  }
 }
 
 function notInstalled({ name, importer, parent }: { name: string; importer: string; parent: string }): WherryError {

@@ -16,6 +16,7 @@ export interface PipRequest {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Gets a line whenever pip says something. */
   readonly report: (line: string) => void;
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -78,6 +79,7 @@ function installArguments({ requirements, target }: PipRequest, packages: string
 async function findPip(request: PipRequest): Promise<string> {
   for (const python of PYTHONS) {
     const { exitCode } = await run(python, ['-c', 'import pip'], { ...request, report: () => {} }).catch(() => ({ exitCode: 1 }));
+    request.signal.throwIfAborted();
     if (exitCode === 0) return python;
   }
   throw new WherryError('BUILD_FAILED', `the packages of ${request.requirements.file} cannot be installed: no python3 with pip was found`, {
@@ -85,9 +87,9 @@ async function findPip(request: PipRequest): Promise<string> {
   });
 }
 
-function run(program: string, args: readonly string[], { dir, environment, report }: PipRequest): Promise<ToolEnded> {
+function run(program: string, args: readonly string[], { dir, environment, report, signal }: PipRequest): Promise<ToolEnded> {
   const own = { PYTHONDONTWRITEBYTECODE: '1', PIP_NO_COLOR: '1', LC_ALL: 'C.UTF-8' };
-  return runTool(program, args, { cwd: dir, environment: { ...environment, ...own }, report });
+  return runTool(program, args, { cwd: dir, environment: { ...environment, ...own }, report, signal });
 }
 
 function explainFailure(output: readonly string[], { requirements: { file }, target }: PipRequest): WherryError {

@@ -28,6 +28,8 @@ export interface PlanRequest {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Gets a line when a longer step goes on. */
   readonly report: (line: string) => void;
+  /** Ends the installers. */
+  readonly signal: AbortSignal;
 }
 
 export const NO_DEPENDENCIES: LayerPlan = planEntries('dependencies', 'none', []);

@@ -59,12 +59,13 @@ async function planPackages(request: PlanRequest): Promise<Dependencies> {
   return { layer, interpreter: project.interpreter ?? `python@${target.version}`, warnings };
 }
 
-async function gatherPackages({ project, cacheDir, environment, report }: PlanRequest, requirements: Requirements, target: PythonTarget) {
+async function gatherPackages(request: PlanRequest, requirements: Requirements, target: PythonTarget) {
+  const { project, cacheDir, environment, report, signal } = request;
   const stagingDir = join(cacheDir, 'staging', randomUUID());
   await mkdir(stagingDir, { recursive: true, mode: 0o700 });
   const release = () => rm(stagingDir, { recursive: true, force: true });
   try {
-    const packages = await installWheels({ requirements, target, dir: project.dir, stagingDir, environment, report });
+    const packages = await installWheels({ requirements, target, dir: project.dir, stagingDir, environment, report, signal });
     const { files } = await findInstalledFiles(packages);
     return { entries: await describeInstalled(files, 'wherry/python'), release };
   } catch (thrown) {

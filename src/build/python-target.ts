@@ -21,7 +21,7 @@ const GLIBC_MINOR = 31;
 const MUSL_MINOR = 2;
 
 /** Throws BUILD_FAILED for an architecture that wheels have no name for here. */
-export function machineOf({ architecture }: Pick<Platform, 'architecture'>): string {
+function machineOf({ architecture }: Pick<Platform, 'architecture'>): string {
   const machine = MACHINES[architecture];
   if (machine !== undefined) return machine;
   throw new WherryError('BUILD_FAILED', `Python packages cannot be installed for the architecture '${architecture}'`, {

@@ -20,7 +20,7 @@ export interface Requirements {
 }
 
 /** Packages that wherry's own worker SDK stands in for. */
-export const SDK_PACKAGES: readonly string[] = ['runpod', 'wherry-worker'];
+const SDK_PACKAGES: readonly string[] = ['runpod', 'wherry-worker'];
 
 /** In order of preference: a lock says most. */
 const FILES = ['uv.lock', 'requirements.txt', 'builder/requirements.txt', 'pyproject.toml'] as const;
@@ -96,7 +96,10 @@ function parseProject(text: string): Readonly<Record<string, unknown>> {
   try {
     return parse(text);
   } catch (cause) {
-    throw new WherryError('BUILD_FAILED', `pyproject.toml is not TOML: ${messageOf(cause).split('\n')[0] ?? ''}`, { cause });
+    throw new WherryError('BUILD_FAILED', `pyproject.toml is not TOML: ${messageOf(cause).split('\n')[0] ?? ''}`, {
+      hint: 'correct the line that is named',
+      cause,
+    });
   }
 }
 

@@ -8,6 +8,7 @@ export function parsePointer(text: string): readonly string[] | undefined {
     .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 
+/** A JSON pointer (RFC 6901). */
 export function formatPointer(parts: readonly (string | number)[]): string {
   return parts.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }

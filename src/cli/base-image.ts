@@ -63,7 +63,10 @@ export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages 
       if (!digest) throw new WherryError('REFERENCE_INVALID', `base '${text}' has no digest`);
       const found = parseManifest(await readManifest(text, digest));
       const manifest = isIndex(found) ? parseManifest(await readManifest(text, choosePlatform(found, text, platform))) : found;
-      if (isIndex(manifest)) throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`);
+      if (isIndex(manifest))
+        throw new WherryError('MANIFEST_INVALID', `base image '${text}' is an index of indexes`, {
+          hint: 'name one of the indexes that it lists, by digest',
+        });
       refuseForeign(manifest, text);
       const config = parseImageConfig(await readConfig(text, manifest.config));
       if (manifest === found && !isPlatform(config, platform)) throw lacksPlatform(text, platform, [config]);

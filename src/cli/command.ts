@@ -51,6 +51,11 @@ export function textsOf(options: OptionValues, name: string): readonly string[] 
   return Array.isArray(value) ? value : [];
 }
 
+/** What a command does for the word that names its action; undefined for a word that names none, also one such as `toString`. */
+export function findAction<T>(actions: Readonly<Record<string, T>>, word: string): T | undefined {
+  return Object.hasOwn(actions, word) ? actions[word] : undefined;
+}
+
 /** Resolves at the first Ctrl-C or SIGTERM. */
 export function untilStopped({ signal }: Context): Promise<void> {
   return new Promise((resolve) => {

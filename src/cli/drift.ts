@@ -60,6 +60,7 @@ async function readTag(name: string, context: Context): Promise<TagNow> {
       await client.close();
     }
   } catch (thrown) {
+    context.signal.throwIfAborted();
     return { problem: thrown instanceof Error ? thrown.message : String(thrown) };
   }
 }

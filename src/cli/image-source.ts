@@ -7,7 +7,7 @@ import { openRemoteRegistry } from '../compose-registry.js';
 import { parseReleaseName, type ReleaseName } from '../domain/release.js';
 import { type ImageReader, type ImageSource, openImage } from '../image/source.js';
 import type { Platform } from '../oci/descriptor.js';
-import { type Digest, isDigest } from '../oci/digest.js';
+import { type Digest, isDigest, parseDigest } from '../oci/digest.js';
 import { type Layout, openLayout } from '../oci/layout.js';
 import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
 import { parseReference, type Reference } from '../oci/reference.js';
@@ -32,7 +32,7 @@ export interface OpenRepository {
   readonly name: string;
 }
 
-type Needs = Pick<Context, 'environment' | 'settings' | 'client'>;
+type Needs = Pick<Context, 'environment' | 'settings' | 'client' | 'signal'>;
 
 /** What a person names, before its manifest is read. */
 export interface NamedReader extends Omit<NamedImage, 'source'> {
@@ -43,10 +43,10 @@ export interface NamedReader extends Omit<NamedImage, 'source'> {
 
 /**
  * Finds what a person names: `REFERENCE`, `ENDPOINT@rN` for the image of a release, a project's directory (`.` or `./path`) for its last
- * build, or the digest of a build. Throws IMAGE_UNKNOWN, REFERENCE_INVALID, RELEASE_UNKNOWN, SERVER_UNAVAILABLE.
+ * build, or the digest of a build. Throws DIGEST_INVALID, IMAGE_UNKNOWN, REFERENCE_INVALID, RELEASE_UNKNOWN, SERVER_UNAVAILABLE.
  */
 export async function openNamedReader(name: string, needs: Needs): Promise<NamedReader> {
-  if (/^[./]/.test(name) || isDigest(name)) return openBuilt(name, needs);
+  if (/^[./]/.test(name) || name.startsWith('sha256:')) return openBuilt(name, needs);
   const reference = await referenceOf(name, needs);
   const repository = await openRepository(reference, needs);
   const reader = readerOf(repository);
@@ -72,11 +72,14 @@ export async function openNamedImage(name: string, platform: Platform | undefine
 }
 
 /** A client for the registry of a reference: the server's own when it names no host, or the server's. Throws SERVER_UNAVAILABLE. */
-export async function openRepository({ registry, repository }: Reference, { environment, settings }: Needs): Promise<OpenRepository> {
+export async function openRepository(
+  { registry, repository }: Reference,
+  { environment, settings, signal }: Needs,
+): Promise<OpenRepository> {
   const { apiUrl, apiKey } = await settings();
   const host = apiUrl === undefined ? undefined : new URL(apiUrl).host;
   if (registry !== undefined && registry !== host) {
-    return { client: await openRemoteRegistry(registry, environment, { log: silentLog }), name: repository };
+    return { client: await openRemoteRegistry(registry, environment, { log: silentLog, signal }), name: repository };
   }
   if (host === undefined || apiKey === undefined) {
     throw new WherryError('SERVER_UNAVAILABLE', `'${repository}' names no registry, and there is no server whose registry could be meant`, {
@@ -84,7 +87,7 @@ export async function openRepository({ registry, repository }: Reference, { envi
     });
   }
   const credentials = { username: 'wherry', password: apiKey };
-  return { client: createRegistryClient({ registry: host, credentials, log: silentLog }), name: repository };
+  return { client: createRegistryClient({ registry: host, credentials, log: silentLog, signal }), name: repository };
 }
 
 /** Reads images of a repository. */
@@ -117,8 +120,9 @@ async function findRelease(client: ApiClient, { endpointId, number: wanted }: Re
 }
 
 async function openBuilt(name: string, { settings }: Needs): Promise<NamedReader> {
+  const digest = name.startsWith('sha256:') ? parseDigest(name) : undefined;
   const layout = await openLayout(layoutDirOf((await settings()).dataDir));
-  const reference = isDigest(name) ? name : await findBuild(layout, name);
+  const reference = digest ?? (await findBuild(layout, name));
   return { name, reader: layoutReader(layout), reference, repository: undefined, close: async () => {} };
 }
 
@@ -136,13 +140,8 @@ export function openBuiltImage(layout: Layout, { descriptor: { digest }, blobs }
 }
 
 async function findBuild(layout: Layout, dir: string): Promise<Digest> {
-  const { readProject } = await import('../project/read.js');
-  const project = await readProject(dir);
-  const built = await layout.getRef(project.name);
-  if (built) return built.digest;
-  throw new WherryError('IMAGE_UNKNOWN', `project '${project.name}' in '${dir}' was not built yet`, {
-    hint: `\`wherry build ${dir}\` does`,
-  });
+  const [{ readProject }, { findNamedBuild }] = await Promise.all([import('../project/read.js'), import('../build/named-build.js')]);
+  return findNamedBuild(await readProject(dir), layout);
 }
 
 /** A reference is a digest there. */

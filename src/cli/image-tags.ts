@@ -1,23 +1,27 @@
 import { openClock } from '../base/clock.js';
-import { WherryError } from '../base/errors.js';
+import { type ErrorCode, WherryError } from '../base/errors.js';
 import { formatBytes } from '../base/size.js';
 import { openImage } from '../image/source.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { measureManifest } from '../oci/manifest.js';
 import { compareVersionTags, parseVersionTag, type VersionTag } from '../oci/semver-tag.js';
 import { forEachOf } from '../registry/parallel.js';
 import { type OpenRepository, readerOf } from './image-source.js';
-import { formatAgo, formatTable } from './output.js';
+import { formatAgo, formatTable, printable } from './output.js';
 
 /** One tag of a repository. What is no image for the platform has neither time nor size. */
 export interface TagView {
   readonly tag: string;
-  readonly digest: Digest;
+  /** Null when not even its manifest can be read. */
+  readonly digest: Digest | null;
   /** RFC 3339. */
   readonly created: string | null;
   /** Config and layers as they travel. */
   readonly sizeBytes: number | null;
   readonly isVersion: boolean;
+  /** Why it cannot be read, or null. */
+  readonly fault: string | null;
 }
 
 const PARALLEL = 4;
@@ -38,24 +42,27 @@ export async function readTags(repository: OpenRepository, platform: Platform | 
 
 /** Undefined for a tag that went since it was listed. */
 async function readTag(repository: OpenRepository, tag: string, platform: Platform | undefined): Promise<TagView | undefined> {
-  const isVersion = parseVersionTag(tag) !== undefined;
-  const pulled = await unlessUnknown(repository.client.getManifest(repository.name, tag));
-  if (!pulled) return undefined;
+  const unread = { tag, digest: null, created: null, sizeBytes: null, isVersion: parseVersionTag(tag) !== undefined, fault: null };
+  const pulled = await unlessUnreadable(repository.client.getManifest(repository.name, tag));
+  if (!pulled || 'fault' in pulled) return pulled && { ...unread, ...pulled };
   const { digest } = pulled;
   const wanted = { reference: digest, name: `${repository.name}:${tag}`, platform };
-  const source = await unlessUnknown(openImage(readerOf(repository), wanted));
-  if (!source) return { tag, digest, created: null, sizeBytes: null, isVersion };
+  const source = await unlessUnreadable(openImage(readerOf(repository), wanted));
+  if (!source || 'fault' in source) return { ...unread, digest, ...source };
   const { config, manifest } = source;
-  const sizeBytes = manifest.layers.reduce((total, { size }) => total + size, manifest.config.size);
-  return { tag, digest, created: config.created ?? null, sizeBytes, isVersion };
+  return { ...unread, digest, created: config.created ?? null, sizeBytes: measureManifest(manifest).bytes };
 }
 
-/** Tags may name things that are no images, or images for other platforms. */
-async function unlessUnknown<T>(work: Promise<T>): Promise<T | undefined> {
+const UNREADABLE: readonly ErrorCode[] = ['MANIFEST_INVALID', 'BLOB_UNKNOWN', 'DIGEST_MISMATCH', 'SIZE_INVALID'];
+
+/** One image that cannot be read is no reason to tell nothing of the others. Undefined for what is not there, or not for the platform. */
+async function unlessUnreadable<T>(work: Promise<T>): Promise<T | { readonly fault: string } | undefined> {
   try {
     return await work;
   } catch (thrown) {
-    if (thrown instanceof WherryError && (thrown.code === 'IMAGE_UNKNOWN' || thrown.code === 'MANIFEST_INVALID')) return undefined;
+    if (!(thrown instanceof WherryError)) throw thrown;
+    if (thrown.code === 'IMAGE_UNKNOWN') return undefined;
+    if (UNREADABLE.includes(thrown.code)) return { fault: thrown.message };
     throw thrown;
   }
 }
@@ -78,12 +85,12 @@ function compareVersions(a: VersionTag, b: VersionTag): number {
 export function formatTags(tags: readonly TagView[]): string {
   if (tags.length === 0) return 'no tags';
   const now = openClock().now();
-  const rows = tags.map(({ tag, digest, created, sizeBytes }) => [
+  const rows = tags.map(({ tag, digest, created, sizeBytes, fault }) => [
     tag,
-    digest,
-    // Reproducible images of changed sources are made at the epoch: an age of decades says nothing.
-    created === null || Date.parse(created) === 0 ? '' : formatAgo(created, now),
-    sizeBytes === null ? '' : formatBytes(sizeBytes),
+    digest ?? '',
+    // Reproducible images of changed sources are made at the epoch: an age of decades says nothing. Some made by others have no time that can be read.
+    created === null || !(Date.parse(created) > 0) ? '' : formatAgo(created, now),
+    sizeBytes === null ? printable(fault ?? '') : formatBytes(sizeBytes),
   ]);
   return formatTable(['tag', 'digest', 'made', 'size'], rows);
 }

@@ -92,9 +92,16 @@ export async function pushPhase(built: BuiltImage, { to, embedded, isForced = fa
   // What speaks to registries is not loaded for a build.
   const { formatPushed, pushProject, targetOf } = await import('./project-push.js');
   const target = targetOf(built, to);
+  let sent = 0;
   const result = await motion.phases.run(
     'push',
-    () => pushProject({ built, to: target, place: motion.place, embedded, isForced }),
+    (note) => {
+      const onSent = (bytes: number) => {
+        sent += bytes;
+        note(`${formatBytes(sent)} sent`);
+      };
+      return pushProject({ built, to: target, place: motion.place, embedded, isForced, onSent });
+    },
     ({ uploaded, skipped }) =>
       `${formatSize(measureBuilt(built))} · ${uploaded} of ${uploaded + skipped} blobs sent · ${shortDigest(built.digest)}`,
   );

@@ -16,6 +16,8 @@ function commandLines(page: string): readonly string[] {
   return [...inline, ...blocks.map(([, words = '']) => words)];
 }
 
+const FLAG = /-{1,2}[a-z][a-z-]*/g;
+
 /** What no command has: a name, or an option. */
 function unknownIn(line: string): readonly string[] {
   const words = line.split(/\s+/);
@@ -24,7 +26,7 @@ function unknownIn(line: string): readonly string[] {
   if (name.startsWith('-') || /^[A-Z…]/.test(name)) return [];
   const command = COMMANDS.find((each) => each.name === name);
   if (!command) return [name];
-  const known = new Set([...COMMON_OPTIONS, ...(command.options ?? [])].flatMap(({ flags }) => flags.match(/-{1,2}[a-z][a-z-]*/g) ?? []));
+  const known = new Set([...COMMON_OPTIONS, ...(command.options ?? [])].flatMap(({ flags }) => flags.match(FLAG) ?? []));
   for (const general of ['--help', '-h']) known.add(general);
   return words.flatMap((word) => (/^--?[a-z]/.test(word) ? [word.split('=')[0] ?? ''] : [])).filter((flag) => !known.has(flag));
 }
@@ -34,4 +36,19 @@ it('README and docs name commands and options that there are', () => {
   expect(lines.length).toBeGreaterThan(200);
   const wrong = lines.flatMap(({ page, line }) => unknownIn(line).map((word) => `${page}: ${word} in 'wherry ${line}'`));
   expect(wrong).toEqual([]);
+});
+
+it('hints name commands and options that there are', () => {
+  const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) => /(?<!\.test)\.ts$/.test(name));
+  const hints = files.flatMap((name) => readFileSync(join(ROOT, 'src', name), 'utf8').match(/hint: ?\n? *['"`].*/g) ?? []);
+  const lines = hints.flatMap((hint) => [...hint.matchAll(/\\?`wherry ([^`\\$]+)/g)].map(([, words = '']) => words.trim()));
+  expect(lines.length).toBeGreaterThan(20);
+  expect(lines.flatMap((line) => unknownIn(line).map((word) => `${word} in 'wherry ${line}'`))).toEqual([]);
+  const options = new Set(
+    [...COMMON_OPTIONS, ...COMMANDS.flatMap((command) => command.options ?? [])].flatMap(({ flags }) => flags.match(FLAG) ?? []),
+  );
+  const ours = hints.filter((hint) => !/\bdocker /.test(hint));
+  const flags = ours.flatMap((hint) => hint.match(/(?<= |'|`)--[a-z][a-z-]+/g) ?? []);
+  expect(flags.length).toBeGreaterThan(10);
+  expect(flags.filter((flag) => flag !== '--help' && !options.has(flag))).toEqual([]);
 });

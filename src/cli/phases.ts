@@ -7,26 +7,28 @@ export interface Phase {
 
 /** The steps of a longer command: each prints a line when it is done, and its time is kept. */
 export interface Phases {
-  /** Runs a step; `describe` makes the words of its line from the value. */
-  run<T>(name: string, work: () => Promise<T>, describe: (value: T) => string): Promise<T>;
+  /** Runs a step, which may note how far it is; `describe` makes the words of its line from the value. */
+  run<T>(name: string, work: (note: (text: string) => void) => Promise<T>, describe: (value: T) => string): Promise<T>;
   readonly done: readonly Phase[];
 }
 
-/** After this long a step says that it is still running. */
+/** How often a step says that it is still running. */
 const STILL_MS = 2_000;
 
-export function createPhases(output: Output): Phases {
+/** Phases that are told to a person, and that say each `stillMs` that one still runs. */
+export function createPhases(output: Output, { stillMs = STILL_MS } = {}): Phases {
   const done: Phase[] = [];
   return {
     done,
     async run(name, work, describe) {
       const startedAt = performance.now();
-      const still = setInterval(
-        () => output.talk(colours.dim(`  ${name.padEnd(10)} still running, ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)),
-        STILL_MS,
-      );
+      let noted = '';
+      const still = setInterval(() => {
+        const seconds = ((performance.now() - startedAt) / 1000).toFixed(0);
+        output.talk(colours.dim(`  ${name.padEnd(10)} still running, ${seconds} s${noted && ` · ${noted}`}`));
+      }, stillMs);
       try {
-        const value = await work();
+        const value = await work((text) => (noted = text));
         const ms = Math.round(performance.now() - startedAt);
         done.push({ name, ms });
         output.talk(`  ${name.padEnd(10)} ${describe(value).padEnd(58)} ${colours.dim(`${(ms / 1000).toFixed(2)} s`)}`);

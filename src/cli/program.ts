@@ -149,7 +149,9 @@ async function runCommand(command: Command, { args, options, invocation }: Run):
   try {
     return await command.run(context);
   } catch (thrown) {
-    return interruption.signal.aborted ? 130 : reportError(output, thrown);
+    if (!interruption.signal.aborted) return reportError(output, thrown);
+    output.warn(`wherry ${command.name} was interrupted`);
+    return 130;
   } finally {
     interruption.release();
   }

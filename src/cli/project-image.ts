@@ -13,6 +13,8 @@ import { openBaseImages } from './base-image.js';
 export interface ImagePlace {
   readonly dataDir: string;
   readonly environment: Environment;
+  /** Ends builds and pushes, with the tools that they run and what they ask registries for. */
+  readonly signal: AbortSignal;
 }
 
 /** Where the CLI keeps the images it builds. */
@@ -43,7 +45,7 @@ export interface BuildOptions {
 /** Builds the project's image into the data directory's layout. */
 export async function buildProject(
   project: Project,
-  { dataDir, environment }: ImagePlace,
+  { dataDir, environment, signal }: ImagePlace,
   options: BuildOptions = {},
 ): Promise<BuiltImage> {
   const layoutDir = layoutDirOf(dataDir);
@@ -55,11 +57,12 @@ export async function buildProject(
     zlibVersion: process.versions.zlib ?? 'unknown',
     isBaseUpdate: options.isBaseUpdate === true,
     isFresh: options.isFresh === true,
+    signal,
     bases: openBaseImages({
       layout: await openLayout(layoutDir),
       open: async (registry) => {
         const { openRemoteRegistry } = await import('../compose-registry.js');
-        return openRemoteRegistry(registry, environment, { log: silentLog });
+        return openRemoteRegistry(registry, environment, { log: silentLog, signal });
       },
     }),
   };

@@ -33,15 +33,18 @@ export interface PushRequest {
   readonly embedded: Embedded | undefined;
   /** Tags that are versions may move. */
   readonly isForced: boolean;
+  /** Told of the bytes of large blobs as they go out. */
+  readonly onSent: (bytes: number) => void;
 }
 
 /** Pushes a built image; success means that it was re-read from the registry. Throws TAG_EXISTS before anything is sent. */
-export async function pushProject({ built, to, place, embedded, isForced }: PushRequest): Promise<PushResult> {
+export async function pushProject({ built, to, place, embedded, isForced, onSent }: PushRequest): Promise<PushResult> {
   const { registry, repository } = to.reference;
   const layout = await openLayout(layoutDirOf(place.dataDir));
   const places = openBlobPlaces(place.dataDir, registry ?? '');
   const base = built.base === null ? undefined : parseReference(built.base);
-  const client = registry ? await openRemoteRegistry(registry, place.environment, { log: silentLog }) : openEmbedded(embedded);
+  const { environment, signal } = place;
+  const client = registry ? await openRemoteRegistry(registry, environment, { log: silentLog, signal }) : openEmbedded(embedded, signal);
   try {
     if (!isForced) for (const tag of to.tags) await refuseToMove(client, { repository, tag, built });
     const blobs = blobsOf(built);
@@ -52,6 +55,7 @@ export async function pushProject({ built, to, place, embedded, isForced }: Push
       manifest: await readManifest(layout, built.descriptor),
       ...(built.index && { listed: await Promise.all(built.index.manifests.map((listed) => readManifest(layout, listed))) }),
       blobs,
+      onSent,
       mountFrom: async (digest) => (await places.find(digest)) ?? (base?.registry === registry ? base?.repository : undefined),
     });
     for (const { digest } of blobs) await places.remember(digest, repository);
@@ -72,7 +76,7 @@ function openBlobPlaces(dataDir: string, registry: string) {
   return {
     find: (digest: Digest) => texts.get(keyOf(digest)),
     async remember(digest: Digest, repository: string) {
-      if ((await texts.get(keyOf(digest))) === undefined) await texts.put(keyOf(digest), repository);
+      if ((await texts.get(keyOf(digest))) !== repository) await texts.put(keyOf(digest), repository);
     },
   };
 }
@@ -116,11 +120,11 @@ export function formatPushed({ reference }: PushTarget, built: BuiltImage): stri
   return formatReference({ ...reference, digest: built.digest });
 }
 
-function openEmbedded(embedded: Embedded | undefined): RegistryClient {
+function openEmbedded(embedded: Embedded | undefined, signal: AbortSignal): RegistryClient {
   if (!embedded)
     throw new WherryError('SERVER_UNAVAILABLE', 'there is no server to push to', {
       hint: 'start one with `wherry serve`, or name a registry with --to',
     });
   const credentials = { username: 'wherry', password: embedded.key };
-  return createRegistryClient({ registry: new URL(embedded.url).host, credentials, log: silentLog });
+  return createRegistryClient({ registry: new URL(embedded.url).host, credentials, log: silentLog, signal });
 }

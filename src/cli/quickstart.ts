@@ -54,9 +54,9 @@ async function answerFrom(
   context: Context,
   { name, started, key }: { name: string; started: StartedServer; key: string },
 ): Promise<Answer> {
-  const { output, environment } = context;
+  const { output, environment, signal } = context;
   const { dataDir } = await context.settings();
-  const motion = { phases: createPhases(output), output, place: { dataDir, environment } };
+  const motion = { phases: createPhases(output), output, place: { dataDir, environment, signal } };
   output.talk(name);
   const client = createApiClient({ url: started.url, key });
   const project = await readProject(join(packageRoot(), 'examples', name));

@@ -28,7 +28,8 @@ export interface SbomPhase {
 /** Begins to make the list of each platform's image, whose packages differ; an image that has one in its repository gets no other. */
 export function startSboms(context: Context, built: BuiltImage, { to, motion: { phases, place } }: SbomPhase): Sboms {
   const stopped = new AbortController();
-  const repository = openRepository(targetOf(built, to).reference, context);
+  const signal = AbortSignal.any([context.signal, stopped.signal]);
+  const repository = openRepository(targetOf(built, to).reference, { ...context, signal });
   const made = Promise.all(built.images.map(async (image) => ({ image, text: await make(image) })));
   // What fails is told when it is asked for.
   made.catch(() => {});
@@ -39,7 +40,7 @@ export function startSboms(context: Context, built: BuiltImage, { to, motion: { 
     if (await hasSbom(await repository, digest).catch(() => false)) return undefined;
     const source = await openBuiltImage(await openLayout(layoutDirOf(place.dataDir)), image);
     const memory = openKeptTexts(join(place.dataDir, 'cache', 'packages'));
-    return makeSbom(source, await readKnownPackages(source, { memory, signal: stopped.signal }), context.version);
+    return makeSbom(source, await readKnownPackages(source, { memory, signal }), context.version);
   }
 
   async function attachAll(): Promise<number> {

@@ -22,6 +22,7 @@ export async function sendAndWait(client: ApiClient, { endpointId, body, waitMs,
   return job;
 }
 
+/** Whether more can become of a job. */
 export function isLive({ status }: JobView): boolean {
   return !isTerminal(status);
 }
@@ -29,6 +30,7 @@ export function isLive({ status }: JobView): boolean {
 /** What a single request of ours holds, within the server's bounds. */
 const bounded = (ms: number) => Math.round(Math.min(90_000, Math.max(1_000, ms)));
 
+/** A value for a person: a text as it is, anything else as JSON. */
 export function formatValue(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
 }

@@ -30,7 +30,7 @@ export interface Verdict {
   readonly differences: readonly string[];
 }
 
-type Needs = Pick<Context, 'environment' | 'settings' | 'client' | 'output'>;
+type Needs = Pick<Context, 'environment' | 'settings' | 'client' | 'output' | 'signal'>;
 
 /**
  * Builds the revision that an image records, from the repository around `dir`, with nothing remembered of earlier builds, and compares; of an
@@ -69,14 +69,20 @@ interface Rebuild {
   readonly needs: Needs;
 }
 
-async function rebuild({ dir, revision, epoch, needs: { environment, output } }: Rebuild): Promise<BuiltImage> {
-  const [checkedOut, dataDir] = await Promise.all([checkOut(dir, revision), mkdtemp(join(tmpdir(), 'wherry-verify-'))]);
+async function rebuild({ dir, revision, epoch, needs: { environment, output, signal } }: Rebuild): Promise<BuiltImage> {
+  const checkedOut = await checkOut(dir, revision);
   try {
-    const project = await readProject(checkedOut.dir);
-    const dated = { ...environment, ...(epoch !== undefined && { SOURCE_DATE_EPOCH: String(epoch) }) };
-    return await buildProject(project, { dataDir, environment: dated }, { isFresh: true, report: (line) => output.talk(`  ${line}`) });
+    const dataDir = await mkdtemp(join(tmpdir(), 'wherry-verify-'));
+    try {
+      const project = await readProject(checkedOut.dir);
+      const dated = { ...environment, ...(epoch !== undefined && { SOURCE_DATE_EPOCH: String(epoch) }) };
+      const place = { dataDir, environment: dated, signal };
+      return await buildProject(project, place, { isFresh: true, report: (line) => output.talk(`  ${line}`) });
+    } finally {
+      await rm(dataDir, { recursive: true, force: true });
+    }
   } finally {
-    await Promise.all([checkedOut.remove(), rm(dataDir, { recursive: true, force: true })]);
+    await checkedOut.remove();
   }
 }
 

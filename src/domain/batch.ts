@@ -1,7 +1,7 @@
 import type { JobState } from './job.js';
 
 /** States of a batch (job-api §9). There is no state for "done": it is done when completed and failed make up the total. */
-export const BATCH_STATES = ['DRAFT', 'FINALIZED', 'CANCELLED'] as const;
+const BATCH_STATES = ['DRAFT', 'FINALIZED', 'CANCELLED'] as const;
 export type BatchState = (typeof BATCH_STATES)[number];
 
 /** RunPod's figures (job-api §9). */
@@ -41,6 +41,7 @@ export interface BatchCounts {
   readonly failed: number;
 }
 
+/** How far a batch of `total` jobs is, by the states of those that are known. */
 export function countBatch(total: number, states: readonly JobState[]): BatchCounts {
   const count = (...wanted: readonly JobState[]) => states.filter((state) => wanted.includes(state)).length;
   return {

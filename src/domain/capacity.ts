@@ -29,10 +29,12 @@ export function needOf({ cpu = 0, memoryBytes = UNDECLARED_MEMORY_BYTES, gpu }: 
   return { cpu, memoryBytes, gpu: hasGpus ? countGpus(gpu) : 0 };
 }
 
+/** Each resource of both. */
 export function addRoom(one: Room, other: Room): Room {
   return { cpu: one.cpu + other.cpu, memoryBytes: one.memoryBytes + other.memoryBytes, gpu: one.gpu + other.gpu };
 }
 
+/** What is left of each resource; less than nothing when more was taken. */
 export function subtractRoom(one: Room, other: Room): Room {
   return { cpu: one.cpu - other.cpu, memoryBytes: one.memoryBytes - other.memoryBytes, gpu: one.gpu - other.gpu };
 }

@@ -50,7 +50,7 @@ const sinceQueued =
     at == null ? null : at - queuedAt;
 
 /** What a job spent its time with, in order. `wait` is of one that found a worker ready. */
-export const PHASES = ['wait', 'decide', 'pull', 'create', 'start', 'ready', 'take', 'run'] as const;
+const PHASES = ['wait', 'decide', 'pull', 'create', 'start', 'ready', 'take', 'run'] as const;
 
 /** One phase, in milliseconds after the submission. */
 export interface Phase {

@@ -56,6 +56,7 @@ export interface FrozenTotal {
   readonly since: number | null;
 }
 
+/** How many workers are frozen, the memory that they hold, and since when the first one is. */
 export function totalFrozen(workers: readonly Pick<Worker, 'state' | 'frozenAt' | 'memoryBytes'>[]): FrozenTotal {
   const frozen = workers.filter(({ state }) => state === 'FROZEN');
   const moments = frozen.flatMap(({ frozenAt }) => frozenAt ?? []);

@@ -13,6 +13,7 @@ export const JOB_EDGES: Readonly<Record<JobState, readonly JobState[]>> = {
   TIMED_OUT: ['IN_QUEUE'],
 };
 
+/** Whether a job has ended. */
 export function isTerminal(state: JobState): state is TerminalState {
   return state !== 'IN_QUEUE' && state !== 'IN_PROGRESS';
 }

@@ -4,7 +4,7 @@ import type { EndpointSettings } from './endpoint.js';
  * The part of an endpoint's queue that a worker takes from: `all` of it; while a release is a canary the jobs that are the `canary`'s, or
  * the `stable` rest; or only jobs that are `pinned` to the worker's release, which every worker takes besides.
  */
-export const LANES = ['all', 'stable', 'canary', 'pinned'] as const;
+const LANES = ['all', 'stable', 'canary', 'pinned'] as const;
 export type Lane = (typeof LANES)[number];
 
 /** Which releases of an endpoint get jobs. */

@@ -111,6 +111,7 @@ export type RolloutStep =
   | { readonly action: 'abort'; readonly reason: string }
   | { readonly action: 'share'; readonly share: number };
 
+/** Whether a rollout has not ended. */
 export function isOpen({ state }: Pick<Rollout, 'state'>): boolean {
   return state === 'PROVING' || state === 'CANARY';
 }

@@ -2,7 +2,7 @@ import type { Release } from '../domain/release.js';
 import type { Store } from '../store/store.js';
 
 /** How many releases of an endpoint stay ready for a rollback (decision 11). */
-export const KEPT_RELEASES = 20;
+const KEPT_RELEASES = 20;
 
 type Records = Pick<Store, 'listEndpoints' | 'listReleases' | 'listRollouts' | 'listWorkers'>;
 

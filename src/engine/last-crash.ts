@@ -5,6 +5,7 @@ import type { Crash } from './reports.js';
 
 type Ended = Pick<Worker, 'id' | 'release' | 'createdAt' | 'start' | 'exitCode'> & { readonly stoppedAt: number | null };
 
+/** What is told of a worker that crashed: `lines` are its last ones. */
 export function describeCrash(
   { id, release, createdAt, start, exitCode, stoppedAt }: Ended,
   reason: string,

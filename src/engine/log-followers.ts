@@ -65,6 +65,7 @@ export async function* followLines(
   }
 }
 
+/** A line as it is shown: what orders lines is ours. */
 export function withoutOrder({ order: _order, ...line }: OrderedLine): LogLine {
   return line;
 }

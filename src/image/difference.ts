@@ -1,7 +1,7 @@
 import { formatPlatform } from '../oci/platform.js';
 import type { ImageContents } from './contents.js';
 import type { Package } from './packages.js';
-import { showEnvironment } from './secrets.js';
+import { maskWords, showEnvironment } from './secrets.js';
 import type { ImageSource } from './source.js';
 import type { ImageFile } from './tree.js';
 
@@ -149,16 +149,21 @@ function settingsOf({ config }: ImageSource): ReadonlyMap<string, Setting> {
   const { Entrypoint, Cmd, User, WorkingDir, Labels = {}, Env = [] } = config.config ?? {};
   const plain: readonly (readonly [string, string | undefined])[] = [
     ['platform', formatPlatform(config)],
-    ['entrypoint', Entrypoint && JSON.stringify(Entrypoint)],
-    ['cmd', Cmd && JSON.stringify(Cmd)],
     ['user', User || undefined],
     ['workdir', WorkingDir || undefined],
     ...Object.entries(Labels ?? {}).map(([name, value]) => [`labels.${name}`, value] as const),
   ];
+  const commands = Object.entries({ entrypoint: Entrypoint, cmd: Cmd }).flatMap(([name, words]) =>
+    words ? [[name, { actual: JSON.stringify(words), shown: JSON.stringify(maskWords(words)) }] as const] : [],
+  );
   const variables = showEnvironment(Env ?? []).map(({ name, value }, index) => {
     return [`env.${name}`, { actual: Env?.[index] ?? '', shown: value }] as const;
   });
-  return new Map([...plain.flatMap(([name, value]) => (value ? [[name, { actual: value, shown: value }] as const] : [])), ...variables]);
+  return new Map([
+    ...plain.flatMap(([name, value]) => (value ? [[name, { actual: value, shown: value }] as const] : [])),
+    ...commands,
+    ...variables,
+  ]);
 }
 
 function compareLayers({ layers: before }: ImageSource, { layers: after }: ImageSource): ImageDifference['layers'] {

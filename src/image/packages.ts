@@ -1,4 +1,4 @@
-export const PACKAGE_KINDS = ['deb', 'apk', 'pypi', 'npm'] as const;
+const PACKAGE_KINDS = ['deb', 'apk', 'pypi', 'npm'] as const;
 export type PackageKind = (typeof PACKAGE_KINDS)[number];
 
 /** A package that an image holds, as its package manager's files tell. */

@@ -28,12 +28,14 @@ export function makeSbom({ descriptor, config }: ImageSource, { packages, distri
   if (Number.isFinite(createdAt)) bom.metadata.timestamp = new Date(createdAt);
   // Two packages of one URL would be told apart by something random.
   const byPurl = new Map([...packages].reverse().map((found) => [formatPurl(found, distribution), found]));
-  for (const component of [...systemOf(distribution), ...[...byPurl].map(([purl, found]) => makePackage(purl, found))]) {
+  const sorted = [...byPurl].sort(([one], [other]) => (one < other ? -1 : 1));
+  for (const component of [...systemOf(distribution), ...sorted.map(([purl, found]) => makePackage(purl, found))]) {
     bom.components.add(component);
     root.dependencies.add(component.bomRef);
   }
   const serializer = new Serialize.JsonSerializer(new Serialize.JSON.Normalize.Factory(Spec.Spec1dot6));
-  return `${serializer.serialize(bom, { sortLists: true, space: 2 })}\n`;
+  // The library's own order compares every field of each pair, which takes longer than all the rest.
+  return `${serializer.serialize(bom, { sortLists: false, space: 2 })}\n`;
 }
 
 interface Root {

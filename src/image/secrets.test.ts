@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { maskCommand, showEnvironment } from './secrets.js';
+import { maskCommand, maskWords, showEnvironment } from './secrets.js';
 
 it('masks values of variables whose names look secret', () => {
   const names = [
@@ -11,6 +11,10 @@ it('masks values of variables whose names look secret', () => {
     'GOOGLE_APPLICATION_CREDENTIALS',
     'token',
     'NPM_AUTH',
+    'PGPASSWORD',
+    'DB_PASS',
+    'MYSQL_PWD',
+    'GITHUB_PAT',
   ];
   for (const name of names) expect(showEnvironment([`${name}=abc`]), name).toEqual([{ name, value: '***', isMasked: true }]);
 });
@@ -38,4 +42,24 @@ it('masks build arguments in a command', () => {
     '|2 HF_TOKEN=*** MODE=fast /bin/sh -c pip install --index-url https://me:***@host/simple "API_KEY=***"',
   );
   expect(maskCommand(`ENV DB_PASSWORD="two words" A=1`)).toBe('ENV DB_PASSWORD=*** A=1');
+});
+
+it('masks what options of a command are given', () => {
+  expect(maskWords(['/x', '--api-key=abc', '--token', 'abc', '--port', '80', '--password', '-v', '--key-file', '/k', 'run'])).toEqual([
+    '/x',
+    '--api-key=***',
+    '--token',
+    '***',
+    '--port',
+    '80',
+    '--password',
+    '-v',
+    '--key-file',
+    '/k',
+    'run',
+  ]);
+  expect(maskWords(['/bin/sh', '-c', 'run --token abc --name "a b"'])).toEqual(['/bin/sh', '-c', 'run --token *** --name "a b"']);
+  expect(maskCommand('CMD ["/x" "--api-key=abc" "--token" "a b" "--port", "80"]')).toBe(
+    'CMD ["/x" "--api-key=***" "--token" *** "--port", "80"]',
+  );
 });

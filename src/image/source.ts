@@ -94,7 +94,10 @@ async function readManifest(reader: ImageReader, wanted: WantedImage): Promise<F
   if (!isIndex(manifest)) return { manifest, descriptor: { mediaType, digest, size: bytes.length } };
   const inner = await reader.getManifest(choose(manifest, wanted).digest);
   const chosen = parseManifest(inner.bytes);
-  if (isIndex(chosen)) throw new WherryError('MANIFEST_INVALID', `image '${wanted.name}' is an index of indexes`);
+  if (isIndex(chosen))
+    throw new WherryError('MANIFEST_INVALID', `image '${wanted.name}' is an index of indexes`, {
+      hint: 'name one of the indexes that it lists, by digest',
+    });
   const descriptor = { mediaType: inner.mediaType, digest: inner.digest, size: inner.bytes.length };
   return { manifest: chosen, descriptor, offered: listPlatforms(manifest).map(({ platform }) => platform) };
 }
@@ -123,7 +126,10 @@ export async function readBlob(reader: Pick<ImageReader, 'getBlob'>, blob: Descr
   let size = 0;
   for await (const part of reader.getBlob(blob)) {
     size += part.length;
-    if (size > limitBytes) throw new WherryError('MANIFEST_INVALID', `blob '${digest}' has more than ${limitBytes} bytes`);
+    if (size > limitBytes)
+      throw new WherryError('MANIFEST_INVALID', `blob '${digest}' has more than ${limitBytes} bytes`, {
+        hint: 'it is no image of files, or the tool that made it is at fault',
+      });
     parts.push(part);
   }
   const bytes = Buffer.concat(parts);

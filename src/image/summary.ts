@@ -3,7 +3,7 @@ import { LABELS } from '../oci/manifest.js';
 import { formatPlatform } from '../oci/platform.js';
 import type { ImageContents } from './contents.js';
 import type { Distribution, Package } from './packages.js';
-import { maskCommand, type ShownVariable, showEnvironment } from './secrets.js';
+import { maskCommand, maskWords, type ShownVariable, showEnvironment } from './secrets.js';
 import type { ImageSource } from './source.js';
 
 /** What an image is made of, for people and programs. Sizes in bytes. */
@@ -75,8 +75,8 @@ export function summarizeImage(source: ImageSource, contents: ImageContents): Im
     base: baseOf(source),
     labels: running.Labels ?? {},
     env: showEnvironment(running.Env ?? []),
-    entrypoint: running.Entrypoint ?? [],
-    cmd: running.Cmd ?? [],
+    entrypoint: maskWords(running.Entrypoint ?? []),
+    cmd: maskWords(running.Cmd ?? []),
     user: running.User ?? '',
     workingDir: running.WorkingDir ?? '',
     sizeBytes: sum(layers, ({ sizeBytes }) => sizeBytes) + manifest.config.size,

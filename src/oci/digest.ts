@@ -19,6 +19,7 @@ function explain(text: string): string {
   return 'has upper-case hex digits';
 }
 
+/** Whether a text is `sha256:` and 64 hex digits in lower case. */
 export function isDigest(text: string): text is Digest {
   return /^sha256:[0-9a-f]{64}$/.test(text);
 }

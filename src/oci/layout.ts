@@ -2,14 +2,16 @@ import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCodeOf, WherryError } from '../base/errors.js';
+import { usingDirectory } from '../base/directory.js';
+import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import { withLock } from '../base/lock-file.js';
 import { markUsed } from '../base/use-mark.js';
 import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
 import { type Digest, digestOf } from './digest.js';
-import { syncDirectory, writeAll } from './durable-file.js';
+import { replaceDurably, syncDirectory, writeAll } from './durable-file.js';
+import { type Index, isIndex, parseManifest } from './manifest.js';
 
-/** A directory in the OCI image layout (image-spec, image-layout.md). */
+/** A directory in the OCI image layout (image-spec, image-layout.md). What reads or changes its names throws MANIFEST_INVALID when its index is none. */
 export interface Layout {
   readonly dir: string;
   /** Whoever removes blobs or changes names holds it; see {@link withLock}. */
@@ -40,20 +42,18 @@ export function blobsDirOf(layoutDir: string): string {
   return join(layoutDir, 'blobs', 'sha256');
 }
 
-interface IndexFile {
-  readonly schemaVersion: 2;
-  readonly mediaType: string;
-  readonly manifests: readonly Descriptor[];
-}
+const indexFileOf = (dir: string) => join(dir, 'index.json');
 
 const REF_NAME = 'org.opencontainers.image.ref.name';
 
-/** Opens a layout, made when missing. */
+/** Opens a layout, made when missing. Throws CONFIG_INVALID when the directory cannot be one. */
 export async function openLayout(dir: string): Promise<Layout> {
   const blobsDir = blobsDirOf(dir);
   const lockFile = lockFileOf(dir);
-  await mkdir(blobsDir, { recursive: true });
-  await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  await usingDirectory(dir, async () => {
+    await mkdir(blobsDir, { recursive: true });
+    await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  });
   const fileOf = (digest: Digest) => join(blobsDir, digest.slice('sha256:'.length));
   const has: Layout['has'] = async ({ digest, size }) => (await markUsed(fileOf(digest), lockFile)) && hasSize(fileOf(digest), size);
   const writeBlob: Layout['writeBlob'] = (source, expected) => writeHashed(source, { dir, lockFile, fileOf, expected });
@@ -90,7 +90,7 @@ export async function openLayout(dir: string): Promise<Layout> {
 }
 
 /** The lock of a layout, and of what builds keep beside it. */
-export function lockFileOf(layoutDir: string): string {
+function lockFileOf(layoutDir: string): string {
   return join(layoutDir, 'lock');
 }
 
@@ -98,7 +98,7 @@ const nameOf = ({ annotations }: Descriptor) => annotations?.[REF_NAME] ?? '';
 
 async function changeRefs(dir: string, change: (known: readonly Descriptor[]) => readonly Descriptor[]): Promise<void> {
   const index = await readIndex(dir);
-  await replaceFile(join(dir, 'index.json'), JSON.stringify({ ...index, manifests: change(index.manifests) }));
+  await replaceDurably(indexFileOf(dir), JSON.stringify({ ...index, manifests: change(index.manifests) }));
 }
 
 type Place = {
@@ -144,19 +144,24 @@ async function readVerified(file: string, digest: Digest): Promise<Uint8Array> {
   return bytes;
 }
 
-async function readIndex(dir: string): Promise<IndexFile> {
+/** Throws MANIFEST_INVALID, with the name of the file, for what is no index: it was damaged, or belongs to something else. */
+async function readIndex(dir: string): Promise<Index> {
+  const file = indexFileOf(dir);
   try {
-    return JSON.parse(await readFile(join(dir, 'index.json'), 'utf8')) as IndexFile;
+    const manifest = parseManifest(await readFile(file, 'utf8'));
+    if (isIndex(manifest)) return manifest;
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT') return { schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests: [] };
-    throw thrown;
+    throw noIndex(file, messageOf(thrown), thrown);
   }
+  throw noIndex(file, 'it is an image');
 }
 
-async function replaceFile(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${randomUUID()}`;
-  await writeFile(temporary, text);
-  await rename(temporary, file);
+function noIndex(file: string, why: string, cause?: unknown): WherryError {
+  return new WherryError('MANIFEST_INVALID', `'${file}' is no index of an image layout: ${why}`, {
+    hint: 'name another directory, or remove the file and build again: the next build writes it anew',
+    cause,
+  });
 }
 
 async function hasSize(file: string, size: number): Promise<boolean> {

@@ -1,6 +1,7 @@
 import { type ErrorExtras, WherryError } from '../base/errors.js';
-import { type Descriptor, isDistributable, MEDIA_TYPES } from './descriptor.js';
+import { type Descriptor, isDistributable, MEDIA_TYPES, type Platform } from './descriptor.js';
 import { isDigest } from './digest.js';
+import { LIST, OBJECT, OBJECTS, readShape, type Shape, SWITCH, TEXT, TEXT_BY_NAME, TEXTS } from './shape.js';
 
 /** OCI image-spec, manifest.md. */
 export interface Manifest {
@@ -69,6 +70,9 @@ const TYPES: Readonly<Record<'image' | 'index', readonly string[]>> = {
 /** Manifests nest five levels at most; what reads them may use a level of the stack for each. */
 const DEPTH_LIMIT = 32;
 
+const PLATFORM: Shape = { os: TEXT, architecture: TEXT, variant: TEXT };
+const DESCRIPTOR: Shape = { mediaType: TEXT, urls: LIST, platform: OBJECT };
+
 /** Parses a manifest or index. Throws MANIFEST_INVALID for anything that is neither, and for what could be taken for both. */
 export function parseManifest(bytes: Uint8Array | string): Manifest | Index {
   const value = parseObject(bytes);
@@ -80,16 +84,17 @@ export function parseManifest(bytes: Uint8Array | string): Manifest | Index {
   const isList = manifests !== undefined;
   // One reader would take the layers, another the manifests: the same digest, two contents.
   if (isList && (config !== undefined || layers !== undefined)) throw invalid('it is an image and an index at once');
-  if (!isList) checkDescriptor(config);
+  const own = isList ? undefined : readDescriptor(config);
   const parts = isList ? manifests : layers;
   if (!Array.isArray(parts)) throw invalid('it has neither layers nor manifests');
-  parts.forEach(checkDescriptor);
-  if (subject !== undefined) checkDescriptor(subject);
+  const read = parts.map(readDescriptor);
+  const about = subject === undefined ? undefined : readDescriptor(subject);
   if (artifactType !== undefined && typeof artifactType !== 'string') throw invalid('artifactType is no text');
   const kind = isList ? 'index' : 'image';
   if (mediaType !== undefined && !TYPES[kind].includes(mediaType as string))
     throw invalid(`it is an ${kind} that calls itself '${String(mediaType)}'`);
-  return value as unknown as Manifest | Index;
+  const found = { ...value, ...(isList ? { manifests: read } : { config: own, layers: read }), ...(about && { subject: about }) };
+  return found as unknown as Manifest | Index;
 }
 
 /**
@@ -115,6 +120,7 @@ export function refuseForeign(manifest: Manifest | Index, name: string): void {
   });
 }
 
+/** Tells an index from a manifest, which lists layers. */
 export function isIndex(manifest: Manifest | Index): manifest is Index {
   return 'manifests' in manifest;
 }
@@ -131,12 +137,24 @@ export function measureManifest({ config, layers }: Manifest): ImageSize {
   return { bytes: layers.reduce((sum, { size }) => sum + size, config.size), layers: layers.length };
 }
 
+const CONFIG: Shape = { ...PLATFORM, created: TEXT, config: OBJECT, rootfs: OBJECT, history: OBJECTS };
+const RUNNING: Shape = { Entrypoint: TEXTS, Cmd: TEXTS, Env: TEXTS, WorkingDir: TEXT, User: TEXT, Labels: TEXT_BY_NAME };
+const STEP: Shape = { created: TEXT, created_by: TEXT, empty_layer: SWITCH };
+
 /** Parses an image config. Throws MANIFEST_INVALID. */
 export function parseImageConfig(bytes: Uint8Array | string): ImageConfig {
-  const value = parseObject(bytes);
-  const diffIds = (value['rootfs'] as { diff_ids?: unknown } | undefined)?.diff_ids;
-  if (!Array.isArray(diffIds)) throw invalid('the image config has no rootfs.diff_ids');
-  return value as unknown as ImageConfig;
+  const value = readShape(parseObject(bytes) as Partial<ImageConfig>, CONFIG, (why) => invalid(`in the image config ${why}`));
+  const { os, architecture, rootfs, config, history } = value;
+  if (!Array.isArray(rootfs?.diff_ids) || !TEXTS.holds(rootfs.diff_ids)) throw invalid('the image config has no rootfs.diff_ids');
+  if (!os || !architecture) throw invalid(`the image config names no ${os ? 'architecture' : 'os'}`);
+  return {
+    ...value,
+    ...{ os, architecture, rootfs },
+    ...(config && { config: readShape(config, RUNNING, (why) => invalid(`in the image config ${why}`)) }),
+    ...(history && {
+      history: history.map((step) => readShape(step, STEP, (why) => invalid(`in the history of the image config ${why}`))),
+    }),
+  };
 }
 
 function parseObject(bytes: Uint8Array | string): Record<string, unknown> {
@@ -150,12 +168,19 @@ function parseObject(bytes: Uint8Array | string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function checkDescriptor(value: unknown): void {
-  const { mediaType, digest, size, urls } = (value ?? {}) as Partial<Descriptor>;
-  if (typeof mediaType !== 'string') throw invalid('a descriptor has no mediaType');
+function readDescriptor(value: unknown): Descriptor {
+  const descriptor = readShape((value ?? {}) as Partial<Descriptor>, DESCRIPTOR, (why) => invalid(`in a descriptor ${why}`));
+  const { mediaType, digest, size, platform } = descriptor;
+  if (mediaType === undefined) throw invalid('a descriptor has no mediaType');
   if (typeof digest !== 'string' || !isDigest(digest)) throw invalid(`a descriptor has a bad digest '${String(digest)}'`);
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) throw invalid(`a descriptor has a bad size '${String(size)}'`);
-  if (urls !== undefined && urls !== null && !Array.isArray(urls)) throw invalid('the urls of a descriptor are no list');
+  return { ...descriptor, ...{ mediaType, digest, size }, ...(platform && { platform: readPlatform(platform) }) };
+}
+
+function readPlatform(value: Platform): Platform {
+  const platform = readShape(value, PLATFORM, (why) => invalid(`in a platform ${why}`));
+  if (platform.os !== undefined && platform.architecture !== undefined) return platform;
+  throw invalid('a platform has no os or no architecture');
 }
 
 /** Whether objects and lists nest in more levels; goes no deeper itself. */

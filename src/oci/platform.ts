@@ -11,6 +11,7 @@ export function parsePlatform(text: string): Platform {
   throw new WherryError('USAGE', `'${text}' is not a platform`, { hint: 'write OS/ARCHITECTURE, for instance linux/arm64' });
 }
 
+/** `os/architecture`, with `/variant` where there is one. */
 export function formatPlatform({ os, architecture, variant }: Platform): string {
   return variant === undefined ? `${os}/${architecture}` : `${os}/${architecture}/${variant}`;
 }

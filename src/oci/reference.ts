@@ -13,12 +13,20 @@ export interface Reference {
 
 const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
 const REPOSITORY = new RegExp(`^${COMPONENT}(?:/${COMPONENT})*$`);
+const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d+)?$/;
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
+/** Whether a text is a repository's name (distribution-spec, "Pulling manifests"). */
 export function isRepository(text: string): boolean {
   return text.length <= 255 && REPOSITORY.test(text);
 }
 
+/** Whether a text names a registry: `host`, `host:port`, `[address]:port`. */
+export function isRegistryHost(text: string): boolean {
+  return HOST.test(text) && URL.canParse(`https://${text}`);
+}
+
+/** Whether a text is a tag (distribution-spec, "Pulling manifests"). */
 export function isTag(text: string): boolean {
   return TAG.test(text);
 }
@@ -38,6 +46,7 @@ export function parseReference(text: string): Reference {
   const colon = path.lastIndexOf(':');
   const tag = colon < 0 ? undefined : path.slice(colon + 1);
   const repository = colon < 0 ? path : path.slice(0, colon);
+  if (isHost && !isRegistryHost(first)) throw refused(text, `'${first}' is not a registry host`);
   if (!isRepository(repository)) throw refused(text, `'${repository}' is not a repository name`);
   if (tag !== undefined && !isTag(tag)) throw refused(text, `'${tag}' is not a tag`);
   return { ...(isHost && { registry: first }), repository, ...(tag !== undefined && { tag }), ...(digest && { digest }) };

@@ -12,7 +12,7 @@ export interface UnpackLimits {
   readonly bytes: number;
 }
 
-export const UNPACK_LIMITS: UnpackLimits = { entries: 500_000, bytes: 128 * 1024 ** 3 };
+const UNPACK_LIMITS: UnpackLimits = { entries: 500_000, bytes: 128 * 1024 ** 3 };
 
 const WHITEOUT = '.wh.';
 const OPAQUE = '.wh..wh..opq';

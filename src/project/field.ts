@@ -1,4 +1,4 @@
-export const FIELD_TYPES = [
+const FIELD_TYPES = [
   'string',
   'integer',
   'number',

@@ -32,6 +32,7 @@ export interface DockerfileProject extends ProjectFacts {
   readonly dockerfile: string;
 }
 
+/** Whether a project is built of its Dockerfile, not of a handler. */
 export function isDockerfileProject(project: Project): project is DockerfileProject {
   return 'dockerfile' in project;
 }
@@ -75,6 +76,15 @@ export async function readProject(dir: string): Promise<Project> {
     warnings: await warningsOf(root, file, text !== undefined),
     hasFile: text !== undefined,
   };
+}
+
+/** Path of the Dockerfile that would be built in `dir`, whether or not there is one. Throws CONFIG_INVALID, NOT_FOUND. */
+export async function findDockerfile(dir: string): Promise<string> {
+  const root = resolve(dir);
+  await checkDirectory(root);
+  const text = await readProjectFile(root);
+  const { dockerfile } = text === undefined ? {} : parseProject(text, PROJECT_FILE);
+  return dockerfile === undefined ? DOCKERFILE : checkedDockerfile(root, dockerfile);
 }
 
 type HandlerParts = Pick<HandlerProject, 'handler' | 'base' | 'interpreter' | 'include' | 'chosen'>;
@@ -225,11 +235,11 @@ function isGiven(file: ProjectFile, path: string): boolean {
 async function checkDirectory(root: string): Promise<void> {
   const found = await stat(root).catch((thrown: unknown) => {
     const why = systemCodeOf(thrown) === 'ENOENT' ? 'there is no such directory' : messageOf(thrown);
-    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { cause: thrown });
+    throw new WherryError('NOT_FOUND', `read project '${root}': ${why}`, { hint: 'name the directory of the project', cause: thrown });
   });
   if (found.isDirectory()) return;
   throw new WherryError('NOT_FOUND', `read project '${root}': it is not a directory`, {
-    hint: 'give the directory that holds the handler',
+    hint: 'give the directory that holds the handler or the Dockerfile',
   });
 }
 

@@ -32,7 +32,7 @@ export interface AuthorizerOptions {
 }
 
 /** Parses WWW-Authenticate (RFC 9110 §11.6.1), which may hold several challenges. */
-export function parseChallenges(header: string): readonly Challenge[] {
+function parseChallenges(header: string): readonly Challenge[] {
   const challenges: { scheme: string; parameters: Record<string, string> }[] = [];
   const parts = /([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?/g;
   for (const [, name = '', quoted, plain] of header.matchAll(parts)) {
@@ -114,7 +114,9 @@ function parseToken(body: unknown, url: URL): string {
   const { token, access_token: accessToken } = (body ?? {}) as { readonly token?: unknown; readonly access_token?: unknown };
   const found = token ?? accessToken;
   if (typeof found === 'string' && found !== '') return found;
-  throw new WherryError('UNAUTHORIZED', `the token service '${url.origin}${url.pathname}' gave no token`);
+  throw new WherryError('UNAUTHORIZED', `the token service '${url.origin}${url.pathname}' gave no token`, {
+    hint: 'ask who runs the registry: the service answered with something else',
+  });
 }
 
 function basicHeader({ username, password }: { readonly username: string; readonly password: string }): string {

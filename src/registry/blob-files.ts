@@ -185,7 +185,7 @@ async function writeHashed(path: string, digest: Digest, source: AsyncIterable<U
 }
 
 /** The digest of a file's bytes. */
-export async function hashFile(file: string): Promise<string> {
+async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha256');
   const handle = await open(file, 'r');
   for await (const part of handle.createReadStream({ highWaterMark: 1024 * 1024 })) hash.update(part as Uint8Array);

@@ -12,6 +12,7 @@ export interface ClientContext {
   readonly log: Log;
   readonly patience: Patience;
   readonly retryDelayMs: number;
+  readonly signal: AbortSignal | undefined;
   /** Where the registry serves a repository, without a slash at the end. */
   readonly pathOf: (repository: string) => string;
 }
@@ -34,6 +35,7 @@ export function pullScope(context: ClientContext, repository: string): string {
   return `repository:${nameOf(context, repository)}:pull`;
 }
 
+/** The scope of writing, which includes reading. */
 export function pushScope(context: ClientContext, repository: string): string {
   return `repository:${nameOf(context, repository)}:pull,push`;
 }
@@ -59,8 +61,7 @@ interface Hashes {
 /** What a repository shows of a blob, without a size where the registry tells none. Throws what the transport throws. */
 export async function findBlob(context: ClientContext, repository: string, digest: Digest): Promise<WantedBlob | undefined> {
   const path = `${context.pathOf(repository)}/blobs/${digest}`;
-  const answer = await context.transport.send({ method: 'HEAD', path, scopes: [pullScope(context, repository)], accept: [200, 404] });
-  await answer.body.dump();
+  const answer = await context.transport.ask({ method: 'HEAD', path, scopes: [pullScope(context, repository)], accept: [200, 404] });
   if (answer.statusCode === 404) return undefined;
   // Some servers say 0 of every HEAD.
   const size = Number(answer.headers['content-length']) || undefined;

@@ -3,6 +3,7 @@ import type { Log } from '../base/log.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
+import { isRegistryHost } from '../oci/reference.js';
 import { isLoopback } from './auth.js';
 import {
   type BlobSize,
@@ -70,6 +71,8 @@ export interface TakenManifest {
 export interface PutBlobOptions {
   /** A repository of the same registry that may have the blob already. */
   readonly mountFrom?: string;
+  /** Told of the bytes of a large blob as they go out. */
+  readonly onSent?: (bytes: number) => void;
 }
 
 export interface RegistryClientOptions {
@@ -84,6 +87,8 @@ export interface RegistryClientOptions {
   readonly patience?: Patience;
   /** First pause before trying again, in milliseconds. */
   readonly retryDelayMs?: number;
+  /** Ends every call with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const MANIFEST_TYPES = [MEDIA_TYPES.manifest, MEDIA_TYPES.index, MEDIA_TYPES.dockerManifest, MEDIA_TYPES.dockerManifestList].join(', ');
@@ -91,28 +96,29 @@ const HUB: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.dock
 
 /** Opens a client; no request is made yet. Throws REFERENCE_INVALID for a bad host. */
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  const { registry, credentials, log, network = DIRECT, patience = PATIENCE, retryDelayMs = 250 } = options;
-  const transport = openTransport({ origin: originOf(options), credentials, log, network, patience, retryDelayMs });
+  const { registry, credentials, log, network = DIRECT, patience = PATIENCE, retryDelayMs = 250, signal } = options;
+  const transport = openTransport({ origin: originOf(options), credentials, log, network, patience, retryDelayMs, signal });
   const context: ClientContext = {
     registry,
     transport,
     log,
     patience,
     retryDelayMs,
+    signal,
     pathOf: (repository) => `/v2/${HUB.includes(registry) && !repository.includes('/') ? `library/${repository}` : repository}`,
   };
   return {
     findBlob: (repository, digest) => findBlob(context, repository, digest),
     hasBlob: (repository, blob) => hasBlob(context, repository, blob),
     getBlob: (repository, blob) => pullBlob(context, repository, blob),
-    async putBlob(repository, blob, open, { mountFrom } = {}) {
+    async putBlob(repository, blob, open, { mountFrom, onSent = () => {} } = {}) {
       if (await hasBlob(context, repository, blob)) return false;
-      return pushBlob(context, { repository, blob, open, mountFrom });
+      return pushBlob(context, { repository, blob, open, mountFrom, onSent });
     },
     getManifest: (repository, reference) => pullManifest(context, repository, reference),
     getDigest: (repository, tag) => askDigest(context, repository, tag),
     async putManifest(repository, reference, bytes, mediaType) {
-      const answer = await transport.send({
+      const answer = await transport.ask({
         method: 'PUT',
         path: `${context.pathOf(repository)}/manifests/${reference}`,
         scopes: [pushScope(context, repository)],
@@ -120,7 +126,6 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
         body: () => once(bytes),
         accept: [201],
       });
-      await answer.body.dump();
       const [expected, actual] = [digestOf(bytes), String(answer.headers['docker-content-digest'])];
       if (isDigest(actual) && actual !== expected) throw wrongBytes(context, `${repository}@${expected}`, { expected, actual });
       const subject = answer.headers['oci-subject'];
@@ -129,8 +134,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     listTags: (repository) => listTags({ registry, transport, path: context.pathOf(repository) }),
     listReferrers: (repository, digest) => listReferrers({ registry, transport, path: context.pathOf(repository) }, digest),
     async logIn() {
-      const answer = await transport.send({ method: 'GET', path: '/v2/', scopes: [], accept: [200] });
-      await answer.body.dump();
+      await transport.ask({ method: 'GET', path: '/v2/', scopes: [], accept: [200] });
     },
     close: () => transport.close(),
   };
@@ -138,7 +142,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
 
 function originOf({ registry, isPlainHttpAllowed = false }: RegistryClientOptions): URL {
   const host = HUB.includes(registry) ? 'registry-1.docker.io' : registry;
-  if (!/^[A-Za-z0-9.-]+(?::\d+)?$|^\[[0-9a-f:]+\](?::\d+)?$/.test(host) || !URL.canParse(`https://${host}`)) {
+  if (!isRegistryHost(host)) {
     throw new WherryError('REFERENCE_INVALID', `not a registry host: '${registry}'`, { hint: 'write HOST or HOST:PORT' });
   }
   const isPlain = isPlainHttpAllowed || isLoopback(new URL(`https://${host}`).hostname);
@@ -186,14 +190,13 @@ function nameManifest(repository: string, reference: string): string {
 }
 
 async function askDigest(context: ClientContext, repository: string, tag: string): Promise<Digest> {
-  const answer = await context.transport.send({
+  const answer = await context.transport.ask({
     method: 'HEAD',
     path: `${context.pathOf(repository)}/manifests/${tag}`,
     scopes: [pullScope(context, repository)],
     headers: { accept: MANIFEST_TYPES },
     accept: [200, 404],
   });
-  await answer.body.dump();
   if (answer.statusCode === 404) throw unknownImage(context.registry, repository, tag);
   const digest = String(answer.headers['docker-content-digest'] ?? '');
   return isDigest(digest) ? digest : (await pullManifest(context, repository, tag)).digest;

@@ -16,6 +16,8 @@ export interface Network {
 export interface Connections {
   dispatcherFor(url: URL): Dispatcher;
   close(): Promise<void>;
+  /** Waits for no request. */
+  destroy(): Promise<void>;
 }
 
 export const DIRECT: Network = { proxies: { http: undefined, https: undefined }, noProxy: '', authorities: [] };
@@ -58,12 +60,14 @@ export function openConnections({ proxies, noProxy, authorities }: Network, { co
         });
   const http = through(proxies.http);
   const https = through(proxies.https);
+  const all = [...new Set([direct, http, https])];
   return {
     dispatcherFor({ protocol, hostname }) {
       if (isLoopback(hostname)) return direct;
       return protocol === 'https:' ? https : http;
     },
-    close: async () => void (await Promise.all([...new Set([direct, http, https])].map((each) => each.close()))),
+    close: async () => void (await Promise.all(all.map((each) => each.close()))),
+    destroy: async () => void (await Promise.all(all.map((each) => each.destroy()))),
   };
 }
 

@@ -49,7 +49,10 @@ async function readConfig(file: string): Promise<DockerConfig | undefined> {
     text = await readFile(file, 'utf8');
   } catch (thrown) {
     if (systemCodeOf(thrown) === 'ENOENT') return undefined;
-    throw new WherryError('CONFIG_INVALID', `docker's config '${file}' cannot be read: ${messageOf(thrown)}`, { cause: thrown });
+    throw new WherryError('CONFIG_INVALID', `docker's config '${file}' cannot be read: ${messageOf(thrown)}`, {
+      hint: 'correct the file, or write it anew with docker login',
+      cause: thrown,
+    });
   }
   try {
     const value: unknown = JSON.parse(text);

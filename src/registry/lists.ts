@@ -50,7 +50,10 @@ async function* readPages(place: ListedRepository, first: string, type = 'applic
   const scopes = [`repository:${nameOf(place)}:pull`];
   let path: string | undefined = first;
   for (let pages = 0; path !== undefined; pages += 1) {
-    if (pages === PAGE_LIMIT) throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${place.registry}' lists without an end`);
+    if (pages === PAGE_LIMIT)
+      throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${place.registry}' lists without an end`, {
+        hint: 'ask who runs the registry: the pages of its list go on for ever',
+      });
     const call = { method: 'GET', path, scopes, headers: { accept: type }, accept: [200, 404] } as const;
     const answer: Received = await place.transport.receive(call, PAGE_LIMIT_BYTES);
     yield answer.statusCode === 404 ? undefined : answer.bytes;
@@ -74,7 +77,9 @@ function parsePage({ registry }: ListedRepository, bytes: Buffer): object {
   } catch {
     // Falls through: it is no list either way.
   }
-  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${registry}' sent something that is no list`);
+  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${registry}' sent something that is no list`, {
+    hint: 'check that the address is that of a registry',
+  });
 }
 
 function nameOf({ path }: ListedRepository): string {

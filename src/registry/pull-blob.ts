@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import { type ClientContext, nameOf, pullScope, type WantedBlob, wrongBytes } from './client-context.js';
 import { TRIES } from './connections.js';
-import { type Answer, backOffMs, unreachable } from './refusal.js';
+import { type Answer, abandon, backOffMs, unreachable } from './refusal.js';
 
 /** A try that brought less did not get on, and a body that brings less in its time only trickles: a byte now and then would hold a pull for ever. */
 const LEAST_BYTES = 16 * 1024;
@@ -47,7 +47,7 @@ export async function* pullBlob(context: ClientContext, repository: string, blob
     } finally {
       abandon(answer);
     }
-    await delay(backOffMs(broken, context.retryDelayMs));
+    await delay(backOffMs(broken, context.retryDelayMs), undefined, { signal: context.signal });
   }
 }
 
@@ -73,11 +73,6 @@ function readerOf({ registry, patience }: ClientContext, name: string, { body }:
       return broken(cause);
     }
   };
-}
-
-/** Nobody reads on. Unheard, the error of a body that is given up would end the process. */
-function abandon({ body }: Answer): void {
-  body.on('error', () => {}).destroy();
 }
 
 interface Pulled {
@@ -118,7 +113,7 @@ async function openPull(context: ClientContext, { repository, name, blob, from }
     accept: [200, 206, 404],
   });
   if (answer.statusCode === 404) {
-    await answer.body.dump();
+    abandon(answer);
     throw new WherryError('BLOB_UNKNOWN', `registry '${registry}' has no blob '${name}'`, {
       hint: 'push the image there again',
       detail: { digest: blob.digest },
@@ -132,7 +127,9 @@ async function openPull(context: ClientContext, { repository, name, blob, from }
   const range = String(answer.headers['content-range'] ?? '');
   if (answer.statusCode === 206 && !range.startsWith(`bytes ${from}-`)) {
     abandon(answer);
-    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${registry}' sent range '${range}' when asked for byte ${from} and on`);
+    throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${registry}' sent range '${range}' when asked for byte ${from} and on`, {
+      hint: 'try again; a proxy on the way may answer out of its cache',
+    });
   }
   return answer;
 }

@@ -3,7 +3,7 @@ import { WherryError } from '../base/errors.js';
 import { type BlobSize, type ClientContext, hasBlob, nameOf, pullScope, pushScope } from './client-context.js';
 import { TRIES } from './connections.js';
 import { backOffMs, retryAfterOf } from './refusal.js';
-import type { Call, Sent } from './transport.js';
+import type { Sent } from './transport.js';
 
 export interface PushedBlob {
   readonly repository: string;
@@ -12,6 +12,8 @@ export interface PushedBlob {
   readonly open: () => AsyncIterable<Uint8Array>;
   /** A repository of the same registry that may have the blob. */
   readonly mountFrom: string | undefined;
+  /** Told of what goes out in parts of its own. */
+  readonly onSent: (bytes: number) => void;
 }
 
 /** An upload that a registry has begun. */
@@ -40,7 +42,7 @@ export async function pushBlob(context: ClientContext, push: PushedBlob): Promis
     } catch (thrown) {
       if (!(thrown instanceof WherryError) || !thrown.isRetryable || broken >= TRIES) throw thrown;
       context.log.debug({ registry: context.registry, digest: push.blob.digest, broken, cause: thrown }, 'an upload broke; going on');
-      await delay(retryAfterOf(thrown) ?? backOffMs(broken, context.retryDelayMs));
+      await delay(retryAfterOf(thrown) ?? backOffMs(broken, context.retryDelayMs), undefined, { signal: context.signal });
     }
     const known: Session | undefined = push.blob.size > WHOLE_BYTES ? await askSession(context, push, session) : undefined;
     if (known && known.offset > session.offset) broken = 0;
@@ -66,7 +68,7 @@ async function startMounting(context: ClientContext, push: PushedBlob): Promise<
 async function startSession(context: ClientContext, { repository, blob, mountFrom }: PushedBlob): Promise<Session | undefined> {
   const isMount = mountFrom !== undefined;
   const query = isMount ? `?mount=${blob.digest}&from=${nameOf(context, mountFrom)}` : '';
-  const answer = await request(context, {
+  const answer = await context.transport.ask({
     method: 'POST',
     path: `${context.pathOf(repository)}/blobs/uploads/${query}`,
     scopes: [pushScope(context, repository), ...(isMount ? [pullScope(context, mountFrom)] : [])],
@@ -76,17 +78,19 @@ async function startSession(context: ClientContext, { repository, blob, mountFro
   if (answer.statusCode === 201) return undefined;
   const location = locationOf(answer);
   if (location !== undefined) return { location, offset: 0 };
-  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${context.registry}' gave no address for an upload`);
+  throw new WherryError('REGISTRY_UNAVAILABLE', `registry '${context.registry}' gave no address for an upload`, {
+    hint: 'check that the address is that of a registry that takes pushes',
+  });
 }
 
 /** Small blobs travel with the request that ends the session; of large ones the registry keeps what arrived before a break. */
 async function sendRest(context: ClientContext, push: PushedBlob, session: Session): Promise<void> {
-  const { blob, open } = push;
+  const { blob, open, onSent } = push;
   if (blob.size <= WHOLE_BYTES) return finish(context, push, { location: session.location, body: open, size: blob.size });
   let { location } = session;
   const { offset } = session;
   if (offset < blob.size) {
-    const answer = await request(context, {
+    const answer = await context.transport.ask({
       method: 'PATCH',
       path: location,
       scopes: [pushScope(context, push.repository)],
@@ -96,7 +100,7 @@ async function sendRest(context: ClientContext, push: PushedBlob, session: Sessi
         // Some registries refuse it on a first part.
         ...(offset > 0 && { 'content-range': `${offset}-${blob.size - 1}` }),
       },
-      body: () => skip(open(), offset),
+      body: () => tell(skip(open(), offset), onSent),
       accept: [202],
       tries: 1,
     });
@@ -112,7 +116,7 @@ interface LastPart {
 }
 
 async function finish(context: ClientContext, { repository, blob }: PushedBlob, { location, body, size }: LastPart): Promise<void> {
-  await request(context, {
+  await context.transport.ask({
     method: 'PUT',
     path: `${location}${location.includes('?') ? '&' : '?'}digest=${encodeURIComponent(blob.digest)}`,
     scopes: [pushScope(context, repository)],
@@ -126,7 +130,7 @@ async function finish(context: ClientContext, { repository, blob }: PushedBlob, 
 /** How far a session came; undefined when it is gone, or the registry does not tell. */
 async function askSession(context: ClientContext, { repository, blob }: PushedBlob, { location }: Session): Promise<Session | undefined> {
   const scopes = [pushScope(context, repository)];
-  const answer = await request(context, { method: 'GET', path: location, scopes, accept: [204, 400, 404, 405, 416, 501] });
+  const answer = await context.transport.ask({ method: 'GET', path: location, scopes, accept: [204, 400, 404, 405, 416, 501] });
   if (answer.statusCode !== 204) return undefined;
   const [, last] = /^(?:bytes=)?0-(\d+)$/.exec(String(answer.headers['range'] ?? '')) ?? [];
   // `0-0` is what registries say of an empty session; one that has a single byte is treated alike, and refuses the next part.
@@ -134,13 +138,7 @@ async function askSession(context: ClientContext, { repository, blob }: PushedBl
   return offset > blob.size ? undefined : { location: locationOf(answer) ?? location, offset };
 }
 
-async function request(context: ClientContext, call: Call): Promise<Sent> {
-  const answer = await context.transport.send(call);
-  await answer.body.dump();
-  return answer;
-}
-
-function locationOf({ headers: { location }, answeredAt }: Sent): string | undefined {
+function locationOf({ headers: { location }, answeredAt }: Pick<Sent, 'headers' | 'answeredAt'>): string | undefined {
   return typeof location === 'string' && URL.canParse(location, answeredAt.href) ? new URL(location, answeredAt).href : undefined;
 }
 
@@ -149,5 +147,12 @@ async function* skip(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIte
   for await (const part of source) {
     if (left < part.length) yield part.subarray(left);
     left = Math.max(0, left - part.length);
+  }
+}
+
+async function* tell(source: AsyncIterable<Uint8Array>, onSent: (bytes: number) => void): AsyncIterable<Uint8Array> {
+  for await (const part of source) {
+    onSent(part.length);
+    yield part;
   }
 }

@@ -9,12 +9,6 @@ export interface SourceBlob extends BlobSize {
   open(): AsyncIterable<Uint8Array>;
 }
 
-/** One blob is in the registry. */
-export interface PushProgress extends BlobSize {
-  /** True when the registry had it before. */
-  readonly isSkipped: boolean;
-}
-
 export interface PushOptions {
   readonly client: RegistryClient;
   readonly repository: string;
@@ -27,7 +21,8 @@ export interface PushOptions {
   readonly blobs: readonly SourceBlob[];
   /** A repository of the same registry that may have a blob already, so that it need not travel. */
   readonly mountFrom?: ((digest: Digest) => Promise<string | undefined>) | undefined;
-  readonly onProgress?: ((progress: PushProgress) => void) | undefined;
+  /** Told of the bytes of large blobs as they go out. */
+  readonly onSent?: (bytes: number) => void;
 }
 
 export interface PushResult {
@@ -45,30 +40,21 @@ const PARALLEL = 4;
  * part is missing afterwards.
  */
 export async function pushImage(options: PushOptions): Promise<PushResult> {
-  const { client, repository, tags, manifest, listed = [], blobs, mountFrom, onProgress } = options;
+  const { client, repository, tags, manifest, listed = [], blobs, mountFrom, onSent } = options;
   const parts = [...new Map(blobs.map((blob) => [blob.digest, blob])).values()];
   let uploaded = 0;
   await forEachOf(parts, PARALLEL, async (blob) => {
-    const { digest, size } = blob;
-    const from = await mountFrom?.(digest);
-    const isSent = await client.putBlob(
-      repository,
-      blob,
-      () => blob.open(),
-      from !== undefined && from !== repository ? { mountFrom: from } : {},
-    );
-    if (isSent) uploaded += 1;
-    onProgress?.({ digest, size, isSkipped: !isSent });
+    const from = await mountFrom?.(blob.digest);
+    const isElsewhere = from !== undefined && from !== repository;
+    const options = { ...(isElsewhere && { mountFrom: from }), ...(onSent && { onSent }) };
+    if (await client.putBlob(repository, blob, () => blob.open(), options)) uploaded += 1;
   });
   for (const { digest, bytes, mediaType } of listed) await client.putManifest(repository, digest, bytes, mediaType);
   for (const name of tags.length > 0 ? tags : [manifest.digest])
     await client.putManifest(repository, name, manifest.bytes, manifest.mediaType);
+  const manifests = [...listed, manifest];
   const questions = [
-    ...[...listed, manifest].map(
-      ({ digest }) =>
-        () =>
-          client.getManifest(repository, digest),
-    ),
+    ...manifests.map((each) => () => client.getManifest(repository, each.digest)),
     ...parts.map((blob) => () => checkBlob(client, repository, blob)),
   ];
   await forEachOf(questions, PARALLEL, async (ask) => void (await ask()));

@@ -1,3 +1,4 @@
+import { addAbortSignal } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 
@@ -81,6 +82,18 @@ export function backOffMs(tried: number, firstMs: number): number {
   return Math.min(MAX_PAUSE_MS, firstMs * 2 ** (tried - 1)) * (0.5 + Math.random() / 2);
 }
 
+/** The answer, whose body breaks when it is not over in so many milliseconds: one that trickles is silent at no time. */
+export function within<T extends Answer>(answer: T, limitMs: number): T {
+  addAbortSignal(AbortSignal.timeout(limitMs), answer.body);
+  return answer;
+}
+
+/** Nobody reads on. Unheard, the error of a body that is given up would end the process. */
+export function abandon({ body }: Answer): void {
+  body.on('error', () => {}).destroy();
+}
+
+/** The body of a short answer. Throws SIZE_INVALID when it is long. */
 export async function readText(answer: Answer): Promise<string> {
   return (await readLimited(answer, ANSWER_LIMIT_BYTES, 'a registry')).toString('utf8');
 }

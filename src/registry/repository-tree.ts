@@ -50,6 +50,7 @@ export function readEntry(file: string): Promise<string | undefined> {
   return unlessMissing(readFile(file, 'utf8'));
 }
 
+/** Whether there is such an entry. */
 export function hasEntry(file: string): Promise<boolean> {
   return unlessMissing(access(file).then(() => true)).then((found) => found ?? false);
 }

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { withTimeLimit } from '../base/time-limit.js';
 import { type AuthorizerOptions, createAuthorizer, isLoopback, type TokenRequest } from './auth.js';
 import {
   type Connections,
@@ -13,7 +14,19 @@ import {
   TRIES,
   targetOf,
 } from './connections.js';
-import { type Answer, backOffMs, isPassing, readLimited, readText, refusal, refused, retryAfterOf, unreachable } from './refusal.js';
+import {
+  type Answer,
+  abandon,
+  backOffMs,
+  isPassing,
+  readLimited,
+  readText,
+  refusal,
+  refused,
+  retryAfterOf,
+  unreachable,
+  within,
+} from './refusal.js';
 
 /** One request to the registry; `path` is absolute, or a whole address that the registry gave. */
 export interface Call {
@@ -40,6 +53,8 @@ export type Sent = Answer & { readonly answeredAt: URL };
 export interface Transport {
   /** Sends with authorization, redirects and retries. Throws UNAUTHORIZED, DENIED, NAME_UNKNOWN, INPUT_TOO_LARGE, TOOMANYREQUESTS, REGISTRY_UNAVAILABLE. */
   send(call: Call): Promise<Sent>;
+  /** As `send`, for a caller that wants no body. */
+  ask(call: Call): Promise<Omit<Sent, 'body'>>;
   /** As `send`, and reads the body; one that breaks is asked for again. Throws SIZE_INVALID above the limit. */
   receive(call: Call, limitBytes: number): Promise<Received>;
   close(): Promise<void>;
@@ -53,6 +68,8 @@ export interface TransportOptions {
   readonly patience: Patience;
   /** First pause before trying again, in milliseconds; each further one is twice as long. */
   readonly retryDelayMs: number;
+  /** Ends what is asked, and what is read of an answer, with its reason. */
+  readonly signal: AbortSignal | undefined;
 }
 
 interface Found {
@@ -63,17 +80,20 @@ interface Found {
 
 /** HTTP towards one registry. */
 export function openTransport(options: TransportOptions): Transport {
-  const { origin, credentials, log, network, patience, retryDelayMs } = options;
+  const { origin, credentials, log, network, patience, retryDelayMs, signal } = options;
   const connections = openConnections(network, patience);
-  const fetchToken = (call: TokenRequest) => requestToken(connections, call, patience);
+  const wholeMs = 2 * patience.readMs;
+  const fetchToken = (call: TokenRequest) =>
+    withTimeLimit({ limitMs: wholeMs, signal }, (until) => requestToken(connections, call, { readMs: patience.readMs, signal: until }));
   const authorizer = createAuthorizer({ origin, credentials, fetchToken });
   const registry = `registry '${origin.host}'`;
+  const drop = async (answer: Answer) => void (await within(answer, wholeMs).body.dump());
 
   /**
    * One try: redirects are followed. Credentials stay with the registry's own origin, and whoever was sent elsewhere comes back
    * without them: what another host asks for is not asked for with our rights.
    */
-  async function sendOnce(call: Call, authorization: string | undefined, signal: AbortSignal | undefined): Promise<Found> {
+  async function sendOnce(call: Call, authorization: string | undefined, until: AbortSignal | undefined): Promise<Found> {
     let url = resolveAddress(call.path, origin);
     let isHome = url.origin === origin.origin;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
@@ -84,58 +104,69 @@ export function openTransport(options: TransportOptions): Transport {
         headers: { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) },
         headersTimeout: ['GET', 'HEAD'].includes(call.method) ? patience.readMs : patience.writeMs,
         bodyTimeout: patience.readMs,
-        ...(signal && { signal }),
+        ...(until && { signal: until }),
         ...(body && { body }),
       });
       const location = answer.headers['location'];
       if (!REDIRECTS.includes(answer.statusCode) || typeof location !== 'string')
         return { answer: Object.assign(answer, { answeredAt: url }), isHome };
-      await answer.body.dump();
+      await drop(answer);
       url = resolveAddress(location, url);
       isHome &&= url.origin === origin.origin;
     }
     throw new WherryError('REGISTRY_UNAVAILABLE', `${registry} redirects in a circle`);
   }
 
-  async function sendAuthorized(call: Call, signal: AbortSignal | undefined): Promise<Found> {
+  async function sendAuthorized(call: Call, until: AbortSignal | undefined): Promise<Found> {
     const sent = authorizer.known(call.scopes);
-    const found = await sendOnce(call, sent, signal);
+    const found = await sendOnce(call, sent, until);
     const challenge = found.answer.headers['www-authenticate'];
     // Another host may not say which token service gets our credentials.
     if (found.answer.statusCode !== 401 || challenge === undefined || !found.isHome) return found;
-    const header = await authorizer.answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes, sent);
+    const header = await authorizer
+      .answer(Array.isArray(challenge) ? challenge.join(', ') : challenge, call.scopes, sent)
+      .catch((thrown: unknown) => {
+        // Its connection would be held until nobody can want the body any more.
+        abandon(found.answer);
+        throw thrown;
+      });
     if (header === undefined) return found;
-    await found.answer.body.dump();
-    return sendOnce(call, header, signal);
+    await drop(found.answer);
+    return sendOnce(call, header, until);
   }
 
   async function insist<T>(call: Call, take: (answer: Sent) => Promise<T>, limitMs?: number): Promise<T> {
     const { method, path, tries = TRIES } = call;
     const what = `${method} ${shownPath(path, origin)}`;
+    const attempt = async (until: AbortSignal | undefined): Promise<T> => {
+      const { answer } = await sendAuthorized(call, until);
+      if (call.accept.includes(answer.statusCode)) return await take(answer);
+      throw await refusal(within(answer, wholeMs), { host: origin.host, answeredBy: answer.answeredAt.host, method, what });
+    };
     for (let tried = 1; ; tried += 1) {
       try {
-        const { answer } = await sendAuthorized(call, limitMs === undefined ? undefined : AbortSignal.timeout(limitMs));
-        if (call.accept.includes(answer.statusCode)) return await take(answer);
-        throw await refusal(answer, { host: origin.host, answeredBy: answer.answeredAt.host, method, what });
+        return await (limitMs === undefined ? attempt(signal) : withTimeLimit({ limitMs, signal }, attempt));
       } catch (thrown) {
+        signal?.throwIfAborted();
         const failure = thrown instanceof WherryError ? thrown : unreachable(registry, what, thrown);
         if (tried >= tries || !isPassing(failure)) throw failure;
         log.debug({ registry: origin.host, tried, cause: failure }, 'a registry did not answer as it should; trying again');
-        await delay(retryAfterOf(failure) ?? backOffMs(tried, retryDelayMs));
+        await delay(retryAfterOf(failure) ?? backOffMs(tried, retryDelayMs), undefined, { signal });
       }
     }
   }
 
   return {
     send: (call) => insist(call, async (answer) => answer),
+    ask: (call) =>
+      insist(call, async (answer) => {
+        await drop(answer);
+        return answer;
+      }),
     receive: (call, limitBytes) =>
       // A body that trickles is silent at no time, so it has its time as a whole.
-      insist(
-        call,
-        (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${shownPath(call.path, origin)}',`),
-        2 * patience.readMs,
-      ),
-    close: () => connections.close(),
+      insist(call, (answer) => readWhole(answer, limitBytes, `${registry}, asked for '${shownPath(call.path, origin)}',`), wholeMs),
+    close: () => (signal?.aborted ? connections.destroy() : connections.close()),
   };
 }
 
@@ -166,7 +197,7 @@ function resolveAddress(text: string, from: URL): URL {
 async function requestToken(
   connections: Connections,
   { method, url, headers, body }: TokenRequest,
-  { readMs }: Patience,
+  { readMs, signal }: { readonly readMs: number; readonly signal: AbortSignal },
 ): Promise<unknown> {
   const service = `the token service '${url.origin}${url.pathname}'`;
   try {
@@ -176,7 +207,7 @@ async function requestToken(
       headers,
       headersTimeout: readMs,
       bodyTimeout: readMs,
-      signal: AbortSignal.timeout(2 * readMs),
+      signal,
       ...(body !== undefined && { body }),
     });
     const text = await readText(answer);

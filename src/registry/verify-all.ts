@@ -4,7 +4,7 @@ import { partsOf } from './parts.js';
 import type { Storage } from './storage.js';
 
 /** What was found wrong with a digest. */
-export const FAULTS = ['damaged', 'missing', 'size', 'unreadable'] as const;
+const FAULTS = ['damaged', 'missing', 'size', 'unreadable'] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
 export interface Fault {

@@ -31,6 +31,7 @@ import type { LogLine } from '../engine/log-line.js';
 const moment = (at: number) => new Date(at).toISOString();
 const momentOrNull = (at: number | null) => (at === null ? null : moment(at));
 
+/** An endpoint as the API tells of it. */
 export function viewEndpoint({ createdAt, expiresAt, ...rest }: Endpoint): EndpointView {
   return { ...rest, createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
 }
@@ -40,6 +41,7 @@ export function viewRelease({ createdAt, ...rest }: Release, tests: TestSummary 
   return { ...rest, createdAt: moment(createdAt), tests: tests ? viewTests(tests) : null };
 }
 
+/** How a release did in its tests. */
 export function viewTests({ passed, failed, at }: TestSummary): TestSummaryView {
   return { passed, failed, at: moment(at) };
 }
@@ -53,6 +55,7 @@ export function viewReleaseMasked(release: Release, tests: TestSummary | undefin
   return { ...rest, spec: { ...spec, env } };
 }
 
+/** A rollout as the API tells of it. */
 export function viewRollout({ startedAt, provedAt, endedAt, ...rest }: Rollout): RolloutView {
   return { ...rest, startedAt: moment(startedAt), provedAt: momentOrNull(provedAt), endedAt: momentOrNull(endedAt) };
 }
@@ -88,6 +91,7 @@ export function viewWorker(worker: Worker, serving: ReadonlySet<number>, jobs: r
   };
 }
 
+/** All frozen workers of an endpoint together. */
 export function viewFrozen({ since, ...rest }: FrozenTotal): FrozenView {
   return { ...rest, since: momentOrNull(since) };
 }
@@ -111,28 +115,34 @@ function viewRecord(job: JobFacts): Pick<JobRecordView, 'submittedAt' | 'finishe
   };
 }
 
+/** A webhook's delivery with every try. */
 export function viewDelivery({ id, endpointId, jobId, jobState, url, state, createdAt, dueAt, attempts }: Delivery): DeliveryView {
   const tries = attempts.map(({ at, ...rest }) => ({ at: moment(at), ...rest }));
   const when = { createdAt: moment(createdAt), dueAt: momentOrNull(dueAt) };
   return { id, endpointId, jobId, jobStatus: jobState, url, state, ...when, attempts: tries };
 }
 
+/** When a webhook secret was made, and when it ends; never the secret. */
 export function viewWebhookSecret({ createdAt, expiresAt }: WebhookSecretFacts): WebhookSecretView {
   return { createdAt: moment(createdAt), expiresAt: momentOrNull(expiresAt) };
 }
 
+/** A secret's name, dates and users; never its value. */
 export function viewSecret({ name, createdAt, updatedAt, usedBy }: SecretFacts): SecretView {
   return { name, createdAt: moment(createdAt), updatedAt: moment(updatedAt), usedBy };
 }
 
+/** A log line as the API tells of it. */
 export function viewLogLine({ at, ...rest }: LogLine): LogLineView {
   return { ...rest, at: moment(at) };
 }
 
+/** Whose credentials are stored for a registry; never the password. */
 export function viewCredential({ registry, username, createdAt }: RegistryCredential): CredentialView {
   return { registry, username, createdAt: moment(createdAt) };
 }
 
+/** A key's name and rights; never the key. */
 export function viewKey({ id, name, scope, endpointId, isEnabled, createdAt }: Key): KeyView {
   return { id, name, scope, endpointId, isEnabled, createdAt: moment(createdAt) };
 }

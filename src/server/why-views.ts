@@ -20,6 +20,7 @@ export function viewJobWhy({ job, notes, worker, release, lines }: JobWhy, servi
   };
 }
 
+/** What holds an endpoint's queue. */
 export function viewEndpointWhy(why: EndpointWhy): EndpointWhyView {
   const { endpoint, summary, queue, workers, waiting, crashLoop, rollout, preparing, release } = why;
   const { inQueue, inProgress, oldestAt } = queue;

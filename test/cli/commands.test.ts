@@ -31,13 +31,16 @@ describe('wherry', () => {
     expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n` });
   });
 
-  it.each([[['fly']], [['run', '--fast']], [['completion']], [['jobs', 'dance']]])('refuses %j with USAGE and exit 2', async (args) => {
-    const plain = await runCli(args);
-    expect(plain).toMatchObject({ code: 2, stdout: '' });
-    expect(plain.stderr).toContain('error USAGE');
-    const json = await runCli([...args, '--json']);
-    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'USAGE', message: expect.any(String) } });
-  });
+  it.each([[['fly']], [['run', '--fast']], [['completion']], [['jobs', 'dance']], [['registry', 'toString']]])(
+    'refuses %j with USAGE and exit 2',
+    async (args) => {
+      const plain = await runCli(args);
+      expect(plain).toMatchObject({ code: 2, stdout: '' });
+      expect(plain.stderr).toContain('error USAGE');
+      const json = await runCli([...args, '--json']);
+      expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'USAGE', message: expect.any(String) } });
+    },
+  );
 
   it('names line, column and the nearest field of a bad wherry.yaml', async () => {
     const dir = stage.project('bad', {
@@ -47,6 +50,18 @@ describe('wherry', () => {
     const { code, stderr } = await runCli(['build', dir, '--data', stage.dataDir]);
     expect(code).toBe(2);
     expect(stderr).toMatch(/wherry\.yaml:4:3.*idel.*idle/s);
+  });
+
+  it.each([
+    ['status', '--data'],
+    ['serve', '--data'],
+    ['build', '--output'],
+  ])('%s names the %s that is a file, and a remedy', async (command, option) => {
+    const dir = stage.project('at-a-file', { 'handler.mjs': GREET, 'wherry.yaml': 'base: scratch\n' });
+    const args = command === 'build' ? [command, dir, '--data', stage.dataDir] : [command];
+    const { code, stderr } = await runCli([...args, option, join(ROOT, 'package.json')]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^error CONFIG_INVALID {2}directory '.*package\.json' cannot be used: .*\n {2}fix {2}\S/m);
   });
 
   it('finds the handler by convention and says what it chose', async () => {

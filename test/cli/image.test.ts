@@ -125,6 +125,7 @@ describe('wherry image inspect', () => {
   it('says what is wrong with a name, a build that is missing, a compression it does not know and a damaged layer', async () => {
     const refusals: readonly (readonly [string, number, string])[] = [
       ['Upper:1', 2, 'REFERENCE_INVALID'],
+      ['sha256:abc', 2, 'DIGEST_INVALID'],
       ['never-pushed', 4, 'wherry image tags never-pushed'],
       ['nobody@r3', 4, 'ENDPOINT_UNKNOWN'],
       [stage.project('unbuilt', nodeProject('unbuilt', ECHO)), 4, 'was not built yet'],
@@ -199,15 +200,23 @@ describe('wherry image diff', () => {
   });
 });
 
-it('wherry image tags lists versions first, then the newest', async () => {
+it('wherry image tags lists versions first, then the newest, and says of which the image cannot be read', async () => {
   const made = (created: string) => ({ ...CONFIG, created });
   const old = await pushDebian('tagged', ['1.9.0', '1.10.0-rc.1', 'old'], TOP, made('2025-01-01T00:00:00Z'));
   await pushDebian('tagged', ['v1.10.0', 'latest', '1.10'], TOP, made('2026-06-01T00:00:00Z'));
+  await pushDebian('tagged', ['strange'], TOP, { config: { Env: 'A=1' } });
   await attachSbom({ client, name: 'tagged' }, old, '{}');
   await client.putManifest('tagged', old.digest.replace(':', '-'), (await client.getManifest('tagged', 'old')).bytes, MEDIA_TYPES.manifest);
   const { items } = await json<{ items: { tag: string; digest: string; sizeBytes: number }[] }>('image', 'tags', `${registry.host}/tagged`);
-  expect(items.map(({ tag }) => tag)).toEqual(['v1.10.0', '1.10.0-rc.1', '1.9.0', '1.10', 'latest', 'old']);
-  expect(items[2]).toMatchObject({ digest: old.digest, created: '2025-01-01T00:00:00Z', isVersion: true, sizeBytes: expect.any(Number) });
+  expect(items.map(({ tag }) => tag)).toEqual(['v1.10.0', '1.10.0-rc.1', '1.9.0', '1.10', 'latest', 'old', 'strange']);
+  expect(items[6]).toMatchObject({ created: null, sizeBytes: null, fault: expect.stringContaining('Env is not a list of texts') });
+  expect(items[2]).toMatchObject({
+    digest: old.digest,
+    created: '2025-01-01T00:00:00Z',
+    isVersion: true,
+    sizeBytes: expect.any(Number),
+    fault: null,
+  });
   expect(await stage.cli('image', 'tags', `${registry.host}/tagged`)).toMatch(/^1\.9\.0 +sha256:[0-9a-f]{64} +\d+ d ago +\d/m);
   expect(await stage.tryCli('image', 'tags', `${registry.host}/tagged:old`)).toMatchObject({ code: 2 });
   expect(await stage.tryCli('image', 'tags', 'never-pushed')).toMatchObject({ code: 4, stderr: expect.stringContaining('NAME_UNKNOWN') });

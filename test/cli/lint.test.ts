@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -56,6 +56,16 @@ it('knows what .dockerignore keeps out, and the one that belongs to another Dock
   expect((await lint()).code).toBe(0);
 });
 
+it('does not go into what .dockerignore leaves out as a whole, nor where a link leads', async () => {
+  write({ Dockerfile: `${BASE}COPY src /\n${COMMAND}`, 'src/a': '', '.dockerignore': '*\n!src\n' });
+  // Nobody can read it: its name is not UTF-8.
+  mkdirSync(Buffer.concat([Buffer.from(`${dir}/data-`), Buffer.from([0xff])]));
+  symlinkSync('absent.py', join(dir, 'src/handler.py'));
+  expect(await runCli(['lint', dir])).toMatchObject({ code: 0, stdout: 'Dockerfile: nothing to say\n' });
+  write({ '.dockerignore': 'other\n' });
+  expect(await runCli(['lint', dir])).toMatchObject({ code: 2, stderr: expect.stringContaining('name it in .dockerignore') });
+});
+
 it('warns of each fault of the base, the command and the sources, with its line (row 8)', async () => {
   write({ Dockerfile: 'FROM python:latest\nWORKDIR /\nADD absent.py \\\n  src /\nCMD ["python", "/handler.py"]\n', 'src/handler.py': '' });
   const { code, stdout } = await runCli(['lint', dir]);
@@ -90,6 +100,13 @@ it('lists its rules', async () => {
   expect((await runCli(['lint', '--rules'])).stdout).toMatch(/missing-source +error +the build ends/);
   const { rules } = JSON.parse((await runCli(['lint', '--rules', '--json'])).stdout) as { rules: { name: string }[] };
   expect(rules.map(({ name }) => name)).toContain('buffered-output');
+});
+
+it('looks at the Dockerfile that wherry.yaml names, and at files only', async () => {
+  write({ 'wherry.yaml': 'dockerfile: docker/Dockerfile\n', 'docker/Dockerfile': 'FROM\n' });
+  expect(await runCli(['lint', dir])).toMatchObject({ code: 1, stdout: expect.stringContaining('docker/Dockerfile:1: error: FROM names') });
+  expect(await runCli(['lint', dir, '--dockerfile', '.'])).toMatchObject({ code: 2, stderr: expect.stringContaining('it is a directory') });
+  expect(await runCli(['lint', join(dir, 'wherry.yaml')])).toMatchObject({ code: 4, stderr: expect.stringContaining('not a directory') });
 });
 
 it('refuses an unknown rule and a directory without a Dockerfile', async () => {

@@ -61,11 +61,16 @@ describe('wherry push', () => {
     expect(refused.stderr).toContain(`TAG_EXISTS  version '1.0.0' of 'versioned' is another image already: ${first.digest}`);
     const now = async () => (await stage.call('/v2/versioned/manifests/1.0.0')).headers.get('docker-content-digest');
     expect(await now()).toBe(first.digest);
-    const moved = await push(dir, '--force');
+    const undeployed = await stage.tryCli('deploy', dir, '--no-test');
+    expect(undeployed).toMatchObject({ code: 5, stderr: expect.stringContaining('--force moves this one') });
+    const moved = JSON.parse(await stage.cli('deploy', dir, '--no-test', '--force', '--json')) as { digest: string };
     expect([await now(), moved.digest === first.digest]).toEqual([moved.digest, false]);
     await push(dir, '--to', 'versioned:nightly');
     change('4');
     await push(dir, '--to', 'versioned:nightly');
+    git('tag', '-f', 'v1.0.0');
+    const last = await push(dir, '--force');
+    expect([await now(), last.digest === moved.digest]).toEqual([last.digest, false]);
   });
 
   it('attaches the list of software, once an image, unless told not to', async () => {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openStage, type Stage } from '../stage.js';
+import { openStage, runCli, type Stage } from '../stage.js';
 
 interface Verdict {
   readonly sameDigest: boolean;
@@ -58,7 +58,11 @@ describe('wherry verify', () => {
     const { dir } = commit('first', { 'handler.py': HANDLER });
     const reference = await push(dir);
     const other = commit('second', { 'handler.py': `${HANDLER}\n` }).dir;
-    expect(await stage.tryCli('verify', reference, other)).toMatchObject({ code: 4, stderr: expect.stringContaining('has no revision') });
+    const scratch = join(stage.dir, 'scratch');
+    mkdirSync(scratch);
+    const refused = await runCli(['verify', reference, other, '--data', stage.dataDir], { env: { TMPDIR: scratch } });
+    expect(refused).toMatchObject({ code: 4, stderr: expect.stringContaining('has no revision') });
+    expect(readdirSync(scratch)).toEqual([]);
     const plain = stage.project('plain', { 'handler.py': HANDLER });
     mkdirSync(join(plain, 'more'));
     const unrecorded = await stage.tryCli('verify', await push(plain), plain);

@@ -69,7 +69,12 @@ it('keeps the last build of each project and what was used in a week, and remove
 
 it('keeps what the next build of a project begins with: what is remembered of its layers, its packages, its base', async () => {
   const [, baseConfig, digest] = await built('base', 'of the base', 8);
-  const config = JSON.stringify({ rootfs: { diff_ids: [] }, config: { Labels: { 'org.opencontainers.image.base.digest': digest } } });
+  const config = JSON.stringify({
+    os: 'linux',
+    architecture: 'amd64',
+    rootfs: { diff_ids: [] },
+    config: { Labels: { 'org.opencontainers.image.base.digest': digest } },
+  });
   const [layer] = await built('project', 'layer', 8, config);
   await layout.removeRefs([{ name: 'base', digest }]);
   const remembered = (of: Digest | undefined) => JSON.stringify({ digest: of, diffId: of, size: 5 });

@@ -259,6 +259,17 @@ describe('the token flow', () => {
       message: expect.stringContaining('example.com'),
     });
   });
+
+  it('keeps nothing open for an answer that it could not use', async () => {
+    const host = await behind((_request, response) => {
+      response.writeHead(401, { 'www-authenticate': 'Bearer realm="http://example.com/token"', 'content-length': 10 }).flushHeaders();
+      return true;
+    });
+    const patience = { connectMs: 1_000, readMs: 600_000, writeMs: 600_000 };
+    const client = createRegistryClient({ registry: host, log: silentLog, patience });
+    await expect(client.listTags('a')).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    await client.close();
+  });
 });
 
 describe('pushImage', () => {
@@ -271,15 +282,7 @@ describe('pushImage', () => {
       skipped: 0,
     });
     const second = imageOf([Buffer.from('dependencies'), Buffer.from('code 2')]);
-    const skipped: string[] = [];
-    const result = await pushImage({
-      client,
-      repository: 'p',
-      tags: ['latest'],
-      ...second,
-      onProgress: ({ digest, isSkipped }) => isSkipped && skipped.push(digest),
-    });
-    expect([result.uploaded, result.skipped, skipped]).toEqual([2, 1, [digestOf('dependencies')]]);
+    expect(await pushImage({ client, repository: 'p', tags: ['latest'], ...second })).toMatchObject({ uploaded: 2, skipped: 1 });
     expect((await client.getManifest('p', 'latest')).digest).toBe(second.manifest.digest);
     expect((await client.getManifest('p', 'v1')).digest).toBe(first.manifest.digest);
   });
@@ -299,7 +302,7 @@ describe('pushImage', () => {
     const blobs = images.flatMap((image) => image.blobs);
     // Each has a layer and a config of its own.
     expect(await pushImage({ client, repository: 'p', tags: ['v1'], manifest, listed, blobs })).toMatchObject({ uploaded: 5, skipped: 0 });
-    expect(asked).toEqual([...listed.map(({ digest }) => digest), manifest.digest, 'v1']);
+    expect(asked).toEqual([...listed.map(({ digest }) => digest), 'v1']);
     expect(await client.getManifest('p', 'v1')).toMatchObject({ digest: manifest.digest, mediaType: MEDIA_TYPES.index });
   });
 

@@ -300,15 +300,34 @@ describe('a redirect to another host', () => {
   });
 });
 
+const trickle =
+  (status: number): Answer =>
+  (request, response) => {
+    request.resume();
+    response.writeHead(status, { 'content-length': 1_000_000 });
+    const drops = setInterval(() => response.write('k'), 50);
+    response.once('close', () => clearInterval(drops));
+  };
+
 describe('a body that only trickles', () => {
   it.concurrent.for(['GET of a manifest', 'GET of a blob', 'GET of tags'])('ends the %s after few tries (D2)', async (name, context) => {
     const scene = await setup(callOf(name), context);
-    const trickle: Answer = (_request, response) => {
-      response.writeHead(200, { 'content-length': 1_000_000 });
-      const drops = setInterval(() => response.write('k'), 50);
-      response.once('close', () => clearInterval(drops));
-    };
-    await expect(scene.run(trickle)).rejects.toMatchObject({ code: 'REGISTRY_UNAVAILABLE', message: expect.stringContaining('kept') });
+    await expect(scene.run(trickle(200))).rejects.toMatchObject({ code: 'REGISTRY_UNAVAILABLE', message: expect.stringContaining('kept') });
     expect(scene.seen).toHaveLength(5);
+  });
+
+  it.concurrent.for(['POST of an upload', 'PATCH of an upload', 'GET of a blob'])(
+    'with a refusal of the %s keeps nobody (D2)',
+    async (name, context) => {
+      const scene = await setup(callOf(name), context);
+      await expect(scene.run(trickle(403))).rejects.toMatchObject({ code: 'DENIED', message: expect.stringContaining('403') });
+      expect(scene.seen).toHaveLength(1);
+    },
+  );
+
+  it.concurrent('is given up where nobody wants it (D2)', async (context) => {
+    const scene = await setup(callOf('GET of the root'), context);
+    await scene.run(trickle(200));
+    expect(scene.seen).toHaveLength(1);
   });
 });

@@ -59,6 +59,14 @@ const isThere = async () => {
   return (await client.findBlob('a', BLOB.digest))?.size === BLOB.size;
 };
 
+it('tells of the bytes of a large blob as they go out', async () => {
+  const { client } = await behind(() => false);
+  const sent: number[] = [];
+  expect(await client.putBlob('a', BLOB, stream, { onSent: (bytes) => sent.push(bytes) })).toBe(true);
+  expect(sent.length).toBeGreaterThan(1);
+  expect(sent.reduce((sum, bytes) => sum + bytes, 0)).toBe(BLOB.size);
+});
+
 describe('an upload that breaks', () => {
   it('goes on behind the last byte that the registry has (D2)', async () => {
     const { client, asked } = await behind((request, _response, before) => {

@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -42,6 +53,34 @@ function configOf({ digest }: Built): { config: { Labels: Record<string, string>
 }
 
 describe('a built image', () => {
+  it("has the revision where git is clean with the user's settings, and else says why not", async () => {
+    const dir = stage.project('ignoring', {
+      'wherry.yaml': 'name: ignoring\nhandler: handler.mjs:handler\nbase: scratch\n',
+      'handler.mjs': 'export const handler = () => 1;\n',
+    });
+    const home = join(stage.dir, 'home');
+    mkdirSync(home);
+    const url = '[url "https://mirror.test/"]\n  insteadOf = https://git.test/\n';
+    writeFileSync(join(home, '.gitconfig'), `[core]\n  excludesFile = ~/ignored\n[status]\n  showUntrackedFiles = no\n${url}`);
+    writeFileSync(join(home, 'ignored'), 'notes.txt\n');
+    writeFileSync(join(dir, 'notes.txt'), 'mine');
+    const git = (...args: string[]) => execFileSync('git', ['-C', dir, '-c', 'user.name=t', '-c', 'user.email=t@t', ...args]);
+    const buildAtHome = () => build(dir, stage.dataDir, { HOME: home });
+    git('init', '-q');
+    git('remote', 'add', 'origin', 'https://git.test/ignoring.git');
+    expect((await buildAtHome()).warnings.join()).toMatch(/records no revision: git says: .*does not have any commits/);
+    git('add', 'wherry.yaml', 'handler.mjs');
+    git('commit', '-qm', 'one');
+    const built = await buildAtHome();
+    expect(built).toMatchObject({ revision: expect.stringMatching(/^[0-9a-f]{40}$/), warnings: [] });
+    expect(configOf(built).config.Labels['org.opencontainers.image.source']).toBe('https://git.test/ignoring.git');
+    writeFileSync(join(dir, 'new.txt'), 'new');
+    expect(await buildAtHome()).toMatchObject({
+      revision: null,
+      warnings: ["the image records no revision: 'new.txt' is not committed as it is"],
+    });
+  });
+
   it('carries the standard labels, with revision and time of a clean commit or SOURCE_DATE_EPOCH', async () => {
     const dir = stage.project('labelled', {
       'wherry.yaml': 'name: labelled\nhandler: handler.mjs:handler\nbase: scratch\n',

@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Built, readFiles } from '../built-files.js';
 import { runCli } from '../stage.js';
 
 let dir: string;
@@ -82,6 +83,26 @@ describe('a Dockerfile in which nothing runs', () => {
       'srv/app/weights/model-a.bin',
       'srv/app/weights/model-b.bin',
     ]);
+  });
+
+  it('has the files where an engine puts them: into directories that are there, and not as the links that are named', async () => {
+    write({
+      Dockerfile: 'FROM scratch\nCOPY etc /conf.d\nCOPY conf.d /conf.d\nCOPY link folder* /l/\nCMD ["/x"]\n',
+      'etc/a': 'a',
+      'conf.d': 'a file',
+      'src/b': 'b',
+    });
+    symlinkSync('conf.d', join(dir, 'link'));
+    symlinkSync('src', join(dir, 'folder'));
+    symlinkSync('../etc/a', join(dir, 'src/kept'));
+    const files = await readFiles(data, JSON.parse((await build('--json')).stdout) as Built);
+    expect(Object.fromEntries([...files].filter(([, text]) => text !== ''))).toEqual({
+      'conf.d/a': 'a',
+      'conf.d/conf.d': 'a file',
+      'l/link': 'a file',
+      'l/b': 'b',
+      'l/kept': '-> ../etc/a',
+    });
   });
 
   it('never takes secrets of the context along, and says so (S6)', async () => {

@@ -24,6 +24,7 @@ const HANDLER = 'def handler(job):\n    return 1\n';
 const DOCKERFILE = 'FROM scratch\nCOPY . /app/\nCMD ["/app/run"]\n';
 const PYTHON = { 'wherry.yaml': 'handler: handler.py:handler\n', 'handler.py': HANDLER };
 const NODE = { 'wherry.yaml': 'handler: handler.mjs:handler\n', 'handler.mjs': 'export const handler = () => 1;\n' };
+const IMPORTING = { ...NODE, 'handler.mjs': 'import "x";\nexport const handler = () => 1;\n' };
 const FILES = { Dockerfile: DOCKERFILE, run: '' };
 
 /** No tool is found there: neither an engine nor pip. */
@@ -95,6 +96,25 @@ describe('a path out of the project', () => {
     const files = await readFiles(stage.dataDir, await build(dir));
     expect(files.get('wherry/app/settings.txt')).toBe('-> .env');
     expect([...files.values()].join()).not.toContain(SENTINEL);
+  });
+});
+
+describe('a file that is not what its name says', () => {
+  it.each<[string, string, Record<string, string>]>([
+    ['dockerignore', "/\\.dockerignore': it is a directory", { ...PYTHON, '.dockerignore/a': '' }],
+    [
+      'base-lock',
+      "/wherry\\.lock': it is a directory",
+      { ...PYTHON, 'wherry.yaml': 'handler: handler.py:handler\nbase: python:3.12\n', 'wherry.lock/a': '' },
+    ],
+    ['npm-lock', 'package-lock\\.json is JSON, but no lock', { ...IMPORTING, 'package.json': '{}', 'package-lock.json': 'null' }],
+    [
+      'package',
+      "package\\.json of the package in '.*/x' cannot be read",
+      { ...IMPORTING, 'node_modules/x/package.json': '{"name":', 'node_modules/x/index.js': '' },
+    ],
+  ])('is named, with what to do: %s', async (name, words, files) => {
+    await expectRefusal(stage.project(`odd-${name}`, files), words, alone);
   });
 });
 

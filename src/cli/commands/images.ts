@@ -12,22 +12,22 @@ import type { BuildOptions } from '../project-image.js';
 import { readShare } from '../release-text.js';
 import type { SbomPhase } from '../sbom-phase.js';
 
-async function openMotion({ output, environment, settings }: Context) {
+async function openMotion({ output, environment, settings, signal }: Context) {
   const [{ createPhases }, { readProject }, motion] = await Promise.all([
     import('../phases.js'),
     import('../../project/read.js'),
     import('../motion.js'),
   ]);
   const { dataDir } = await settings();
-  return { ...motion, readProject, motion: { phases: createPhases(output), output, place: { dataDir, environment } } };
+  return { ...motion, readProject, motion: { phases: createPhases(output), output, place: { dataDir, environment, signal } } };
 }
+
+const STRICT = 'an image above budget.imageSize, and what the linter warns of, are errors';
+const STRICT_OPTION: Option = { flags: '--strict', text: STRICT };
+const FORCE_OPTION: Option = { flags: '--force', text: 'move a tag that is a version, such as 1.2.3, to another image' };
 
 const BUILD_OPTIONS: readonly Option[] = [
   { flags: '--update-base', text: 'ask the registry again what the name of the base means, and write it to wherry.lock' },
-  {
-    flags: '--strict',
-    text: 'an image above budget.imageSize, and what the linter warns of, are errors; for --image, a tag that is missing or latest',
-  },
   {
     flags: '--engine <name>',
     text: 'docker, podman or buildah; builds the Dockerfile (default: the first that answers, when one is needed)',
@@ -78,14 +78,16 @@ export const build: Command = {
   args: '[dir]',
   options: [
     { flags: '--output <dir>', text: 'also write the whole image, base included, as an OCI image layout for other tools' },
+    STRICT_OPTION,
     ...BUILD_OPTIONS,
   ],
   example: 'wherry build examples/hello-node',
   async run(context) {
     const { motion, readProject, buildPhase, outputPhase } = await openMotion(context);
     const project = await readProject(context.args[0] ?? '.');
-    const built = await buildPhase(project, motion, buildOptions(context));
     const output = textOf(context.options, 'output');
+    if (output !== undefined) await (await import('../../build/output-place.js')).checkOutputPlace(project, output);
+    const built = await buildPhase(project, motion, buildOptions(context));
     if (output !== undefined) await outputPhase(built, output, motion);
     const { describeBuilt, formatBuilt } = await import('../build-text.js');
     context.output.result(
@@ -103,7 +105,8 @@ export const push: Command = {
   options: [
     { flags: '--to <reference>', text: 'registry, repository and tag (default: the embedded registry, by name and revision)' },
     ...SBOM_OPTIONS,
-    { flags: '--force', text: 'move a tag that is a version, such as 1.2.3, to another image' },
+    FORCE_OPTION,
+    STRICT_OPTION,
     ...BUILD_OPTIONS,
   ],
   example: 'wherry push examples/hello-node',
@@ -152,6 +155,8 @@ export const deploy: Command = {
     { flags: '--test', text: "let the candidate pass the project's tests first, and keep their report with the release" },
     { flags: '--no-test', text: "do not send the project's test_input.json to the candidate first" },
     ...SBOM_OPTIONS,
+    FORCE_OPTION,
+    { flags: '--strict', text: `${STRICT}; for --image, a tag that is missing or latest` },
     ...BUILD_OPTIONS,
   ],
   example: 'wherry deploy examples/hello-node',
@@ -176,7 +181,7 @@ export const deploy: Command = {
       const built = await buildPhase(source, motion, buildOptions(context));
       const embedded = await embeddedOf(context);
       return withSboms(context, { built, to, motion }, async (attachSboms) => {
-        const { reference } = await pushPhase(built, { to, embedded, motion });
+        const { reference } = await pushPhase(built, { to, embedded, isForced: context.options['force'] === true, motion });
         const rolledOut = await release(reference, built.revision);
         // The release does not wait for it.
         if (rolledOut.rollout?.state !== 'REVERTED') await attachSboms();

@@ -1,7 +1,7 @@
 import { formatFailure } from '../../api/failure.js';
 import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
-import { type Command, type Context, textOf, textsOf } from '../command.js';
+import { type Command, type Context, findAction, textOf, textsOf } from '../command.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
 import { formatAgo, formatTable } from '../output.js';
 
@@ -61,7 +61,7 @@ export const jobs: Command = {
   async run(context) {
     const [action = 'list', id] = context.args;
     const actions: Readonly<Record<string, (context: Context, id: string | undefined) => Promise<number>>> = { list, get, cancel, purge };
-    const chosen = actions[action];
+    const chosen = findAction(actions, action);
     if (chosen) return chosen(context, id);
     throw new WherryError('USAGE', `'${action}' is not something to do with jobs`, { hint: 'use list, get ID, cancel ID or purge' });
   },

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { systemCodeOf, WherryError } from '../../base/errors.js';
+import { WherryError } from '../../base/errors.js';
 import type { LintFinding } from '../../build/lint-finding.js';
 import { type Command, textOf } from '../command.js';
 import { formatTable, type Output } from '../output.js';
@@ -10,7 +9,10 @@ export const lint: Command = {
   summary: 'say what is wrong or unwise in a Dockerfile, with lines and fixes',
   args: '[dir]',
   options: [
-    { flags: '--dockerfile <path>', text: 'the Dockerfile, relative to the directory (default: Dockerfile)' },
+    {
+      flags: '--dockerfile <path>',
+      text: 'the Dockerfile, relative to the directory (default: `dockerfile` of wherry.yaml, else Dockerfile)',
+    },
     { flags: '--ignore <rules>', text: 'names of rules that are not asked for, with commas' },
     { flags: '--strict', text: 'warnings count as errors' },
     { flags: '--rules', text: 'list the rules instead' },
@@ -18,13 +20,14 @@ export const lint: Command = {
   example: 'wherry lint . --ignore add-for-copy',
   async run({ args, options, output }) {
     if (options['rules'] === true) return listRules(output);
-    const [{ openClock }, { lintDockerfile }, { readLintContext }] = await Promise.all([
+    const [{ openClock }, { lintDockerfile }, { readLintContext }, { findDockerfile }] = await Promise.all([
       import('../../base/clock.js'),
       import('../../build/lint.js'),
       import('../../build/lint-context.js'),
+      import('../../project/read.js'),
     ]);
     const dir = resolve(args[0] ?? '.');
-    const path = textOf(options, 'dockerfile') ?? 'Dockerfile';
+    const path = textOf(options, 'dockerfile') ?? (await findDockerfile(dir));
     const silenced = await readRules(textOf(options, 'ignore') ?? '');
     const text = await readDockerfile(dir, path);
     const findings = lintDockerfile(text, await readLintContext(dir, { path, text }, openClock().now()), silenced);
@@ -47,12 +50,10 @@ function format(path: string, { line, severity, problem, fix, rule }: LintFindin
 }
 
 async function readDockerfile(dir: string, path: string): Promise<string> {
-  try {
-    return await readFile(join(dir, path), 'utf8');
-  } catch (cause) {
-    if (systemCodeOf(cause) !== 'ENOENT') throw cause;
-    throw new WherryError('NOT_FOUND', `there is no '${path}' in '${dir}'`, { hint: 'name it with --dockerfile', cause });
-  }
+  const { readProjectText } = await import('../../build/project-text.js');
+  const text = await readProjectText(join(dir, path));
+  if (text !== undefined) return text;
+  throw new WherryError('NOT_FOUND', `there is no '${path}' in '${dir}'`, { hint: 'name it with --dockerfile' });
 }
 
 async function readRules(text: string): Promise<readonly string[]> {

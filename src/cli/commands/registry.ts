@@ -1,7 +1,7 @@
 import type { CollectedView, RegistryView, VerifyFaultView, VerifyLineView } from '../../api/resources.js';
 import { WherryError } from '../../base/errors.js';
 import { formatBytes } from '../../base/size.js';
-import type { Command, Context } from '../command.js';
+import { type Command, type Context, findAction } from '../command.js';
 import { formatTable } from '../output.js';
 
 export const registry: Command = {
@@ -16,7 +16,7 @@ export const registry: Command = {
   async run(context) {
     const [action = 'list'] = context.args;
     const actions: Readonly<Record<string, (context: Context) => Promise<number>>> = { list, collect, verify };
-    const chosen = actions[action];
+    const chosen = findAction(actions, action);
     if (chosen) return chosen(context);
     throw new WherryError('USAGE', `'${action}' is not something to do with the registry`, { hint: 'use list, collect or verify' });
   },
@@ -66,7 +66,8 @@ async function verify({ client, options, output, signal }: Context): Promise<num
   for await (const line of (await client()).verifyRegistry({ repair: options['repair'] === true }, signal)) {
     if (line.kind === 'progress') progress(line);
     if (line.kind === 'fault') faults.push(line);
-    if (line.kind === 'error') throw new WherryError('STORE_UNAVAILABLE', `the registry could not be verified: ${line.message}`);
+    if (line.kind === 'error')
+      throw new WherryError('STORE_UNAVAILABLE', `the registry could not be verified: ${line.message}`, { hint: 'read the server log' });
     if (line.kind !== 'end') continue;
     const { blobs, bytes } = line;
     const sum = `${blobs} blobs with ${formatBytes(bytes)} verified: ${faults.length === 0 ? 'all sound' : `${faults.length} faults`}`;

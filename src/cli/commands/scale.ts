@@ -2,7 +2,7 @@ import { openClock } from '../../base/clock.js';
 import { WherryError } from '../../base/errors.js';
 import { DEFAULT_SETTINGS, type EndpointSettings } from '../../domain/endpoint.js';
 import { formatDuration } from '../../project/units.js';
-import { type Command, type Context, textOf, textsOf, untilStopped } from '../command.js';
+import { type Command, type Context, findAction, textOf, textsOf, untilStopped } from '../command.js';
 import { ENDPOINT_OPTION, endpointOf } from '../endpoint.js';
 import { formatTable } from '../output.js';
 import { POLICY_OPTIONS, parsePolicyChange, readDuration, readPolicyOptions } from '../scale/policy.js';
@@ -34,7 +34,7 @@ export const scale: Command = {
   async run(context) {
     const [action = 'settings'] = context.args;
     const actions: Readonly<Record<string, (context: Context) => Promise<number>>> = { settings, explain, simulate };
-    const chosen = Object.hasOwn(actions, action) ? actions[action] : undefined;
+    const chosen = findAction(actions, action);
     if (chosen) return chosen(context);
     throw new WherryError('USAGE', `'${action}' is not something to do with scaling`, {
       hint: 'use explain or simulate, or only settings such as --max 5',

@@ -56,6 +56,13 @@ export function createSession(options: SessionOptions): Session {
   let serving: { readonly endpointId: string; readonly release: number } | undefined;
   let endpointId: string | undefined;
 
+  const told = new Set<string>();
+  /** What a build warns of is seldom mended at the next change. */
+  const warn = (text: string) => {
+    if (!told.has(text)) output.warn(text);
+    told.add(text);
+  };
+
   const releaseNow = async (mine: number, motion: Motion): Promise<DeployView | undefined> => {
     if (mine !== latest) return undefined;
     const project = await readProject(options.dir);
@@ -79,7 +86,8 @@ export function createSession(options: SessionOptions): Session {
     async reload() {
       const mine = ++latest;
       const startedAt = performance.now();
-      const motion = { phases: createPhases(output), output, place: { dataDir: options.dataDir, environment: options.environment } };
+      const { dataDir, environment, signal } = options;
+      const motion = { phases: createPhases(output), output: { ...output, warn }, place: { dataDir, environment, signal } };
       const mineNow = turn.then(() => releaseNow(mine, motion));
       turn = mineNow.then(
         () => {},

@@ -110,7 +110,8 @@ type Meant = Pick<TestEndpointOptions, 'group' | 'image'>;
 async function readTemplate(graphql: Graphql, { group, image }: Meant, id: string): Promise<Meant> {
   const found = (await graphql(TEMPLATE, { id }))['podTemplate'];
   const { imageName, ...config } = found ?? {};
-  if (typeof imageName !== 'string') throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`);
+  if (typeof imageName !== 'string')
+    throw new WherryError('TEMPLATE_UNKNOWN', `the server has no template '${id}'`, { hint: 'save the template there first' });
   const templateConfig = { ...config, ...group.settings.templateConfig };
   return { group: { ...group, settings: { ...group.settings, templateConfig } }, image: { ...image, origin: { reference: imageName } } };
 }

@@ -4,6 +4,7 @@ import { type ApiClient, createApiClient } from '../../api/client.js';
 import { parseError } from '../../api/envelope.js';
 import { createGraphqlClient, type Graphql } from '../../api/graphql.js';
 import { messageOf, systemCodeOf, WherryError } from '../../base/errors.js';
+import { withTimeLimit } from '../../base/time-limit.js';
 import { composeServer } from '../../compose.js';
 import { type Context, textOf } from '../command.js';
 import type { Embedded } from '../project-push.js';
@@ -79,18 +80,21 @@ export async function openKnownServer(context: Context): Promise<TestServer> {
     throw new WherryError('SERVER_UNAVAILABLE', 'no server is known to test on', {
       hint: 'start one with `wherry serve`, or name another with --api-url and its key with WHERRY_API_KEY',
     });
-  const kind = (await isOurs({ url, key }, context.signal)) ? 'known' : 'foreign';
+  const isKnown = await withTimeLimit({ limitMs: ASK_MS, signal: context.signal }, (signal) => isOurs({ url, key }, signal));
+  const kind = isKnown ? 'known' : 'foreign';
   return { ...clientsOf({ url, key, graphqlUrl: textOf(context.options, 'graphqlUrl') }), kind, close: async () => {} };
 }
 
 const ASK_MS = 30_000;
 
 /** Only a wherry has a status; whoever refuses it in our own words is one, too. */
-async function isOurs({ url, key }: Embedded, interrupted: AbortSignal): Promise<boolean> {
-  const signal = AbortSignal.any([interrupted, AbortSignal.timeout(ASK_MS)]);
+async function isOurs({ url, key }: Embedded, signal: AbortSignal): Promise<boolean> {
   const headers = { authorization: `Bearer ${key}` };
   const answer = await fetch(`${url}/api/v1/status`, { headers, signal }).catch((cause: unknown) => {
-    throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, { cause });
+    throw new WherryError('SERVER_UNAVAILABLE', `no server answers at ${url}: ${messageOf((cause as Error).cause ?? cause)}`, {
+      hint: 'check --api-url, or start one with `wherry serve`',
+      cause,
+    });
   });
   const value: unknown = await answer.json().catch(() => undefined);
   if (typeof value !== 'object' || value === null) return false;

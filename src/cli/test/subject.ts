@@ -64,25 +64,26 @@ async function prepareProject(dir: string, { context, server }: Place): Promise<
     throw new WherryError('USAGE', `a project cannot be tested on ${server.url}: it has no registry to push to`, {
       hint: 'push the project with `wherry push --to REGISTRY/NAME:TAG`, then name that with --image',
     });
-  const { output, environment } = context;
+  const { output, environment, signal } = context;
   const { dataDir } = await context.settings();
   const project = await readProject(dir);
-  const motion = { phases: createPhases(output), output, place: { dataDir, environment } };
+  const motion = { phases: createPhases(output), output, place: { dataDir, environment, signal } };
   const built = await buildPhase(project, motion);
   const { reference } = await pushPhase(built, { to: undefined, embedded: { url: server.url, key: server.key }, motion });
   return { ...NONE, name: project.name, reference, digest: built.digest, spec: specOf(project), settings: settingsOf(project) };
 }
 
 /** Asks the registry what a tag means now, so that all groups run the same bytes. The image may be one that only the server can open. */
-async function pinReference(text: string, { environment, output }: Context): Promise<Pick<TestedImage, 'reference' | 'digest'>> {
+async function pinReference(text: string, { environment, output, signal }: Context): Promise<Pick<TestedImage, 'reference' | 'digest'>> {
   const { registry = 'docker.io', repository, tag = 'latest', digest } = parseReference(text);
   if (digest !== undefined) return { reference: text, digest };
-  const client = await openRemoteRegistry(registry, environment, { log: silentLog });
+  const client = await openRemoteRegistry(registry, environment, { log: silentLog, signal });
   try {
     const path = registry === 'docker.io' && !repository.includes('/') ? `library/${repository}` : repository;
     const found = await client.getDigest(path, tag);
     return { reference: formatReference({ ...parseReference(text), digest: found }), digest: found };
   } catch (thrown) {
+    signal.throwIfAborted();
     output.warn(`what '${text}' means now cannot be asked, so the tag is what runs: ${messageOf(thrown)}`);
     return { reference: text, digest: null };
   } finally {

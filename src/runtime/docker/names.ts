@@ -19,6 +19,7 @@ function shortInstance(instanceId: string): string {
   return instanceId.replaceAll('-', '').slice(-12);
 }
 
+/** The network of an endpoint's containers. */
 export function networkNameOf(instanceId: string, endpointId: string): string {
   return `wherry-${shortInstance(instanceId)}-${endpointId}`;
 }
