@@ -293,7 +293,7 @@ function readBody(answer: Response): Promise<string> {
 
 /** What ends a request before anything of it is sent. */
 const UNSENT =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL|ERR_TLS_|ERR_SSL_|CERT_)/;
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL|ERR_TLS_|ERR_SSL_|UNABLE_TO_)|CERT/;
 
 /** The error of a request that changes something: without an answer of the server itself nobody knows whether it was done. */
 function doubt(error: WherryError, request: string): WherryError {
