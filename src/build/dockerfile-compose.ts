@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { WherryError } from '../base/errors.js';
 import type { Platform } from '../oci/descriptor.js';
 import type { ImageConfig } from '../oci/manifest.js';
 import type { DockerfileProject } from '../project/read.js';
@@ -18,6 +19,9 @@ type Settings = Required<ImageConfig>['config'] & {
   readonly ExposedPorts?: Readonly<Record<string, object>>;
   readonly Volumes?: Readonly<Record<string, object>>;
   readonly StopSignal?: string;
+  /** Docker's own (image-spec, config.md, "Properties", as reserved): what runs in builds on it, and what runs commands that are no list. */
+  readonly OnBuild?: readonly string[] | null;
+  readonly Shell?: readonly string[] | null;
 };
 
 /** Builds a Dockerfile of one stage in which nothing runs: each COPY is a layer, the rest is the config. Throws BUILD_FAILED. */
@@ -54,7 +58,8 @@ async function composePlatform(
   const layers: BuiltLayer[] = [];
   const planCopy = createCopyPlanner(context.files);
   const labels = { ...sourceLabels(name, source), ...(base && baseLabels(stage.base.text, base)) };
-  const inherited = base?.config.config;
+  const inherited: Settings | undefined = base?.config.config;
+  if (inherited?.OnBuild?.length) throw withTriggers(stage.base.text);
   let now: Settings = { ...inherited, Env: withPath(inherited?.Env ?? []), Labels: { ...inherited?.Labels, ...labels } };
   for (const step of stage.steps) {
     if (step.keyword === 'COPY' || step.keyword === 'ADD') {
@@ -64,6 +69,12 @@ async function composePlatform(
   }
   const config = composeConfig({ stage, base, source, layers, settings: withoutStaleCommand(stage, now), platform });
   return { config, base, layers, platform };
+}
+
+function withTriggers(base: string): WherryError {
+  return new WherryError('BUILD_FAILED', `base '${base}' has ONBUILD instructions, which run in what is built on it`, {
+    hint: '`wherry build --engine docker` builds it, or with podman or buildah',
+  });
 }
 
 /** Engines add it where the base has none. */
@@ -96,9 +107,9 @@ function applyStep(step: Step, settings: Settings): Settings {
     case 'WORKDIR':
       return { ...settings, WorkingDir: posix.resolve('/', settings.WorkingDir ?? '/', words[0]?.text ?? '') };
     case 'CMD':
-      return { ...settings, Cmd: exec ?? ['/bin/sh', '-c', text] };
+      return { ...settings, Cmd: exec ?? shellCommand(text, settings) };
     case 'ENTRYPOINT':
-      return { ...settings, Entrypoint: exec ?? ['/bin/sh', '-c', text] };
+      return { ...settings, Entrypoint: exec ?? shellCommand(text, settings) };
     case 'USER':
       return { ...settings, User: words[0]?.text ?? '' };
     case 'STOPSIGNAL':
@@ -113,6 +124,10 @@ function applyStep(step: Step, settings: Settings): Settings {
     default:
       return settings;
   }
+}
+
+function shellCommand(text: string, { Shell }: Settings): readonly string[] {
+  return [...(Shell?.length ? Shell : ['/bin/sh', '-c']), text];
 }
 
 const withProtocol = (port: string) => (port.includes('/') ? port : `${port}/tcp`);

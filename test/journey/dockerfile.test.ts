@@ -2,7 +2,12 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Built, readFiles } from '../built-files.js';
+import { silentLog } from '../../src/base/log.js';
+import type { Manifest } from '../../src/oci/manifest.js';
+import { createRegistryClient } from '../../src/registry/client.js';
+import { type Built, readBlob, readFiles } from '../built-files.js';
+import { openRegistryServer } from '../contract/registry-server.js';
+import { pushMade, tarOf } from '../made-image.js';
 import { runCli } from '../stage.js';
 
 let dir: string;
@@ -135,6 +140,33 @@ describe('the linter, before a build', () => {
     expect(await build()).toMatchObject({ code: 0, stderr: expect.stringContaining('[add-for-copy]') });
     expect(await build('--strict')).toMatchObject({ code: 2, stderr: expect.stringContaining('[add-for-copy]') });
   });
+});
+
+describe('a Dockerfile on a base with settings of its own', () => {
+  const onBase = async (config: object, work: () => Promise<void>) => {
+    const registry = await openRegistryServer();
+    const client = createRegistryClient({ registry: registry.host, log: silentLog });
+    try {
+      await pushMade(client, ['base', '1'], { tars: [await tarOf([{ name: 'a' }])], config: { config } });
+      write({ Dockerfile: `FROM ${registry.host}/base:1\nCMD echo $HOME\n` });
+      await work();
+    } finally {
+      await client.close();
+      await registry.close();
+    }
+  };
+
+  it('runs commands that are no list in the shell of the base', () =>
+    onBase({ Shell: ['/bin/ash', '-ec'] }, async () => {
+      const { digest } = JSON.parse((await build('--json')).stdout) as Built;
+      const { config } = JSON.parse(readBlob(data, digest).toString()) as Manifest;
+      expect(JSON.parse(readBlob(data, config.digest).toString())).toMatchObject({ config: { Cmd: ['/bin/ash', '-ec', 'echo $HOME'] } });
+    }));
+
+  it('is refused where the base has something to run in it', () =>
+    onBase({ OnBuild: ['COPY . /app'] }, async () => {
+      expect(await build()).toMatchObject({ code: 2, stderr: expect.stringMatching(/ONBUILD[\s\S]*--engine docker/) });
+    }));
 });
 
 describe('a Dockerfile that needs an engine where there is none', () => {
