@@ -51,6 +51,8 @@ async function withSboms<T>(
   if (context.options['sbom'] === false) return work(async () => {});
   // Loaded while the push waits for its registry.
   const sboms = import('../sbom-phase.js').then(({ startSboms }) => startSboms(context, built, phase));
+  // A push of its own says what is wrong with its target.
+  sboms.catch(() => {});
   try {
     return await work(async () => (await sboms).attach());
   } finally {
