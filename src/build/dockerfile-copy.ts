@@ -109,5 +109,6 @@ function expand(pattern: string, files: readonly FoundFile[]): readonly string[]
 
 const hasPattern = (source: string) => /[*?[]/.test(source);
 const isDirectoryName = (target: string) => target.endsWith('/') || ['.', '..'].includes(posix.basename(target));
-const inside = (source: string) => posix.normalize(`/${source}`).replace(/^\/|\/$/g, '');
+/** A path of the build context as its files are named: no source leads out of it. */
+export const inside = (source: string): string => posix.normalize(`/${source}`).replace(/^\/|\/$/g, '');
 const join = (into: string, path: string) => (into === '' ? path : `${into}/${path}`);

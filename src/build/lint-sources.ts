@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import { findNearest } from '../project/nearest.js';
 import type { Dockerfile, Word } from './dockerfile.js';
+import { inside } from './dockerfile-copy.js';
 import type { LintContext } from './lint-context.js';
 import type { Fault } from './lint-finding.js';
 
@@ -22,8 +23,6 @@ function isThere(source: string, files: readonly string[]): boolean {
   const pattern = toPattern(path);
   return files.some((file) => pattern.test(file));
 }
-
-const inside = (source: string) => posix.normalize(`/${source}`).replace(/^\/|\/$/g, '');
 
 /** The path itself or anything below it; `*`, `?` and `[…]` as in Go's filepath.Match. */
 function toPattern(path: string): RegExp {

@@ -5,7 +5,7 @@ import { readBlob } from '../image/source.js';
 import type { Descriptor, Platform } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Layout } from '../oci/layout.js';
-import { type Index, isIndex, parseImageConfig, parseManifest, refuseForeign } from '../oci/manifest.js';
+import { CONFIG_LIMIT_BYTES, type Index, isIndex, parseImageConfig, parseManifest, refuseForeign } from '../oci/manifest.js';
 import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { RegistryClient } from '../registry/client.js';
@@ -16,8 +16,6 @@ export interface BaseImagesOptions {
   /** A new client for a registry; it is closed after use. */
   readonly open: (registry: string) => Promise<RegistryClient>;
 }
-
-const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 
 /** Base images from their registries. Manifest and config are fetched once; layers only when somebody wants their bytes. */
 export function openBaseImages({ layout, open }: BaseImagesOptions): BaseImages {

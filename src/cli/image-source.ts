@@ -126,13 +126,11 @@ async function openBuilt(name: string, { settings }: Needs): Promise<NamedReader
   return { name, reader: layoutReader(layout), reference, repository: undefined, close: async () => {} };
 }
 
-/** An image of the layout that `wherry build` writes. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
-export function openLayoutImage(layout: Layout, digest: Digest): Promise<ImageSource> {
-  return openImage(layoutReader(layout), { reference: digest, name: digest, platform: undefined });
-}
-
-/** The image of one platform as it was built, wherever the build has its layers. Throws as {@link openLayoutImage}. */
-export function openBuiltImage(layout: Layout, { descriptor: { digest }, blobs }: PlatformImage): Promise<ImageSource> {
+/** The image of one platform as it was built, wherever the build has its layers. Throws BLOB_UNKNOWN, DIGEST_MISMATCH, MANIFEST_INVALID. */
+export function openBuiltImage(
+  layout: Layout,
+  { descriptor: { digest }, blobs }: Pick<PlatformImage, 'descriptor' | 'blobs'>,
+): Promise<ImageSource> {
   const reader = layoutReader(layout);
   const known = new Map(blobs.map((blob) => [blob.digest, blob]));
   const getBlob: ImageReader['getBlob'] = (blob) => known.get(blob.digest)?.open() ?? reader.getBlob(blob);

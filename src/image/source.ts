@@ -1,7 +1,15 @@
 import { WherryError } from '../base/errors.js';
 import type { Descriptor, Platform } from '../oci/descriptor.js';
 import { type Digest, digestOf } from '../oci/digest.js';
-import { type ImageConfig, type Index, isIndex, type Manifest, parseImageConfig, parseManifest } from '../oci/manifest.js';
+import {
+  CONFIG_LIMIT_BYTES,
+  type ImageConfig,
+  type Index,
+  isIndex,
+  type Manifest,
+  parseImageConfig,
+  parseManifest,
+} from '../oci/manifest.js';
 import { findPlatform, formatPlatform, isPlatform, listPlatforms } from '../oci/platform.js';
 
 /** What holds images: a repository of a registry, or an image layout. */
@@ -51,7 +59,6 @@ export interface WantedImage {
 }
 
 const DEFAULT_PLATFORM: Platform = { os: 'linux', architecture: 'amd64' };
-const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 
 /** Reads manifest and config of an image (OCI image-spec, manifest.md, image-index.md, config.md). Throws IMAGE_UNKNOWN, MANIFEST_INVALID, DIGEST_MISMATCH. */
 export async function openImage(reader: ImageReader, wanted: WantedImage): Promise<ImageSource> {

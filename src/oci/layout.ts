@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { usingDirectory } from '../base/directory.js';
 import { messageOf, systemCodeOf, WherryError } from '../base/errors.js';
 import { withLock } from '../base/lock-file.js';
+import { once } from '../base/once.js';
 import { markUsed } from '../base/use-mark.js';
 import { type Descriptor, MEDIA_TYPES } from './descriptor.js';
 import { type Digest, digestOf } from './digest.js';
@@ -171,10 +172,6 @@ async function hasSize(file: string, size: number): Promise<boolean> {
     if (systemCodeOf(thrown) === 'ENOENT') return false;
     throw thrown;
   }
-}
-
-async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
 }
 
 function mismatch(expected: Digest, actual: Digest): WherryError {

@@ -42,6 +42,9 @@ export interface ImageConfig {
   readonly history?: readonly { readonly created?: string; readonly created_by?: string; readonly empty_layer?: boolean }[];
 }
 
+/** The largest config that is read, in bytes. */
+export const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
+
 /** Labels that wherry writes into image configs and reads back. One documented prefix: `dev.wherry.`. */
 export const LABELS = {
   /** `python@3.11` or `node@20`: the kind and line of interpreter the application layers were made for. */

@@ -1,5 +1,6 @@
 import { toWherryError, WherryError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { once } from '../base/once.js';
 import { type Descriptor, MEDIA_TYPES } from '../oci/descriptor.js';
 import { type Digest, digestOf, isDigest } from '../oci/digest.js';
 import { mediaTypeOf, parseManifest } from '../oci/manifest.js';
@@ -208,8 +209,4 @@ function unknownImage(registry: string, repository: string, reference: string): 
     hint: 'check the name and the tag',
     detail: { reference: name },
   });
-}
-
-async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
 }

@@ -1,4 +1,5 @@
 import { WherryError } from '../base/errors.js';
+import { once } from '../base/once.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { type Digest, isDigest, parseDigest } from '../oci/digest.js';
 import { type Index, isIndex, type Manifest, parseManifest } from '../oci/manifest.js';
@@ -237,8 +238,4 @@ export function unknownManifest(repository: string, reference: string): WherryEr
   return new WherryError('MANIFEST_UNKNOWN', `repository '${repository}' has no manifest '${reference}'`, {
     detail: { repository, reference },
   });
-}
-
-async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
 }

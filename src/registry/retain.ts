@@ -4,6 +4,7 @@ import { createTurns } from '../base/turns.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import {
+  CONFIG_LIMIT_BYTES,
   type ImageConfig,
   type ImageSize,
   type Index,
@@ -72,7 +73,6 @@ export interface ImagesOptions {
   readonly architecture?: string;
 }
 
-const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
 const PARALLEL = 3;
 /** Repositories of copies, one an endpoint; clients cannot push there. */
 export const RETAINED = 'retained/';

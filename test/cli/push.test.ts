@@ -73,6 +73,12 @@ describe('wherry push', () => {
     expect([await now(), last.digest === moved.digest]).toEqual([last.digest, false]);
   });
 
+  it('refuses a target that has a digest, in one error', async () => {
+    const { dir } = repository('pinned');
+    const { code, stderr } = await stage.tryCli('push', dir, '--to', `pinned@sha256:${'0'.repeat(64)}`);
+    expect([code, stderr.match(/error \w+/g)]).toEqual([2, ['error USAGE']]);
+  });
+
   it('attaches the list of software, once an image, unless told not to', async () => {
     const { dir, git } = repository('listed');
     git('tag', 'v2.0.0');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silentLog } from '../../src/base/log.js';
 import { attachSbom, findSbom, hasSbom } from '../../src/cli/image-sbom.js';
-import { type OpenRepository, openLayoutImage } from '../../src/cli/image-source.js';
+import { type OpenRepository, openBuiltImage } from '../../src/cli/image-source.js';
 import { readKnownPackages } from '../../src/image/known-packages.js';
 import { makeSbom } from '../../src/image/sbom.js';
 import { MEDIA_TYPES } from '../../src/oci/descriptor.js';
@@ -97,7 +97,7 @@ it('makes an SBOM out of the layers of a build', async () => {
   const { config, layers } = JSON.parse(Buffer.from(image.bytes).toString()) as Manifest;
   for (const blob of [config, ...layers]) await layout.writeBlob(repository.client.getBlob('acme/a', blob), blob.digest);
   await layout.putBytes(image.bytes);
-  const source = await openLayoutImage(layout, image.digest);
+  const source = await openBuiltImage(layout, { descriptor: { ...image, size: image.bytes.length }, blobs: [] });
   expect(await hasSbom(repository, image.digest)).toBe(false);
   const text = makeSbom(source, await readKnownPackages(source, { memory: NO_MEMORY }), '1.2.3');
   expect(await attachSbom(repository, source.descriptor, text)).toMatchObject({ isTagged: false });
