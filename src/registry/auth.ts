@@ -49,17 +49,34 @@ function parseChallenges(header: string): readonly Challenge[] {
  */
 export function createAuthorizer({ origin, credentials, fetchToken }: AuthorizerOptions): Authorizer {
   const tokens = new Map<string, string>();
+  /** Fetched at the moment: requests that go out together ask for one token together. */
+  const coming = new Map<string, Promise<string>>();
   const password = credentials && 'username' in credentials ? credentials : undefined;
   let isBasic = false;
+
+  async function fetchHeader(bearer: Challenge, scopes: readonly string[]): Promise<string> {
+    const request = tokenRequest(bearer, { scopes, credentials, origin });
+    return `Bearer ${parseToken(await fetchToken(request), request.url)}`;
+  }
+
+  function share(key: string, fetchIt: () => Promise<string>): Promise<string> {
+    const fetching = coming.get(key) ?? fetchIt().finally(() => coming.delete(key));
+    coming.set(key, fetching);
+    return fetching;
+  }
+
   return {
     known: (scopes) => (isBasic && password ? basicHeader(password) : tokens.get(scopes.join(' '))),
     async answer(wwwAuthenticate, scopes, sent) {
       const challenges = parseChallenges(wwwAuthenticate);
       const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
       if (bearer) {
-        const request = tokenRequest(bearer, { scopes, credentials, origin });
-        const header = `Bearer ${parseToken(await fetchToken(request), request.url)}`;
-        tokens.set(scopes.join(' '), header);
+        const key = scopes.join(' ');
+        // Another request got it meanwhile.
+        const known = tokens.get(key);
+        if (known !== undefined && known !== sent) return known;
+        const header = await share(key, () => fetchHeader(bearer, scopes));
+        tokens.set(key, header);
         return header;
       }
       const canTry = password && challenges.some(({ scheme }) => scheme === 'basic');

@@ -104,6 +104,8 @@ export function openTransport(options: TransportOptions): Transport {
         headers: { 'user-agent': 'wherry', ...call.headers, ...(isHome && authorization && { authorization }) },
         headersTimeout: ['GET', 'HEAD'].includes(call.method) ? patience.readMs : patience.writeMs,
         bodyTimeout: patience.readMs,
+        // The client would give up the connection after each HEAD, and half of a push is questions whether a blob is there.
+        reset: false,
         ...(until && { signal: until }),
         ...(body && { body }),
       });

@@ -197,6 +197,18 @@ describe('the registry client', () => {
   });
 });
 
+it('keeps its connections, also after questions whether a blob is there', async () => {
+  const ports = new Set<number | undefined>();
+  const host = await behind((request) => {
+    ports.add(request.socket.remotePort);
+    return false;
+  });
+  const client = clientOf(host);
+  for (let question = 0; question < 6; question += 1) expect(await client.hasBlob('a', BLOB)).toBe(false);
+  // The next question may come before the first connection knows that its answer is over.
+  expect(ports.size).toBeLessThanOrEqual(2);
+});
+
 describe('the token flow', () => {
   /** A registry that wants tokens, and the service that gives them; a token is good for one scope. */
   async function setup() {
@@ -238,6 +250,13 @@ describe('the token flow', () => {
       'repository:a/b:pull',
       'repository:a/b:pull,push',
     ]);
+  });
+
+  it('asks for one token for requests that go out together', async () => {
+    const { asked, host } = await setup();
+    const client = clientOf(host);
+    await Promise.all([1, 2, 3, 4].map(() => client.findBlob('a', BLOB.digest)));
+    expect(asked).toHaveLength(1);
   });
 
   it('asks without credentials when it has none, and by POST with an identity token', async () => {
