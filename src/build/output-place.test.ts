@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { readProject } from '../project/read.js';
-import { checkOutputPlace } from './output-place.js';
+import { checkDataPlace, checkOutputPlace } from './output-place.js';
 
 async function setup(files: Readonly<Record<string, string>>) {
   const dir = realpathSync(mkdtempSync(join(tmpdir(), 'wherry-output-')));
@@ -36,4 +36,15 @@ it.each([HANDLER, DOCKERFILE])('takes what .dockerignore names in %j', async (fi
 it('takes what a handler image never holds, which an engine would take along', async () => {
   await (await setup(HANDLER))('app/.cache/out');
   await expect((await setup(DOCKERFILE))('app/.cache/out')).rejects.toMatchObject({ code: 'USAGE' });
+});
+
+it('refuses a data directory whose keys would be in the image', async () => {
+  const dir = realpathSync(mkdtempSync(join(tmpdir(), 'wherry-output-')));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  for (const [name, text] of Object.entries(HANDLER)) writeFileSync(join(dir, name), text);
+  const project = await readProject(dir);
+  await expect(checkDataPlace(project, join(dir, 'data'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+  await checkDataPlace(project, join(dir, '.wherry'));
+  writeFileSync(join(dir, '.dockerignore'), 'data\n');
+  await checkDataPlace(project, join(dir, 'data'));
 });

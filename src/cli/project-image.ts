@@ -5,6 +5,7 @@ import { buildImage, type ImageWork } from '../build/build.js';
 import { type BuiltImage, blobsOf, layersOf } from '../build/built-image.js';
 import type { Collected } from '../build/collect.js';
 import type { DockerfileRequest } from '../build/dockerfile-image.js';
+import { checkDataPlace } from '../build/output-place.js';
 import { type Environment, packageRoot, readBuildLimit, readSourceDateEpoch } from '../compose-settings.js';
 import { openLayout } from '../oci/layout.js';
 import { type DockerfileProject, isDockerfileProject, type Project } from '../project/read.js';
@@ -48,6 +49,7 @@ export async function buildProject(
   { dataDir, environment, signal }: ImagePlace,
   options: BuildOptions = {},
 ): Promise<BuiltImage> {
+  await checkDataPlace(project, dataDir);
   const layoutDir = layoutDirOf(dataDir);
   const report = options.report ?? (() => {});
   const work: ImageWork = {
