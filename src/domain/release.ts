@@ -1,3 +1,4 @@
+import { WherryError } from '../base/errors.js';
 import type { Digest } from '../oci/digest.js';
 import type { WorkerState } from './worker.js';
 
@@ -114,6 +115,15 @@ export type RolloutStep =
 /** Whether a rollout has not ended. */
 export function isOpen({ state }: Pick<Rollout, 'state'>): boolean {
   return state === 'PROVING' || state === 'CANARY';
+}
+
+/** ROLLOUT_OPEN: what no other release may begin beside. */
+export function rolloutOpen({ endpointId, to, state, holdMs, provedAt }: Rollout): WherryError {
+  const isHeld = holdMs !== null && provedAt !== null;
+  const is = state === 'CANARY' ? 'is a canary' : isHeld ? 'waits to be promoted' : 'is still proving itself';
+  const hint =
+    state === 'CANARY' || isHeld ? '`wherry promote` or `wherry abort` ends that' : 'wait until it is done or reverted, then try again';
+  return new WherryError('ROLLOUT_OPEN', `release ${formatRelease(to)} of '${endpointId}' ${is}`, { hint });
 }
 
 /** Nothing more happens to it by itself: it ended, is a canary, or its candidate waits to be promoted. */

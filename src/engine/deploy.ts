@@ -9,6 +9,7 @@ import {
   type ReleaseImage,
   type ReleaseSpec,
   type RolloutPlan,
+  rolloutOpen,
   WHOLE_ROLLOUT,
 } from '../domain/release.js';
 import { parseVolume, variableOf } from '../domain/volume.js';
@@ -42,14 +43,18 @@ export async function deploy(core: Core, endpointId: string, request: DeployRequ
 async function makeRelease(core: Core, endpoint: Endpoint, request: DeployRequest): Promise<DeployResult> {
   const { id: endpointId } = endpoint;
   const { env } = await openEnv(core, endpointId, request.spec);
-  if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
-  else await closeUnproven(core, endpoint);
+  if (!request.isSuperseding) await closeUnproven(core, endpoint);
   const { image, warnings, ...origin } = await chooseImage(core, endpointId, request);
-  const active = await activeRelease(core, endpoint);
   const spec = await resolveSpec(core, request.spec, env);
+  // Not before there is something to give way to.
+  if (request.isSuperseding) await closeOpen(core, endpointId, 'superseded: a newer release came');
+  // In this order: what ends in between serves, and is not released once more.
+  const open = await findOpenRollout(core, endpointId);
+  const active = request.endpoint ? undefined : await activeRelease(core, endpointId);
   if (active && isSameRelease(active, image, spec)) {
     return { release: active, rollout: null, warnings, size: await core.images.measure(active.image) };
   }
+  if (open) throw rolloutOpen(open);
   const { share = 100, holdMs = null } = request;
   const isAlone = !active && share < 100;
   return store(core, {
@@ -173,8 +178,10 @@ async function formerRelease({ store: { listRollouts } }: Core, { id, activeRele
   throw new WherryError('RELEASE_UNKNOWN', `endpoint '${id}' has no earlier release that served`, { hint: '`wherry releases` lists them' });
 }
 
-async function activeRelease({ store: { getRelease } }: Core, { id, activeRelease: number }: Endpoint): Promise<Release | undefined> {
-  return number === null ? undefined : getRelease(id, number);
+/** Now, not when the deploy began: another one may have ended since. */
+async function activeRelease(core: Core, id: string): Promise<Release | undefined> {
+  const { activeRelease: number } = await requireEndpoint(core, id);
+  return number === null ? undefined : core.store.getRelease(id, number);
 }
 
 function isSameRelease(active: Release, image: ReleaseImage, spec: ReleaseSpec): boolean {

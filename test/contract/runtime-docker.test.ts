@@ -4,7 +4,7 @@ import type { DockerRuntime, DockerRuntimeOptions } from '../../src/runtime/dock
 import type { RuntimeEvents, WorkerSpec } from '../../src/runtime/runtime.js';
 import { type Engine, openEngine } from '../conformance/engine.js';
 import { needs } from '../needs.js';
-import { pidsWith } from '../stage.js';
+import { pidsWith, until } from '../stage.js';
 import { type ImageHouse, openImageHouse } from './docker-images.js';
 import { type OpenedContainers, openContainers } from './docker-runtime.js';
 import { describeRuntime, listen, specOf, type Told, within } from './runtime.js';
@@ -304,8 +304,12 @@ describe.skipIf(!needs('dockerd'))('containers of a real engine', () => {
       const write = "import fs from 'node:fs'; fs.appendFileSync('/kept/file', 'x'); console.log(fs.readFileSync('/kept/file', 'utf8'));";
       const volumes = [`kept:/kept`];
       const user = { User: '65534' };
-      const { handle } = await runtime.startWorker(specOf('w-1', house.image(write, user), { ports: ['8000/http'], volumes }));
+      // An engine tells the ports of what runs.
+      const first = specOf('w-1', house.image(`${write} ${FOREVER}`, user), { ports: ['8000/http'], volumes });
+      const { handle } = await runtime.startWorker(first);
       expect(handle['port 8000/tcp']).toBeGreaterThan(0);
+      await until(() => told.lines('w-1').length > 0, 'the first worker to write');
+      await runtime.stopWorker('w-1', 0);
       await ended('w-1');
       await runtime.startWorker(specOf('w-2', house.image(write, user), { volumes }));
       await ended('w-2');

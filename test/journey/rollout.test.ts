@@ -161,6 +161,9 @@ describe('a release that is held', () => {
     expect(await rollouts.newest('held')).toMatchObject({ state: 'PROVING', provedAt: expect.any(String), percentOnLatest: 0 });
     expect(await stage.runsync('held', null, { releaseId: 2 })).toMatchObject({ status: 'COMPLETED', output: 'r2' });
     expect(countOf(await ask('held', 5), 'r1')).toBe(5);
+    // There is nothing that it could give way to.
+    expect(await rollouts.post('held', { reference: 'absent:1', supersede: true })).toMatchObject({ status: 404 });
+    expect(await rollouts.newest('held')).toMatchObject({ state: 'PROVING', to: 2 });
     expect(await stage.cli('status', 'held')).toContain('r2 waits for `wherry promote`');
     expect(await stage.cli('promote', '-e', 'held', '--release', 'r2')).toContain('r2 serves');
     expect(await ask('held', 1)).toEqual(['r2']);

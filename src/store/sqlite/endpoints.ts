@@ -1,14 +1,13 @@
 import { WherryError } from '../../base/errors.js';
 import { type Endpoint, nameTaken } from '../../domain/endpoint.js';
 import {
-  formatRelease,
   isOpen,
   type Release,
   ROLLOUT_EDGES,
   ROLLOUT_STATES,
-  type Rollout,
   type RolloutPlan,
   type RolloutState,
+  rolloutOpen,
 } from '../../domain/release.js';
 import type { RolloutChange, Store } from '../store.js';
 import type { CommitQueue } from './commit.js';
@@ -150,14 +149,6 @@ function valuesOf({ endpointId, to, state, share, provedAt, reason }: RolloutCha
 /** The guard of the UPDATE: the states from which the edge to `state` is legal. */
 function statesBefore(state: RolloutState): readonly RolloutState[] {
   return ROLLOUT_STATES.filter((from) => ROLLOUT_EDGES[from].includes(state));
-}
-
-function rolloutOpen({ endpointId, to, state, holdMs, provedAt }: Rollout): WherryError {
-  const isHeld = holdMs !== null && provedAt !== null;
-  const is = state === 'CANARY' ? 'is a canary' : isHeld ? 'waits to be promoted' : 'is still proving itself';
-  const hint =
-    state === 'CANARY' || isHeld ? '`wherry promote` or `wherry abort` ends that' : 'wait until it is done or reverted, then try again';
-  return new WherryError('ROLLOUT_OPEN', `release ${formatRelease(to)} of '${endpointId}' ${is}`, { hint });
 }
 
 const releaseStep = { isDurable: true, before: 'deploy.before-release', after: 'deploy.after-release' } as const;
