@@ -6,7 +6,7 @@ import { COMMANDS } from './program.js';
 
 const ROOT = join(import.meta.dirname, '../..');
 const DOCS = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
-const PAGES = ['README.md', 'ARCHITECTURE.md', ...DOCS.map((name) => `docs/${name}`)];
+const PAGES = ['README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', ...DOCS.map((name) => `docs/${name}`)];
 
 /** Command lines between back quotes, and those of code blocks. */
 function commandLines(page: string): readonly string[] {
