@@ -88,11 +88,11 @@ describe('an endpoint whose workers end', () => {
   }, 90_000);
 
   it('is paused when its workers crash in a row, with the reason, until it is resumed or deployed (row 76)', async () => {
-    stage = await openStage();
+    stage = await openStage({ WHERRY_STARTS: '12' });
     const flag = join(stage.dir, 'flag');
     const project = stage.project('loop', nodeProject('loop', FLAGGED, `env: { FLAG: ${flag} }\n`));
     await stage.cli('deploy', project);
-    // From no worker, and more at once than the budget of 8: a start that waits for its back-off would take half a minute.
+    // From no worker, and all at once, more than the budget of 8: starts that wait for their back-off would take half a minute.
     const pause = async () => {
       await scaleTo('loop', { min: 0, max: 0 });
       await until(async () => (await workers('loop')).length === 0, 'no worker');
