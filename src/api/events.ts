@@ -28,7 +28,7 @@ async function* parseEvents(answer: Response): AsyncIterable<{ readonly id: stri
   if (!answer.body) return;
   const decoder = new TextDecoder();
   let rest = '';
-  for await (const part of answer.body as unknown as AsyncIterable<Uint8Array>) {
+  for await (const part of answer.body) {
     rest += decoder.decode(part, { stream: true });
     for (let end = rest.indexOf('\n\n'); end >= 0; end = rest.indexOf('\n\n')) {
       const lines = rest.slice(0, end).split('\n');

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { systemCodeOf, WherryError } from '../base/errors.js';
 import { markUsed } from '../base/use-mark.js';
 import { MEDIA_TYPES } from '../oci/descriptor.js';
@@ -114,7 +113,7 @@ export async function findTarLayer(diffId: Digest, store: LayerStore): Promise<B
 }
 
 /** Compresses a tar that an engine made. Throws DIGEST_MISMATCH when it is not what the engine said. */
-export async function packTarLayer(diffId: Digest, tar: Readable, store: LayerStore): Promise<BuiltLayer> {
+export async function packTarLayer(diffId: Digest, tar: AsyncIterable<Uint8Array>, store: LayerStore): Promise<BuiltLayer> {
   const made = await remember(memoryOf(tarPlan(diffId), store, encoderName(store.zlibVersion)), async () => {
     const layer = encodeTar(tar);
     const { digest, size } = await store.layout.writeBlob(layer.bytes);
@@ -159,8 +158,8 @@ async function hashTar(entries: readonly TarEntry[]): Promise<Remembered> {
   const hash = createHash('sha256');
   let size = 0;
   for await (const part of packTar(entries)) {
-    hash.update(part as Uint8Array);
-    size += (part as Uint8Array).length;
+    hash.update(part);
+    size += part.length;
   }
   const digest = `sha256:${hash.digest('hex')}` as Digest;
   return { digest, diffId: digest, size };

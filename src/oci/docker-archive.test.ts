@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { expect, it, onTestFinished } from 'vitest';
 import { file, type RawEntry, rawTar, symlink } from '../../test/raw-tar.js';
 import { digestOf } from './digest.js';
@@ -28,7 +29,7 @@ it('finds layers by their paths, and by links to them', async () => {
   const { layers } = await readArchive(path);
   expect(layers).toEqual([1, 2].map(() => ({ diffId, path: '1/layer.tar' })));
   for await (const { tar } of readLayers(path, new Set(['1/layer.tar'])))
-    expect(Buffer.concat(await tar.toArray()).toString()).toBe('layer');
+    expect(Buffer.concat(await Readable.from(tar).toArray()).toString()).toBe('layer');
 });
 
 it.each<[string, readonly RawEntry[]]>([

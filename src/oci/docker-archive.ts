@@ -1,6 +1,5 @@
 import { createReadStream } from 'node:fs';
 import { posix } from 'node:path';
-import { Readable } from 'node:stream';
 import { messageOf, WherryError } from '../base/errors.js';
 import type { Digest } from './digest.js';
 import { type ForeignEntry, readTar } from './foreign-tar.js';
@@ -38,11 +37,11 @@ export async function readArchive(file: string): Promise<DockerArchive> {
 export async function* readLayers(
   file: string,
   paths: ReadonlySet<string>,
-): AsyncIterable<{ readonly path: string; readonly tar: Readable }> {
+): AsyncIterable<{ readonly path: string; readonly tar: AsyncIterable<Uint8Array> }> {
   if (paths.size === 0) return;
   for await (const entry of entriesOf(file)) {
     const path = pathOf(entry);
-    if (paths.has(path) && entry.type === 'file') yield { path, tar: Readable.from(entry.content) };
+    if (paths.has(path) && entry.type === 'file') yield { path, tar: entry.content };
   }
 }
 

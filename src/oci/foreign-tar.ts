@@ -55,7 +55,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, options: Forei
   input.pipe(extractor);
   try {
     for await (const stream of extractor) {
-      yield { ...describe(stream.header, limits), content: readContent(stream as unknown as AsyncIterable<Uint8Array>, what) };
+      yield { ...describe(stream.header, limits), content: readContent(stream, what) };
       stream.resume();
     }
   } catch (thrown) {
@@ -65,9 +65,9 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, options: Forei
   }
 }
 
-async function* readContent(stream: AsyncIterable<Uint8Array>, what: string): AsyncIterable<Uint8Array> {
+async function* readContent(stream: AsyncIterable<unknown>, what: string): AsyncIterable<Uint8Array> {
   try {
-    yield* stream;
+    for await (const part of stream) yield part as Uint8Array;
   } catch (thrown) {
     throw unreadable(what, thrown);
   }

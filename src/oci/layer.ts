@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import type { Digest } from './digest.js';
 import { packTar, type TarEntry } from './tar.js';
@@ -22,16 +22,19 @@ export function encodeLayer(entries: readonly TarEntry[]): EncodedLayer {
 }
 
 /** Compresses a tar that is there already. */
-export function encodeTar(tar: Readable): EncodedLayer {
+export function encodeTar(tar: AsyncIterable<Uint8Array>): EncodedLayer {
   const hash = createHash('sha256');
   let diffId: Digest | undefined;
   const gzip = createGzip({ level: 6 });
-  tar.on('data', (part: Uint8Array) => hash.update(part));
-  tar.on('end', () => {
+  async function* hashed(): AsyncIterable<Uint8Array> {
+    for await (const part of tar) {
+      hash.update(part);
+      yield part;
+    }
     diffId = `sha256:${hash.digest('hex')}` as Digest;
-  });
-  tar.on('error', (error) => gzip.destroy(error));
-  tar.pipe(gzip);
+  }
+  // What breaks reaches whoever reads the bytes.
+  pipeline(hashed(), gzip, () => {});
   return {
     bytes: withoutSystem(gzip),
     diffId: () => {

@@ -96,8 +96,8 @@ export function parseManifest(bytes: Uint8Array | string): Manifest | Index {
   const kind = isList ? 'index' : 'image';
   if (mediaType !== undefined && !TYPES[kind].includes(mediaType as string))
     throw invalid(`it is an ${kind} that calls itself '${String(mediaType)}'`);
-  const found = { ...value, ...(isList ? { manifests: read } : { config: own, layers: read }), ...(about && { subject: about }) };
-  return found as unknown as Manifest | Index;
+  const found: object = { ...value, ...(isList ? { manifests: read } : { config: own, layers: read }), ...(about && { subject: about }) };
+  return found as Manifest | Index;
 }
 
 /**

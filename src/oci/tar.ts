@@ -1,6 +1,5 @@
 import { open } from 'node:fs/promises';
-import type { Readable, Writable } from 'node:stream';
-import { type Header, pack } from 'tar-stream';
+import { type Header, type Pack, pack } from 'tar-stream';
 import { messageOf, WherryError } from '../base/errors.js';
 
 /** One entry of a layer. `path` is relative, with `/`, without a final slash. */
@@ -18,17 +17,19 @@ const WHOLE_FILE_BYTES = 1024 * 1024;
  * A tar stream that depends on nothing but the entries: sorted by path, parents before children, owner 0, time 0, modes
  * 0755 and 0644. Ends with BUILD_FAILED when a file cannot be read or changes its size meanwhile.
  */
-export function packTar(entries: readonly TarEntry[]): Readable {
+export async function* packTar(entries: readonly TarEntry[]): AsyncIterable<Uint8Array> {
   const packer = pack();
   // Errors reach the reader of the stream; here they only end the writer.
   writeEntries(packer, entries).then(
     () => packer.finalize(),
     (thrown: unknown) => packer.destroy(thrown instanceof Error ? thrown : new Error(String(thrown))),
   );
-  return packer as unknown as Readable;
+  for await (const part of packer) yield part as Uint8Array;
 }
 
-async function writeEntries(packer: ReturnType<typeof pack>, entries: readonly TarEntry[]): Promise<void> {
+type Sink = ReturnType<Pack['entry']>;
+
+async function writeEntries(packer: Pack, entries: readonly TarEntry[]): Promise<void> {
   const written = new Set<string>();
   for (const entry of [...entries].sort((a, b) => (a.path < b.path ? -1 : 1))) {
     for (const parent of parentsOf(entry.path)) {
@@ -49,7 +50,7 @@ function parentsOf(path: string): string[] {
   return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }
 
-async function writeFile(packer: ReturnType<typeof pack>, entry: Extract<TarEntry, { type: 'file' }>): Promise<void> {
+async function writeFile(packer: Pack, entry: Extract<TarEntry, { type: 'file' }>): Promise<void> {
   const { path: name, content } = entry;
   const header = { ...FIXED, name, type: 'file', mode: entry.isExecutable ? 0o755 : 0o644 } as const;
   if ('bytes' in content) return writeWhole(packer, { ...header, size: content.bytes.length }, content.bytes);
@@ -73,23 +74,23 @@ async function readExactly({ file, size }: { file: string; size: number }): Prom
   }
 }
 
-function writeWhole(packer: ReturnType<typeof pack>, header: Header, bytes: Uint8Array = new Uint8Array()): Promise<void> {
+function writeWhole(packer: Pack, header: Header, bytes: Uint8Array = new Uint8Array()): Promise<void> {
   return new Promise((done, fail) => {
     packer.entry(header, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), (error) => (error ? fail(error) : done()));
   });
 }
 
 /** The size is checked before the packer sees the end: it could only answer with an error nobody can catch. */
-async function writeStreamed(packer: ReturnType<typeof pack>, header: Header, file: string): Promise<void> {
+async function writeStreamed(packer: Pack, header: Header, file: string): Promise<void> {
   const ended = new Promise<void>((done, fail) => {
     const sink = packer.entry(header, (error) => (error ? fail(error) : done()));
     sink.on('error', fail);
-    feed(sink as unknown as Writable, file, header.size).catch(fail);
+    feed(sink, file, header.size).catch(fail);
   });
   await ended;
 }
 
-async function feed(sink: Writable, file: string, size: number): Promise<void> {
+async function feed(sink: Sink, file: string, size: number): Promise<void> {
   const handle = await open(file, 'r').catch((cause: unknown) => {
     throw unreadable(file, cause);
   });
@@ -102,13 +103,13 @@ async function feed(sink: Writable, file: string, size: number): Promise<void> {
       if (sink.destroyed) return;
     }
     if (left !== 0) throw changed(file);
-    sink.end();
+    sink.end(undefined);
   } finally {
     await handle.close();
   }
 }
 
-function drained(sink: Writable): Promise<void> {
+function drained(sink: Sink): Promise<void> {
   return new Promise((resolve) => {
     const go = () => {
       sink.off('drain', go);
